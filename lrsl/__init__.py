@@ -1,0 +1,1 @@
+"""Logits reranking via semantic labels: better answers on the samples a text classifier hesitates on."""

@@ -1,0 +1,255 @@
+"""The schema of a run: every key a user can set, its default, and what is checked before anything is loaded.
+
+A default stands here and nowhere else; the YAML files under `conf/` hold only what differs. `run.py` turns the
+composed configuration into these dataclasses once, at the door; the rest of the code sees plain Python objects.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from lrsl.errors import InputError, nearest
+
+
+def _one_of(key: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise InputError(f"{key}={value} is unknown; use one of {', '.join(known)}{nearest(value, list(known))}")
+
+
+def _above(key: str, value: float, least: float, *, inclusive: bool = True) -> None:
+    if not (value >= least if inclusive else value > least):
+        raise InputError(f"{key}={value} is too small; it must be {'at least' if inclusive else 'above'} {least:g}")
+
+
+def _fraction(key: str, value: float) -> None:
+    if not 0 <= value < 1:
+        raise InputError(f"{key}={value} is out of range; it must be at least 0 and below 1")
+
+
+@dataclass
+class DownloadConfig:
+    """A public file: its address and the SHA-256 of its content."""
+
+    url: str = ""
+    sha256: str = ""
+
+
+@dataclass
+class DatasetConfig:
+    """Where the samples are and how to read them."""
+
+    name: str = "custom"
+    """The name under which results are reported."""
+    reader: str = "table"
+    """Which reader returns the corpus: `table` (CSV, TSV, JSON lines) or `telecom34` (the embedded one)."""
+    train: str | None = None
+    """File of the training samples; its ending (.csv, .tsv, .jsonl, .json) says how it is read."""
+    val: str | None = None
+    """File of the validation samples; without one, `val_fraction` of train is carved off."""
+    test: str | None = None
+    """File of the test samples."""
+    text: str = "text"
+    """Column of the text."""
+    label: str = "label"
+    """Column of the label."""
+    label_texts: Any = None
+    """Label → readable text: a mapping, or a YAML or JSON file holding one. Labels left out keep their own name,
+    with underscores turned into spaces."""
+    group: str | None = None
+    """Column of the coarse label, for corpora with two levels of labels."""
+    turns: str | None = None
+    """Column of the dialogue's turns: a list, or one string cut at `turn_separator`."""
+    turn_separator: str = "[SEP]"
+    """What stands between two turns when they come as one string."""
+    val_fraction: float = 0.2
+    """Share of train that becomes validation when no validation file is given."""
+    split_seed: int = 0
+    """Seed of that split; apart from `seed`, so that every run sees the same split."""
+    download: dict[str, DownloadConfig] = field(default_factory=dict)
+    """Public address and checksum per split, used when no `data_dir` is given."""
+    language: str = "en"
+    """Language of the texts (ISO 639-1)."""
+    licence: str = ""
+    """Licence of the data."""
+    source: str = ""
+    """Where the data come from."""
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without opening a file."""
+        if not 0 < self.val_fraction < 1:
+            raise InputError(f"dataset.val_fraction={self.val_fraction} is out of range; it must be between 0 and 1")
+
+
+@dataclass
+class ModelConfig:
+    """The classifier: a pretrained encoder, dropout and an MLP head, and how it is trained."""
+
+    name: str = "minilm"
+    """The name under which results are reported."""
+    pretrained: str = "sentence-transformers/all-MiniLM-L6-v2"
+    """Hub id or local folder of the encoder."""
+    epochs: int = 6
+    """Most epochs trained; the learning rate decays to zero over them."""
+    batch_size: int = 32
+    """Samples per optimiser step."""
+    lr: float = 1e-4
+    """Peak learning rate of the encoder."""
+    head_lr: float = 1e-3
+    """Peak learning rate of the head."""
+    weight_decay: float = 0.01
+    """AdamW's weight decay."""
+    warmup: float = 0.1
+    """Share of all steps over which the learning rate rises from zero."""
+    gradient_clip: float = 1.0
+    """Largest norm of the gradient."""
+    patience: int = 4
+    """Epochs without a better validation accuracy after which training stops."""
+    dropout: float = 0.1
+    """Dropout before the head."""
+    head_hidden: int = 0
+    """Width of the head's hidden layer; 0 for a single linear layer."""
+    pooling: str = "cls"
+    """How token states become one vector: `cls` or `mean`."""
+    max_length: int = 256
+    """Longest input in tokens; the rest is cut off."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _one_of("model.pooling", self.pooling, ("cls", "mean"))
+        for key in ("epochs", "batch_size", "patience"):
+            _above(f"model.{key}", getattr(self, key), 1)
+        _above("model.max_length", self.max_length, 3)
+        _above("model.head_hidden", self.head_hidden, 0)
+        _above("model.weight_decay", self.weight_decay, 0)
+        for key in ("lr", "head_lr", "gradient_clip"):
+            _above(f"model.{key}", getattr(self, key), 0, inclusive=False)
+        for key in ("warmup", "dropout"):
+            _fraction(f"model.{key}", getattr(self, key))
+
+
+@dataclass
+class EmbeddingConfig:
+    """The text embedding that gives the similarity between a text and every label, and how it is fine-tuned."""
+
+    name: str = "minilm"
+    """The name under which results are reported."""
+    pretrained: str = "sentence-transformers/all-MiniLM-L6-v2"
+    """Hub id or local folder of a sentence-transformers model or of any encoder."""
+    finetune: bool = True
+    """Whether to fine-tune; `false` takes the embedding off the shelf."""
+    negatives: str = "all"
+    """Labels a text is pushed away from: `confused` (eqs. 2–6, the k labels the classifier confuses the text with),
+    `batch` (the other labels in the batch) or `all` labels."""
+    k: int = 3
+    """Number of confused labels per text; follows `reranker.k` unless set."""
+    scale: float = 20.0
+    """Factor on the cosine before the softmax; the paper's eq. 6 has none, which is 1."""
+    epochs: int = 4
+    """Most epochs trained; the epoch with the best similarity accuracy on validation is kept."""
+    batch_size: int = 64
+    """Texts per optimiser step."""
+    lr: float = 2e-4
+    """Peak learning rate."""
+    weight_decay: float = 0.01
+    """AdamW's weight decay."""
+    warmup: float = 0.1
+    """Share of all steps over which the learning rate rises from zero."""
+    gradient_clip: float = 1.0
+    """Largest norm of the gradient."""
+    patience: int = 4
+    """Epochs without a better validation accuracy after which training stops."""
+    pooling: str = "mean"
+    """How token states become one vector, `cls` or `mean`, when `pretrained` does not say so itself."""
+    max_length: int = 256
+    """Longest input in tokens; the rest is cut off."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _one_of("embedding.negatives", self.negatives, ("confused", "batch", "all"))
+        _one_of("embedding.pooling", self.pooling, ("cls", "mean"))
+        for key in ("k", "epochs", "batch_size", "patience"):
+            _above(f"embedding.{key}", getattr(self, key), 1)
+        _above("embedding.max_length", self.max_length, 3)
+        _above("embedding.weight_decay", self.weight_decay, 0)
+        for key in ("scale", "lr", "gradient_clip"):
+            _above(f"embedding.{key}", getattr(self, key), 0, inclusive=False)
+        _fraction("embedding.warmup", self.warmup)
+
+
+@dataclass
+class RerankerConfig:
+    """How hard samples are found and reranked."""
+
+    k: int = 3
+    """Number of largest logits whose variance tells hard samples from easy ones (eq. 7)."""
+    power: float = 1.0
+    """Exponent on the similarity (eq. 10 has 1)."""
+    detector: dict[str, Any] = field(default_factory=dict)
+    """The detector: `_target_` names a class that gives one number per row of logits."""
+    view: dict[str, Any] = field(default_factory=dict)
+    """The view: `_target_` names a class that gives a score per text and label."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        if self.k < 2:
+            raise InputError(f"reranker.k={self.k} is too small; a variance needs at least 2 logits")
+        _above("reranker.power", self.power, 0, inclusive=False)
+
+
+@dataclass
+class TrainerConfig:
+    """The hardware and how training reports itself."""
+
+    accelerator: str = "auto"
+    """Lightning's accelerator: auto, cpu, gpu, …"""
+    devices: int = 1
+    """Number of devices."""
+    precision: str = "auto"
+    """Lightning's precision, or `auto`: bf16-mixed where the machine computes it natively, else 32-true."""
+    progress: bool = True
+    """Whether to draw progress bars."""
+
+
+@dataclass
+class LoggerConfig:
+    """Where metrics go besides results.json."""
+
+    name: str = "wandb"
+    """`wandb` or `csv`."""
+    project: str = "lrsl"
+    """W&B project."""
+    entity: str | None = None
+    """W&B entity; None for the default one."""
+    mode: str = "auto"
+    """W&B mode: `online`, `offline`, or `auto`, which is offline without a key or a network."""
+    tags: list[str] = field(default_factory=list)
+    """W&B tags, besides dataset, model and embedding."""
+
+    def __post_init__(self) -> None:
+        """Check names."""
+        _one_of("logger", self.name, ("wandb", "csv"))
+        _one_of("logger.mode", self.mode, ("auto", "online", "offline"))
+
+
+@dataclass
+class Config:
+    """One run: a dataset, a classifier, an embedding, a reranker and a seed."""
+
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
+    reranker: RerankerConfig = field(default_factory=RerankerConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    seed: int = 0
+    """Seed of everything random in the run; the validation split does not depend on it."""
+    data_dir: str | None = None
+    """Folder of local copies of the data sets; the environment variable LRSL_DATA_DIR sets it too."""
+    rerun: bool = False
+    """Whether to run again what has already finished."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"seed={self.seed} is out of range; it must be at least 0 and below 2**32")

@@ -1,0 +1,204 @@
+"""The paper's equations: which samples are hard, what they are confused with, and how they are reranked.
+
+Pure torch, no state. `logits` are a classifier's raw outputs, `(n, classes)`; `labels` are `(n,)` int64 indices of the
+true classes. Half precision comes in as it is and is computed in float32; float64 stays float64. A NaN or an infinity
+is an error that says where it stands, because a ranking made from one would look like any other.
+
+Source: Huang et al., "Logits Reranking via Semantic Labels for Hard Samples in Text Classification", Findings of EMNLP
+2024; equation numbers are the paper's.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+
+def topk_variance(logits: Float[Tensor, "n classes"], k: int) -> Float[Tensor, " n"]:
+    """Return the population variance of each row's k largest raw logits: low where the classifier hesitates.
+
+    Exactly 0 for a row whose k largest logits are equal.
+
+    Args:
+        logits: raw logits, finite.
+        k: number of largest logits, at least 1 and at most the number of classes.
+
+    Returns:
+        the variances, float64 for float64 logits and float32 otherwise.
+
+    Raises:
+        ValueError: k is out of range or a logit is not finite.
+    """
+    _check_k(k, logits.shape[1], "classes")
+    _check_finite("logits", logits)
+    top = logits.topk(k, dim=-1).values.double()
+    centred = top - top[:, :1]  # the difference of equal numbers is exactly 0, their mean need not be exact
+    return centred.var(dim=-1, correction=0).to(_at_least_float32(logits))
+
+
+def sigma2_mis(logits: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"], k: int) -> float:
+    r"""Return σ²_mis, the mean top-k variance of the samples the classifier gets wrong (eq. 7).
+
+    $$\sigma^2_{mis} = \frac{1}{|M|} \sum_{i \in M} Var(Top\text{-}k(z_i))$$
+
+    0.0 when nothing is misclassified: then no variance is strictly below it and no sample is hard.
+
+    Args:
+        logits: raw logits of held-out samples, never of the test split.
+        labels: their true labels.
+        k: number of largest logits.
+
+    Raises:
+        ValueError: as `topk_variance`; or a label is no class.
+    """
+    _check_labels(labels, logits.shape[1])
+    variance = topk_variance(logits, k)
+    misclassified = logits.argmax(dim=-1) != labels
+    return variance[misclassified].double().mean().item() if misclassified.any() else 0.0
+
+
+def is_hard(logits: Float[Tensor, "n classes"], threshold: float, k: int) -> Bool[Tensor, " n"]:
+    """Tell which samples are hard: those whose top-k variance lies strictly below the threshold (section 3.2).
+
+    Raises:
+        ValueError: as `topk_variance`; or the threshold is NaN.
+    """
+    if threshold != threshold:
+        raise ValueError("threshold is nan; it must be a number, such as what sigma2_mis returns")
+    return topk_variance(logits, k).double() < threshold
+
+
+def confused_labels(
+    logits: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"], k: int
+) -> Int64[Tensor, "n confused"]:
+    """Return the k labels the classifier confuses each sample with, the likeliest first (eqs. 2-3).
+
+    The true label is masked with -inf, so it is never among them, whatever the signs of the logits; as printed, eq. 2
+    clamps at 0 and would let it back in. Equal logits keep the order of the labels.
+
+    Args:
+        logits: raw logits.
+        labels: true labels.
+        k: number of confused labels, at most the number of classes less one.
+
+    Raises:
+        ValueError: k is out of range, a label is no class, or a logit is not finite.
+    """
+    _check_k(k, logits.shape[1] - 1, "classes other than the true one")
+    _check_labels(labels, logits.shape[1])
+    _check_finite("logits", logits)
+    others = logits.scatter(1, labels[:, None], -torch.inf)
+    return others.argsort(dim=-1, descending=True, stable=True)[:, :k]
+
+
+def mnrl_loss(
+    text: Float[Tensor, "b d"], label: Float[Tensor, "b d"], confused: Float[Tensor, "b k d"], scale: float
+) -> Float[Tensor, ""]:
+    r"""Return the multiple negatives ranking loss of texts against their own and their confused labels (eqs. 4-6).
+
+    $$L = -\log \frac{\exp(s \cdot Sim(t, p))}{\exp(s \cdot Sim(t, p)) + \sum_i \exp(s \cdot Sim(t, n_i))}$$
+
+    with Sim the cosine and s the scale. With s = 1, as printed, it cannot fall below log(1 + k e⁻²).
+
+    Args:
+        text: embeddings of the texts.
+        label: embeddings of their true labels.
+        confused: embeddings of their k confused labels.
+        scale: factor on the cosine.
+
+    Returns:
+        the mean over the batch; 0 for an empty one.
+    """
+    text, label, confused = (F.normalize(e.to(_at_least_float32(e)), dim=-1) for e in (text, label, confused))
+    positive = (text * label).sum(-1, keepdim=True)
+    negative = torch.einsum("bd,bkd->bk", text, confused)
+    first = torch.zeros(len(text), dtype=torch.int64, device=text.device)
+    return ranking_loss(torch.cat([positive, negative], dim=1), first, scale)
+
+
+def ranking_loss(
+    similarity: Float[Tensor, "b u"],
+    positive: Int64[Tensor, " b"],
+    scale: float,
+    candidates: Bool[Tensor, "b u"] | None = None,
+) -> Float[Tensor, ""]:
+    """Return eq. 6 from cosines to u distinct labels, each encoded once for the whole batch.
+
+    The same number as `mnrl_loss` when the candidates of a row are its confused labels; every label as a candidate
+    gives `negatives=all`. The positive is never its own negative.
+
+    Args:
+        similarity: cosine of each text with each distinct label.
+        positive: column of each text's true label.
+        scale: factor on the cosine.
+        candidates: which columns are negatives of which text; None for all of them.
+
+    Returns:
+        the mean over the batch; 0 for an empty one.
+    """
+    logits = scale * similarity
+    if candidates is not None:
+        kept = candidates.scatter(1, positive[:, None], value=True)
+        logits = logits.masked_fill(~kept, -torch.inf)
+    return F.cross_entropy(logits, positive, reduction="sum") / max(len(logits), 1)
+
+
+def label_similarity(text: Float[Tensor, "n d"], label: Float[Tensor, "classes d"]) -> Float[Tensor, "n classes"]:
+    """Return the cosine similarity of each text's embedding with each label's (eq. 9), in [-1, 1]."""
+    text, label = (F.normalize(e.to(_at_least_float32(e)), dim=-1) for e in (text, label))
+    return (text @ label.T).clamp(-1, 1)
+
+
+def rerank(
+    logits: Float[Tensor, "n classes"], similarity: Float[Tensor, "n classes"], power: float = 1.0
+) -> Float[Tensor, "n classes"]:
+    r"""Return the new scores of hard samples (eq. 10): $R = D^{power} \cdot softmax(v)$.
+
+    With power 1 a negative similarity gives a negative score, as in the paper; with any other power similarities are
+    clipped at 0 first, since a power of a negative number is undefined or turns its sign.
+
+    Args:
+        logits: the classifier's raw logits.
+        similarity: a view's score for each text and label, the cosine in the paper.
+        power: exponent on the similarity, at least 0; the paper's equation has 1, the figures of its case study fit 2.
+
+    Returns:
+        scores to rank by; they do not sum to 1.
+
+    Raises:
+        ValueError: the power is negative, or a logit or a similarity is not finite.
+    """
+    if not power >= 0:
+        raise ValueError(f"power is {power}; it must be at least 0")
+    _check_finite("logits", logits)
+    _check_finite("similarity", similarity)
+    dtype = torch.promote_types(_at_least_float32(logits), _at_least_float32(similarity))
+    weight = similarity.to(dtype)
+    if power != 1:
+        weight = weight.clamp(min=0) ** power
+    return weight * logits.to(dtype).softmax(dim=-1)
+
+
+def _at_least_float32(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def _check_k(k: int, most: int, what: str) -> None:
+    if not 1 <= k <= most:
+        raise ValueError(f"k is {k}; it must be at least 1 and at most {most}, the number of {what}")
+
+
+def _check_labels(labels: Int64[Tensor, " n"], classes: int) -> None:
+    wrong = (labels < 0) | (labels >= classes)
+    if wrong.any():
+        row = int(wrong.nonzero()[0])
+        raise ValueError(f"labels[{row}] is {int(labels[row])}; with {classes} classes it must be 0 to {classes - 1}")
+
+
+def _check_finite(name: str, x: Tensor) -> None:
+    wrong = ~x.isfinite()
+    if wrong.any():
+        row, column = wrong.nonzero()[0].tolist()
+        raise ValueError(f"{name}[{row}, {column}] is {x[row, column].item()}; every value must be finite")
