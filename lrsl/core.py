@@ -10,6 +10,8 @@ Source: Huang et al., "Logits Reranking via Semantic Labels for Hard Samples in 
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
@@ -53,10 +55,20 @@ def sigma2_mis(logits: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"], 
     Raises:
         ValueError: as `topk_variance`; or a label is no class.
     """
+    return mean_of_misclassified(topk_variance(logits, k), logits, labels)
+
+
+def mean_of_misclassified(
+    values: Float[Tensor, " n"], logits: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]
+) -> float:
+    """Return the mean of any number per sample over the misclassified ones, 0.0 when there are none (eq. 7).
+
+    Raises:
+        ValueError: a label is no class.
+    """
     _check_labels(labels, logits.shape[1])
-    variance = topk_variance(logits, k)
     misclassified = logits.argmax(dim=-1) != labels
-    return variance[misclassified].double().mean().item() if misclassified.any() else 0.0
+    return values[misclassified].double().mean().item() if misclassified.any() else 0.0
 
 
 def is_hard(logits: Float[Tensor, "n classes"], threshold: float, k: int) -> Bool[Tensor, " n"]:
@@ -65,7 +77,7 @@ def is_hard(logits: Float[Tensor, "n classes"], threshold: float, k: int) -> Boo
     Raises:
         ValueError: as `topk_variance`; or the threshold is NaN.
     """
-    if threshold != threshold:
+    if math.isnan(threshold):
         raise ValueError("threshold is nan; it must be a number, such as what sigma2_mis returns")
     return topk_variance(logits, k).double() < threshold
 
@@ -113,7 +125,7 @@ def mnrl_loss(
     """
     text, label, confused = (F.normalize(e.to(_at_least_float32(e)), dim=-1) for e in (text, label, confused))
     positive = (text * label).sum(-1, keepdim=True)
-    negative = torch.einsum("bd,bkd->bk", text, confused)
+    negative = (text[:, None] * confused).sum(-1)
     first = torch.zeros(len(text), dtype=torch.int64, device=text.device)
     return ranking_loss(torch.cat([positive, negative], dim=1), first, scale)
 
@@ -138,7 +150,7 @@ def ranking_loss(
     Returns:
         the mean over the batch; 0 for an empty one.
     """
-    logits = scale * similarity
+    logits = scale * similarity.to(_at_least_float32(similarity))
     if candidates is not None:
         kept = candidates.scatter(1, positive[:, None], value=True)
         logits = logits.masked_fill(~kept, -torch.inf)
@@ -148,7 +160,8 @@ def ranking_loss(
 def label_similarity(text: Float[Tensor, "n d"], label: Float[Tensor, "classes d"]) -> Float[Tensor, "n classes"]:
     """Return the cosine similarity of each text's embedding with each label's (eq. 9), in [-1, 1]."""
     text, label = (F.normalize(e.to(_at_least_float32(e)), dim=-1) for e in (text, label))
-    return (text @ label.T).clamp(-1, 1)
+    with torch.autocast(text.device.type, enabled=False):  # else the product comes back in half precision
+        return (text @ label.T).clamp(-1, 1)
 
 
 def rerank(

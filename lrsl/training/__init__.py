@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""The two LightningModules and the reranking callback."""

@@ -1,0 +1,129 @@
+"""From texts to padded batches of about equal length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.distributed
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+from transformers import PreTrainedTokenizerBase
+
+Batch = dict[str, Tensor]
+
+EVALUATION_BATCH = 128
+WINDOW = 32  # batches among which texts are sorted by length: enough to save padding, few enough to stay random
+
+
+class TokenDataset(Dataset[dict[str, list[int]]]):
+    """Token ids with their labels; tokenised once.
+
+    Args:
+        tokenizer: turns texts into ids.
+        texts: n texts.
+        labels: their labels.
+        max_length: longest input in tokens; the rest is cut off.
+    """
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], labels: Sequence[int], max_length: int
+    ) -> None:
+        self.input_ids = tokenize(tokenizer, texts, max_length)
+        self.labels = list(labels)
+        self.pad_token_id = int(tokenizer.pad_token_id or 0)
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    def __getitem__(self, row: int) -> dict[str, list[int]]:
+        return {"input_ids": self.input_ids[row], "label": [self.labels[row]], "index": [row]}
+
+    def collate(self, samples: list[dict[str, list[int]]]) -> Batch:
+        """Return `input_ids` and `attention_mask` `(n, tokens)`, `label` and `index` `(n,)`."""
+        batch = pad([sample["input_ids"] for sample in samples], self.pad_token_id)
+        for key in ("label", "index"):
+            batch[key] = torch.tensor([sample[key][0] for sample in samples])
+        return batch
+
+    def lengths(self) -> list[int]:
+        """Return the number of tokens of each text."""
+        return [len(ids) for ids in self.input_ids]
+
+
+def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> list[list[int]]:
+    """Return the token ids of each text, special tokens included, at most `max_length` of them."""
+    if not texts:
+        return []
+    encoded = tokenizer(list(texts), truncation=True, max_length=max_length, return_attention_mask=False, verbose=False)
+    ids: list[list[int]] = encoded["input_ids"]
+    return ids
+
+
+def pad(input_ids: Sequence[Sequence[int]], pad_token_id: int) -> Batch:
+    """Return `input_ids` and `attention_mask`, `(n, tokens)`, padded on the right to the longest of them."""
+    longest = max(map(len, input_ids))
+    ids = torch.full((len(input_ids), longest), pad_token_id)
+    mask = torch.zeros_like(ids)
+    for row, tokens in enumerate(input_ids):
+        ids[row, : len(tokens)] = torch.tensor(tokens)
+        mask[row, : len(tokens)] = 1
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+class LengthBatchSampler(Sampler[list[int]]):
+    """Batches of rows of about equal length, so that little is padded.
+
+    Training shuffles, sorts within windows of `WINDOW` batches and shuffles the batches; it depends on the seed and on
+    how often it was iterated. Evaluation sorts all rows. Each process of a distributed run takes every n-th batch:
+    training drops what does not divide evenly, evaluation neither drops nor repeats a sample.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, *, seed: int | None) -> None:
+        self.lengths = torch.tensor(lengths)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        processes, process = _processes()
+        batches = -(-len(self.lengths) // self.batch_size)
+        return batches // processes if self.seed is not None else len(range(process, batches, processes))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        batches = self._batches()
+        processes, process = _processes()
+        if self.seed is not None:
+            batches = batches[: len(batches) // processes * processes]
+        yield from batches[process::processes]
+
+    def _batches(self) -> list[list[int]]:
+        if self.seed is None:
+            return self._cut(self.lengths.argsort(stable=True))
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        self.epoch += 1
+        order = torch.randperm(len(self.lengths), generator=generator)
+        windows = order.split(self.batch_size * WINDOW)
+        batches = [
+            batch for window in windows for batch in self._cut(window[self.lengths[window].argsort(stable=True)])
+        ]
+        return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+
+    def _cut(self, rows: Tensor) -> list[list[int]]:
+        return [batch.tolist() for batch in rows.split(self.batch_size)]
+
+
+def _processes() -> tuple[int, int]:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_world_size(), torch.distributed.get_rank()
+    return 1, 0
+
+
+def loader(tokens: TokenDataset, batch_size: int = EVALUATION_BATCH, *, seed: int | None = None) -> DataLoader[Batch]:
+    """Return a loader for training, shuffled by `seed`, or for evaluation when there is none."""
+    return DataLoader(
+        tokens,  # type: ignore[arg-type]
+        batch_sampler=LengthBatchSampler(tokens.lengths(), batch_size, seed=seed),
+        collate_fn=tokens.collate,
+        pin_memory=torch.cuda.is_available(),
+    )

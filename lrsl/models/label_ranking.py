@@ -1,0 +1,142 @@
+"""What the embedding learns: a text lies near its label's text and far from other labels' (section 3.1)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from sentence_transformers import SentenceTransformer
+from torch import Tensor, nn
+
+from lrsl import core
+from lrsl.config import EmbeddingConfig
+from lrsl.models.batches import Batch, TokenDataset, loader, pad, tokenize
+from lrsl.models.optimisation import adamw, trainable
+
+
+class LabelRanking(nn.Module):
+    """A text embedding with the labels it ranks, and the multiple negatives ranking loss over them.
+
+    Each distinct label of a step is encoded once, however many texts share it.
+
+    Args:
+        embedding: the sentence-transformers model, trained in place.
+        label_texts: the text of each label.
+        settings: negatives, scale, longest input.
+        confused: the labels each training row is confused with, `(rows, k)`, for `negatives=confused`.
+
+    Raises:
+        ValueError: `negatives=confused` without confused labels.
+    """
+
+    confused: Tensor | None
+
+    def __init__(
+        self,
+        embedding: SentenceTransformer,
+        label_texts: Sequence[str],
+        settings: EmbeddingConfig,
+        confused: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        if settings.negatives == "confused" and confused is None:
+            raise ValueError("negatives=confused needs the confused labels of every training row")
+        self.embedding = embedding
+        self.settings = settings
+        self.register_buffer("confused", confused, persistent=False)
+        tokenizer = embedding.tokenizer
+        self.label_ids = tokenize(tokenizer, label_texts, self.max_length)
+        self.pad_token_id = int(tokenizer.pad_token_id or 0)
+
+    @property
+    def max_length(self) -> int:
+        """Longest input in tokens."""
+        return int(self.embedding.max_seq_length or self.settings.max_length)
+
+    def encode(self, batch: Batch) -> Tensor:
+        """Return embeddings `(n, d)`, float32, for `input_ids` and `attention_mask` `(n, tokens)`."""
+        features = {key: batch[key] for key in ("input_ids", "attention_mask")}
+        vectors: Tensor = self.embedding(features)["sentence_embedding"]
+        return vectors.float()
+
+    def encode_labels(self, labels: Sequence[int]) -> Tensor:
+        """Return the embeddings `(u, d)` of u labels."""
+        batch = pad([self.label_ids[label] for label in labels], self.pad_token_id)
+        device = next(self.embedding.parameters()).device
+        return self.encode({key: value.to(device) for key, value in batch.items()})
+
+    def similarity(self, texts: Tensor, labels: Tensor) -> Tensor:
+        """Return cosines in full precision, since the scale would multiply what rounding leaves."""
+        with torch.autocast(texts.device.type, enabled=False):
+            return core.label_similarity(texts, labels)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the loss of eq. 6 with the configured negatives."""
+        labels, candidates = batch["label"], None
+        if self.settings.negatives == "all":
+            distinct = torch.arange(len(self.label_ids), device=labels.device)
+            positive = labels
+        elif self.settings.negatives == "batch":
+            distinct, positive = labels.unique(return_inverse=True)
+        else:
+            assert self.confused is not None
+            confused = self.confused[batch["index"]]
+            distinct, columns = torch.cat([labels[:, None], confused], dim=1).unique(return_inverse=True)
+            positive = columns[:, 0]
+            candidates = torch.zeros(len(labels), len(distinct), dtype=torch.bool, device=labels.device)
+            candidates.scatter_(1, columns[:, 1:], value=True)
+        similarity = self.similarity(self.encode(batch), self.encode_labels(distinct.tolist()))
+        return core.ranking_loss(similarity, positive, self.settings.scale, candidates)
+
+
+def finetune(
+    ranking: LabelRanking,
+    train: tuple[Sequence[str], Sequence[int]],
+    right: Callable[[], float],
+    *,
+    seed: int = 0,
+) -> list[float]:
+    """Train a label ranking without a trainer around it, and keep its best epoch.
+
+    Args:
+        ranking: what to train, in place.
+        train: texts and labels.
+        right: measured after each epoch; the highest value marks the best one.
+        seed: seed of dropout and of the order of the samples.
+
+    Returns:
+        what `right` gave after each epoch.
+    """
+    settings = ranking.settings
+    tokens = TokenDataset(ranking.embedding.tokenizer, *train, ranking.max_length)
+    batches = loader(tokens, settings.batch_size, seed=seed)
+    steps = settings.epochs * len(batches)
+    optimizer, schedule = adamw(
+        [{"params": trainable(ranking.parameters()), "lr": settings.lr}],
+        weight_decay=settings.weight_decay,
+        steps=steps,
+        warmup=settings.warmup,
+    )
+    device = next(ranking.parameters()).device
+    values: list[float] = []
+    best: dict[str, Tensor] = {}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for _ in range(settings.epochs):
+            ranking.train()
+            for batch in batches:
+                loss = ranking({key: value.to(device) for key, value in batch.items()})
+                loss.backward()
+                nn.utils.clip_grad_norm_(ranking.parameters(), settings.gradient_clip)
+                optimizer.step()
+                schedule.step()
+                optimizer.zero_grad()
+            ranking.eval()
+            values.append(right())
+            if values[-1] > max(values[:-1], default=-math.inf):
+                best = {name: value.detach().clone() for name, value in ranking.state_dict().items()}
+            if len(values) - values.index(max(values)) > settings.patience:
+                break
+    ranking.load_state_dict(best)
+    return values

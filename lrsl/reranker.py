@@ -1,0 +1,212 @@
+"""LRSL as a plug-in: rerank the hard samples of a classifier somebody already has."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+from torch import Tensor
+
+from lrsl import core
+from lrsl.config import EmbeddingConfig
+from lrsl.models.detector import TopKVariance
+from lrsl.models.hard_sample_reranking import HardSampleReranking
+from lrsl.models.label_ranking import LabelRanking, finetune
+from lrsl.models.text_embedding import load_embedding
+from lrsl.models.text_embedding import save as save_embedding
+from lrsl.models.view import LabelSimilarity
+
+Array = TypeVar("Array", Tensor, NDArray[Any])
+
+CONFIG = "reranker.json"
+
+
+class Reranker:
+    """Finds the samples a classifier hesitates on and ranks their labels anew by what the labels mean.
+
+    The classifier is never touched: all that is needed are its logits. Logits come as numpy arrays or torch tensors
+    `(n, classes)`, and what is returned is of the same kind.
+
+    Args:
+        embedder: a SentenceTransformer, or the folder or hub id of one or of any encoder.
+        label_texts: a readable text per class, in the order of the logits' columns, no two alike.
+        k: number of largest logits whose variance tells hard samples from easy ones.
+        power: exponent on the similarity (eq. 10).
+
+    Attributes:
+        report_: what `fit` found on the held-out rows: `sigma2_mis`, `hard_fraction`, `n`, the accuracies of
+            `origin`, `rerank` and `similarity` on all, hard and easy rows, and `embedding_accuracy` per epoch when
+            the embedding was fine-tuned. The threshold was learnt on the same rows; measure the gain on others.
+
+    Raises:
+        ValueError: a label text twice, fewer than two classes, or k out of range.
+        InputError: the embedder is neither a folder with a model nor reachable.
+
+    Example:
+        >>> reranker = Reranker("sentence-transformers/all-MiniLM-L6-v2", ["card arrival", "lost card", ...])
+        >>> reranker.fit(val_logits, val_labels, val_texts, train=(train_texts, train_labels, train_logits))
+        >>> labels = reranker.predict(logits, texts)
+    """
+
+    def __init__(
+        self, embedder: SentenceTransformer | str | Path, label_texts: Sequence[str], k: int = 3, power: float = 1.0
+    ) -> None:
+        self.label_texts = list(label_texts)
+        twice = sorted({text for text in self.label_texts if self.label_texts.count(text) > 1})
+        if twice:
+            raise ValueError(f"label text {twice[0]!r} stands for two classes; every class needs a text of its own")
+        if not 2 <= k <= len(self.label_texts):
+            raise ValueError(f"k is {k}; with {len(self.label_texts)} classes it must be 2 to {len(self.label_texts)}")
+        if not power > 0:
+            raise ValueError(f"power is {power}; it must be above 0")
+        self.k = k
+        self.power = power
+        self.embedding = embedder if isinstance(embedder, SentenceTransformer) else load_embedding(str(embedder))
+        self.report_: dict[str, Any] = {}
+        self._reranking = HardSampleReranking(TopKVariance(k), power)
+
+    def fit(
+        self,
+        logits: Tensor | NDArray[Any],
+        labels: Tensor | NDArray[Any] | Sequence[int],
+        texts: Sequence[str],
+        train: tuple[Sequence[str], Any, Any] | None = None,
+        settings: EmbeddingConfig | None = None,
+    ) -> Reranker:
+        """Learn the threshold on held-out rows, and fine-tune the embedding when training rows are given.
+
+        Args:
+            logits: the classifier's logits of rows it was not trained on, `(n, classes)`.
+            labels: their true classes, `(n,)`.
+            texts: their texts.
+            train: texts, labels and logits of the rows to fine-tune the embedding on. The embedder that was handed in
+                stays as it is: a copy is trained, and its best epoch on the held-out rows kept. The logits are needed
+                for `negatives=confused` alone and may be None otherwise.
+            settings: how to fine-tune; the default recipe when None.
+
+        Raises:
+            ValueError: the parts differ in length or do not fit the classes, or a logit is not finite.
+        """
+        values, gold = self._check(logits, texts), torch.as_tensor(labels).long()
+        if len(gold) != len(values):
+            raise ValueError(f"there are {len(gold)} labels for {len(values)} rows of logits")
+        threshold = self._reranking.fit(values, gold)
+        self.report_ = {"n": len(values), "sigma2_mis": threshold}
+        if train is not None:
+            self.report_["embedding_accuracy"] = self._finetune(train, gold, texts, settings or EmbeddingConfig())
+        self._reranking.view = LabelSimilarity().fit(self.embedding, self.label_texts)
+        reranked = self._reranking.rerank(values, texts)
+        self.report_["hard_fraction"] = reranked.hard.double().mean().item() if len(values) else 0.0
+        similarity = self._reranking.view(texts)
+        for name, scores in (("origin", values), ("rerank", reranked.scores), ("similarity", similarity)):
+            correct = (scores.argmax(-1) == gold).double()
+            parts = {"accuracy": torch.ones_like(reranked.hard), "accuracy_hard": reranked.hard}
+            parts["accuracy_easy"] = ~reranked.hard
+            self.report_[name] = {part: _mean(correct[rows]) for part, rows in parts.items()}
+        return self
+
+    def is_hard(self, logits: Array) -> Array:
+        """Return which rows are hard, `(n,)` bool: top-k variance strictly below σ²_mis."""
+        hard = self._reranking.is_hard(torch.as_tensor(logits))
+        return _like(logits, hard)
+
+    def rerank(self, logits: Array, texts: Sequence[str]) -> Array:
+        """Return scores `(n, classes)` to rank by: eq. 10 for hard rows, softmax(logits) for easy ones.
+
+        Raises:
+            ValueError: the parts differ in length or do not fit the classes, or a logit is not finite.
+            RuntimeError: `fit` was not called.
+        """
+        self._ready()
+        return _like(logits, self._reranking.rerank(self._check(logits, texts), texts).scores)
+
+    def predict(self, logits: Array, texts: Sequence[str]) -> Array:
+        """Return the best class of each row after reranking, `(n,)`; easy rows keep the classifier's answer."""
+        self._ready()
+        values = self._check(logits, texts)
+        reranked = self._reranking.rerank(values, texts)
+        best = torch.where(reranked.hard, reranked.scores.argmax(-1), values.argmax(-1))
+        return _like(logits, best)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Save the threshold, the label texts and the embedding, readable by `from_pretrained`."""
+        self._ready()
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_embedding(self.embedding, folder / "embedding")
+        saved = {
+            "k": self.k,
+            "power": self.power,
+            "sigma2_mis": self._reranking.threshold,
+            "label_texts": self.label_texts,
+            "report": self.report_,
+        }
+        (folder / CONFIG).write_text(json.dumps(saved, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> Reranker:
+        """Load what `save_pretrained` saved; nothing in the folder is executed.
+
+        Raises:
+            ValueError: there is no reranker in the folder.
+        """
+        path = Path(folder) / CONFIG
+        if not path.is_file():
+            raise ValueError(f"{folder} holds no reranker: {CONFIG} is missing; save one with save_pretrained")
+        saved: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        reranker = cls(Path(folder) / "embedding", saved["label_texts"], k=saved["k"], power=saved["power"])
+        reranker.report_ = dict(saved["report"])
+        reranker._reranking.threshold = saved["sigma2_mis"]
+        reranker._reranking.view = LabelSimilarity().fit(reranker.embedding, reranker.label_texts)
+        return reranker
+
+    def _finetune(
+        self, train: tuple[Sequence[str], Any, Any], gold: Tensor, texts: Sequence[str], settings: EmbeddingConfig
+    ) -> list[float]:
+        train_texts, train_labels, train_logits = train
+        labels = torch.as_tensor(train_labels).long()
+        if len(train_texts) != len(labels):
+            raise ValueError(f"train has {len(train_texts)} texts and {len(labels)} labels")
+        confused = None
+        if settings.negatives == "confused":
+            k = min(settings.k, len(self.label_texts) - 1)
+            confused = core.confused_labels(self._check(train_logits, train_texts), labels, k)
+        self.embedding = copy.deepcopy(self.embedding)
+        device = self.embedding.device
+        ranking = LabelRanking(self.embedding, self.label_texts, settings, confused).to(device)
+
+        def nearest_label_right() -> float:
+            nearest = LabelSimilarity().fit(self.embedding, self.label_texts)(texts).argmax(-1)
+            return (nearest == gold).double().mean().item()
+
+        return finetune(ranking, (train_texts, labels.tolist()), nearest_label_right)
+
+    def _check(self, logits: Any, texts: Sequence[str]) -> Tensor:
+        values = torch.as_tensor(logits).detach().cpu()
+        classes = len(self.label_texts)
+        if values.ndim != 2 or values.shape[1] != classes:
+            raise ValueError(
+                f"logits have shape {tuple(values.shape)}; with {classes} label texts it is (n, {classes})"
+            )
+        if len(texts) != len(values):
+            raise ValueError(f"there are {len(texts)} texts for {len(values)} rows of logits")
+        return values if values.is_floating_point() else values.double()
+
+    def _ready(self) -> None:
+        if self._reranking.threshold is None or self._reranking.view is None:
+            raise RuntimeError("the reranker is not fitted; call fit with held-out logits, labels and texts first")
+
+
+def _mean(values: Tensor) -> float | None:
+    return values.mean().item() if len(values) else None
+
+
+def _like(given: Array, result: Tensor) -> Array:
+    return result.numpy() if isinstance(given, np.ndarray) else result.to(given.device)

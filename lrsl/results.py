@@ -1,0 +1,104 @@
+"""What a run leaves behind: results.json, predictions.jsonl and the table a person reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from lrsl import metrics
+
+RESULTS = "results.json"
+PREDICTIONS = "predictions.jsonl"
+
+Labels = NDArray[np.int64]
+Scores = NDArray[np.floating[Any]]
+
+
+def accuracies(predicted: Labels, labels: Labels, hard: NDArray[np.bool_]) -> dict[str, float | None]:
+    """Return the accuracy on all, hard and easy samples as fractions; None where there is no sample."""
+    correct = predicted == labels
+    parts = {"accuracy": np.ones_like(hard), "accuracy_hard": hard, "accuracy_easy": ~hard}
+    return {name: float(correct[rows].mean()) if rows.any() else None for name, rows in parts.items()}
+
+
+def significance(origin: Labels, rerank: Labels, labels: Labels) -> dict[str, float | int]:
+    """Return the gain of rerank over origin with its bootstrap interval, and McNemar's exact test."""
+    before, after = origin == labels, rerank == labels
+    gain = metrics.bootstrap_gain(before, after)
+    test = metrics.mcnemar(before, after)
+    return {
+        "gain": gain.gain,
+        "gain_low": gain.low,
+        "gain_high": gain.high,
+        "only_origin_correct": test.only_a,
+        "only_rerank_correct": test.only_b,
+        "p_value": test.p_value,
+    }
+
+
+def top_k(scores: Scores, names: Sequence[str], k: int) -> list[list[tuple[str, float]]]:
+    """Return the k best labels of each row with their scores, best first; equal scores keep the order of the labels."""
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return [[(names[j], float(row[j])) for j in best] for row, best in zip(scores, order, strict=True)]
+
+
+def write(folder: Path, results: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]] | None = None) -> None:
+    """Write the predictions, if any, and then results.json, each whole or not at all."""
+    if predictions is not None:
+        lines = (json.dumps(line, ensure_ascii=False) for line in predictions)
+        _replace(folder / PREDICTIONS, "".join(f"{line}\n" for line in lines))
+    _replace(folder / RESULTS, json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _replace(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(path.suffix + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """Return the results in a folder, or None when there are none or they are damaged."""
+    try:
+        results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return results if isinstance(results, dict) else None
+
+
+def show(results: Mapping[str, Any], console: Console | None = None) -> None:
+    """Print one small table of origin, rerank and similarity, and what the difference is worth."""
+    title = f"{results['dataset']}, {results['model']}, seed {results['seed']}: accuracy in %"
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    parts = {"accuracy": results["n_test"], "accuracy_hard": results["n_hard"]}
+    parts["accuracy_easy"] = results["n_test"] - results["n_hard"]
+    for name, n in parts.items():
+        table.add_column(f"{name.removeprefix('accuracy').strip('_') or 'all'} ({n:,})", justify="right")
+    for system in ("origin", "rerank", "similarity"):
+        values = [results[system][name] for name in parts]
+        table.add_row(system, *("–" if value is None else f"{100 * value:.2f}" for value in values))
+    worth = results["significance"]
+    console = console or Console()
+    console.print(table)
+    console.print(
+        f"rerank − origin: {100 * worth['gain']:+.2f} points "
+        f"(95 % interval {100 * worth['gain_low']:+.2f} to {100 * worth['gain_high']:+.2f}), "
+        f"{worth['only_rerank_correct']} mended, {worth['only_origin_correct']} broken, "
+        f"McNemar p = {worth['p_value']:.3g}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(
+        f"σ²_mis = {results['sigma2_mis']:.4g} from validation; "
+        f"hard samples: {100 * results['hard_fraction']:.1f} % of test",
+        highlight=False,
+        soft_wrap=True,
+    )

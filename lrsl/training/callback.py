@@ -1,0 +1,123 @@
+"""The reranking callback: σ²_mis from validation, origin and rerank on test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.distributed
+from torch import Tensor
+
+from lrsl.models.batches import Batch
+from lrsl.models.hard_sample_reranking import HardSampleReranking, Reranked
+
+
+class RerankingCallback(pl.Callback):
+    """Learn the threshold on each validation epoch and rerank the hard samples of a test.
+
+    The threshold is saved with every checkpoint and comes back with it, so that a test uses the threshold of the
+    weights it tests. At test time only the hard samples' texts are given to the view.
+
+    Logs `val/sigma2_mis`; and on test `test/hard_fraction` and, for origin and rerank,
+    `test/{origin,rerank}_acc`, `…_acc_hard` and `…_acc_easy`. An accuracy over no sample is not logged.
+
+    Args:
+        reranking: detector, power and view; the view may be set any time before a test.
+        test_texts: the texts of the test split, in the order of the batches' `index`.
+
+    Attributes:
+        test_logits: the classifier's logits on test, `(n, classes)`, in the order of the split, after a test.
+        reranked: what reranking made of them, after a test.
+
+    Raises:
+        RuntimeError: a test without a threshold or without a view.
+
+    Example:
+        >>> callback = RerankingCallback(HardSampleReranking(TopKVariance(k=3)), test_texts=test.texts)
+        >>> trainer = pl.Trainer(callbacks=[callback, ModelCheckpoint(monitor="val/acc", mode="max")])
+        >>> trainer.fit(classifier, train_loader, val_loader)
+        >>> callback.reranking.view = LabelSimilarity().fit(embedding, label_texts)
+        >>> trainer.test(classifier, test_loader, ckpt_path="best", weights_only=True)
+    """
+
+    def __init__(self, reranking: HardSampleReranking, test_texts: Sequence[str]) -> None:
+        self.reranking = reranking
+        self.test_texts = test_texts
+        self.test_logits: Tensor | None = None
+        self.reranked: Reranked | None = None
+        self._outputs: list[Batch] = []
+
+    @property
+    def state_key(self) -> str:
+        """The name under which checkpoints hold the state."""
+        return "lrsl.RerankingCallback"
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return σ²_mis of the latest validation epoch."""
+        return {"sigma2_mis": self.reranking.threshold}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take σ²_mis back from a checkpoint."""
+        self.reranking.threshold = state_dict["sigma2_mis"]
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget the batches of the epoch before."""
+        self._outputs = []
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any, **__: Any
+    ) -> None:
+        """Keep logits and labels."""
+        self._keep(outputs)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Learn the threshold, except from the few batches of a sanity check."""
+        if trainer.sanity_checking:
+            return
+        logits, labels, _ = self._collect(trainer)
+        threshold = self.reranking.fit(logits, labels)
+        pl_module.log("val/sigma2_mis", threshold, rank_zero_only=True)
+
+    def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget the batches of validation."""
+        self._outputs = []
+
+    def on_test_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any, **__: Any
+    ) -> None:
+        """Keep logits and labels."""
+        self._keep(outputs)
+
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Rerank the hard samples and log accuracies."""
+        logits, labels, index = self._collect(trainer)
+        self.test_logits = logits
+        self.reranked = self.reranking.rerank(logits, [self.test_texts[row] for row in index.tolist()])
+        hard = self.reranked.hard
+        pl_module.log("test/hard_fraction", hard.float().mean(), rank_zero_only=True)
+        for name, scores in (("origin", logits), ("rerank", self.reranked.scores)):
+            correct = (scores.argmax(dim=-1) == labels).float()
+            for suffix, rows in (("", torch.ones_like(hard)), ("_hard", hard), ("_easy", ~hard)):
+                if rows.any():
+                    pl_module.log(f"test/{name}_acc{suffix}", correct[rows].mean(), rank_zero_only=True)
+
+    def _keep(self, outputs: Batch) -> None:
+        self._outputs.append({key: value.detach().cpu() for key, value in outputs.items()})
+
+    def _collect(self, trainer: pl.Trainer) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits, labels and row numbers of the epoch, in the order of the split, each sample once."""
+        outputs, self._outputs = self._outputs, []
+        if trainer.world_size > 1:
+            parts: list[list[Batch] | None] = [None] * trainer.world_size
+            torch.distributed.all_gather_object(parts, outputs)
+            outputs = [batch for part in parts if part is not None for batch in part]
+        index = torch.cat([batch["index"] for batch in outputs])
+        index, order = index.sort(stable=True)
+        first = torch.ones_like(index, dtype=torch.bool)
+        first[1:] = index[1:] != index[:-1]
+        rows = order[first]
+        logits = torch.cat([batch["logits"] for batch in outputs])[rows]
+        labels = torch.cat([batch["label"] for batch in outputs])[rows]
+        return logits, labels, index[first]

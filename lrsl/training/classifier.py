@@ -1,0 +1,70 @@
+"""Training the classifier."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassAccuracy
+
+from lrsl.config import ModelConfig
+from lrsl.models.batches import Batch
+from lrsl.models.optimisation import trainable
+from lrsl.training.stage import Stage
+
+
+class Classifier(Stage):
+    """A network with a `head`, trained with cross-entropy; the head has a learning rate of its own.
+
+    Logs `classifier/train_loss`, `val/loss` and `val/acc`. Validation and test steps return the logits, labels and
+    row numbers for `RerankingCallback` to collect.
+
+    Args:
+        network: gives logits `(n, classes)` for `input_ids` and `attention_mask`.
+        settings: learning rates, weight decay and warm-up.
+        classes: number of labels.
+    """
+
+    def __init__(self, network: nn.Module, settings: ModelConfig, classes: int) -> None:
+        super().__init__()
+        self.network = network
+        self.settings: ModelConfig = settings
+        self.val_accuracy = MulticlassAccuracy(classes, average="micro")
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return logits `(n, classes)`, float32."""
+        logits: Tensor = self.network(batch["input_ids"], batch["attention_mask"])
+        return logits.float()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the cross-entropy."""
+        loss = F.cross_entropy(self(batch), batch["label"])
+        self.log("classifier/train_loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> Batch:
+        """Return logits, labels and row numbers."""
+        logits = self(batch)
+        self.val_accuracy(logits, batch["label"])
+        size = len(logits)
+        self.log("val/loss", F.cross_entropy(logits, batch["label"]), batch_size=size, sync_dist=True)
+        self.log("val/acc", self.val_accuracy, prog_bar=True, batch_size=size)
+        return {"logits": logits, "label": batch["label"], "index": batch["index"]}
+
+    def test_step(self, batch: Batch, batch_idx: int) -> Batch:
+        """Return logits, labels and row numbers."""
+        return {"logits": self(batch), "label": batch["label"], "index": batch["index"]}
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Batch:
+        """Return logits and row numbers."""
+        return {"logits": self(batch), "index": batch["index"]}
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the encoder's and the head's parameters with their learning rates."""
+        head = [p for name, p in self.network.named_parameters() if name.startswith("head.")]
+        rest = [p for name, p in self.network.named_parameters() if not name.startswith("head.")]
+        return [
+            {"params": trainable(rest), "lr": self.settings.lr},
+            {"params": head, "lr": self.settings.head_lr},
+        ]

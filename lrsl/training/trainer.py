@@ -1,0 +1,134 @@
+"""A Lightning trainer for one stage: its hardware, its progress bar, its best epoch."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.loggers import Logger
+
+from lrsl.config import TrainerConfig
+
+logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+# batches come from memory, tokenised: more workers would only copy them
+warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+warnings.filterwarnings("ignore", message=".*The number of training batches.*is smaller than the logging interval.*")
+# our sampler returns every row once, and `Stage` switches training mode on
+warnings.filterwarnings("ignore", message=".*You are using a custom batch sampler.*")
+warnings.filterwarnings("ignore", message=".*module\\(s\\) in eval mode at the start of training.*")
+warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+
+
+class StageProgress(TQDMProgressBar):
+    """A progress bar that names the stage; one line per epoch where there is no terminal to draw on."""
+
+    def __init__(self, stage: str, epochs: int) -> None:
+        super().__init__(refresh_rate=1 if sys.stderr.isatty() else 0, leave=False)
+        self.stage = stage
+        self.epochs = epochs
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Name the stage and the epoch in front of the bar."""
+        super().on_train_epoch_start(trainer, *_)
+        self.train_progress_bar.set_description(f"{self.stage}, epoch {trainer.current_epoch + 1}/{self.epochs}")
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say how the epoch went where no bar is drawn."""
+        super().on_train_epoch_end(trainer, pl_module)
+        if not sys.stderr.isatty() and trainer.is_global_zero:
+            shown = {k: f"{float(v):.4f}" for k, v in self.get_metrics(trainer, pl_module).items() if k != "v_num"}
+            told = ", ".join(f"{key} {value}" for key, value in shown.items())
+            print(f"{self.stage}, epoch {trainer.current_epoch + 1}/{self.epochs}: {told}", flush=True)
+
+    def init_validation_tqdm(self) -> Any:
+        """Name the stage in front of the validation bar."""
+        bar = super().init_validation_tqdm()
+        bar.set_description(f"{self.stage}, validation")
+        return bar
+
+    def init_test_tqdm(self) -> Any:
+        """Name the stage in front of the test bar."""
+        bar = super().init_test_tqdm()
+        bar.set_description(self.stage)
+        return bar
+
+    def init_predict_tqdm(self) -> Any:
+        """Name the stage in front of the prediction bar."""
+        bar = super().init_predict_tqdm()
+        bar.set_description(self.stage)
+        return bar
+
+
+@functools.cache
+def native_precision(accelerator: str) -> str:
+    """Return `bf16-mixed` where the accelerator computes bfloat16 natively, else `32-true`."""
+    if accelerator in {"auto", "gpu", "cuda"} and torch.cuda.is_available():
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif accelerator in {"auto", "cpu"} and not torch.backends.mps.is_available():
+        # before torch.cpu.get_capabilities() these were the only way to ask; they still stand in every version
+        asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        native = any(getattr(torch.cpu, name, lambda: False)() for name in asked)
+    else:
+        native = False
+    return "bf16-mixed" if native else "32-true"
+
+
+def precision(config: TrainerConfig) -> str:
+    """Return the precision of a run."""
+    return native_precision(config.accelerator) if config.precision == "auto" else config.precision
+
+
+def build_trainer(
+    config: TrainerConfig,
+    stage: str,
+    folder: Path,
+    *,
+    epochs: int = 1,
+    monitor: str | None = None,
+    patience: int = 1,
+    logger: Logger | None = None,
+    callbacks: list[Callback] | None = None,
+) -> pl.Trainer:
+    """Return the trainer of one stage.
+
+    Args:
+        config: hardware, precision, progress.
+        stage: what the progress bar says.
+        folder: where the best checkpoint is kept.
+        epochs: most epochs.
+        monitor: validation metric whose highest value marks the best epoch; None keeps no checkpoint.
+        patience: epochs without a better value after which training stops.
+        logger: where metrics go.
+        callbacks: more callbacks.
+    """
+    callbacks = list(callbacks or [])
+    if monitor is not None:
+        callbacks += [
+            EarlyStopping(monitor, mode="max", patience=patience),
+            ModelCheckpoint(folder, filename="best", monitor=monitor, mode="max", enable_version_counter=False),
+        ]
+    if config.progress:
+        callbacks.append(StageProgress(stage, epochs))
+    return pl.Trainer(
+        accelerator=config.accelerator,
+        devices=config.devices,
+        precision=cast(Any, precision(config)),
+        max_epochs=epochs,
+        logger=logger if logger is not None else False,
+        callbacks=callbacks,
+        enable_checkpointing=monitor is not None,
+        enable_progress_bar=config.progress,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=10,
+        use_distributed_sampler=False,
+        default_root_dir=folder,
+    )
