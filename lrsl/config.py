@@ -6,6 +6,7 @@ composed configuration into these dataclasses once, at the door; the rest of the
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +35,13 @@ class DownloadConfig:
     url: str = ""
     sha256: str = ""
 
+    def __post_init__(self) -> None:
+        """Check that there is an address, and a checksum to hold its content to."""
+        if not self.url:
+            raise InputError("dataset.download has an entry without url; give the file's public address")
+        if not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            raise InputError(f"dataset.download: {self.url} has no valid sha256; give its 64 hexadecimal digits")
+
 
 @dataclass
 class DatasetConfig:
@@ -50,16 +58,20 @@ class DatasetConfig:
     test: str | None = None
     """File of the test samples."""
     text: str = "text"
-    """Column of the text."""
+    """Column of the text; with `turns` it may be missing, and the text is then the turns, one per line."""
     label: str = "label"
     """Column of the label."""
     label_texts: Any = None
     """Label → readable text: a mapping, or a YAML or JSON file holding one. Labels left out keep their own name,
     with underscores turned into spaces."""
+    empty_text: str = "error"
+    """What becomes of a record with an empty text: `error` stops the run, `drop` leaves it out and says how many."""
     group: str | None = None
     """Column of the coarse label, for corpora with two levels of labels."""
     turns: str | None = None
-    """Column of the dialogue's turns: a list, or one string cut at `turn_separator`."""
+    """Column of the dialogue's turns: a list, or one string cut at `turn_separator`. A turn is a string, which may
+    start with `Agent:`, `System:`, `S:`, `Customer:`, `User:` or `U:`, an object with `speaker` and `text`, or a pair
+    of both."""
     turn_separator: str = "[SEP]"
     """What stands between two turns when they come as one string."""
     val_fraction: float = 0.2
@@ -67,7 +79,7 @@ class DatasetConfig:
     split_seed: int = 0
     """Seed of that split; apart from `seed`, so that every run sees the same split."""
     download: dict[str, DownloadConfig] = field(default_factory=dict)
-    """Public address and checksum per split, used when no `data_dir` is given."""
+    """Public address and checksum by file name (as in `train`, `val`, `test`), used when no `data_dir` is given."""
     language: str = "en"
     """Language of the texts (ISO 639-1)."""
     licence: str = ""
@@ -79,6 +91,10 @@ class DatasetConfig:
         """Check what can be checked without opening a file."""
         if not 0 < self.val_fraction < 1:
             raise InputError(f"dataset.val_fraction={self.val_fraction} is out of range; it must be between 0 and 1")
+        _above("dataset.split_seed", self.split_seed, 0)
+        _one_of("dataset.empty_text", self.empty_text, ("error", "drop"))
+        if not self.turn_separator:
+            raise InputError("dataset.turn_separator is empty; give what stands between two turns")
 
 
 @dataclass

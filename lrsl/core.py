@@ -37,7 +37,8 @@ def topk_variance(logits: Float[Tensor, "n classes"], k: int) -> Float[Tensor, "
     _check_finite("logits", logits)
     top = logits.topk(k, dim=-1).values.double()
     centred = top - top[:, :1]  # the difference of equal numbers is exactly 0, their mean need not be exact
-    return centred.var(dim=-1, correction=0).to(_at_least_float32(logits))
+    centred = centred - centred.mean(dim=-1, keepdim=True)
+    return centred.square().mean(dim=-1).to(_at_least_float32(logits))
 
 
 def sigma2_mis(logits: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"], k: int) -> float:

@@ -31,8 +31,7 @@ from lrsl.models.encoder import EncoderClassifier
 from lrsl.models.hard_sample_reranking import HardSampleReranking, Reranked
 from lrsl.models.label_ranking import LabelRanking
 from lrsl.models.pretrained import load_encoder, load_tokenizer, longest_input
-from lrsl.models.text_embedding import load_embedding
-from lrsl.models.text_embedding import save as save_embedding
+from lrsl.models.text_embedding import load_embedding, save_embedding
 from lrsl.models.view import View
 from lrsl.tracking import Tracker
 from lrsl.training.callback import RerankingCallback

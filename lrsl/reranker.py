@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,13 +13,10 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
-from lrsl import core
-from lrsl.config import EmbeddingConfig
 from lrsl.models.detector import TopKVariance
 from lrsl.models.hard_sample_reranking import HardSampleReranking
-from lrsl.models.label_ranking import LabelRanking, finetune
-from lrsl.models.text_embedding import load_embedding
-from lrsl.models.text_embedding import save as save_embedding
+from lrsl.models.label_ranking import embedding_settings, finetuned
+from lrsl.models.text_embedding import load_embedding, save_embedding
 from lrsl.models.view import LabelSimilarity
 
 Array = TypeVar("Array", Tensor, NDArray[Any])
@@ -78,7 +74,7 @@ class Reranker:
         labels: Tensor | NDArray[Any] | Sequence[int],
         texts: Sequence[str],
         train: tuple[Sequence[str], Any, Any] | None = None,
-        settings: EmbeddingConfig | None = None,
+        **recipe: Any,
     ) -> Reranker:
         """Learn the threshold on held-out rows, and fine-tune the embedding when training rows are given.
 
@@ -89,7 +85,7 @@ class Reranker:
             train: texts, labels and logits of the rows to fine-tune the embedding on. The embedder that was handed in
                 stays as it is: a copy is trained, and its best epoch on the held-out rows kept. The logits are needed
                 for `negatives=confused` alone and may be None otherwise.
-            settings: how to fine-tune; the default recipe when None.
+            recipe: how to fine-tune, by the names of the configuration's `embedding` keys, such as `epochs=2`.
 
         Raises:
             ValueError: the parts differ in length or do not fit the classes, or a logit is not finite.
@@ -100,7 +96,17 @@ class Reranker:
         threshold = self._reranking.fit(values, gold)
         self.report_ = {"n": len(values), "sigma2_mis": threshold}
         if train is not None:
-            self.report_["embedding_accuracy"] = self._finetune(train, gold, texts, settings or EmbeddingConfig())
+            train_texts, train_labels, train_logits = train
+            train_gold = torch.as_tensor(train_labels).long()
+            if len(train_texts) != len(train_gold):
+                raise ValueError(f"train has {len(train_texts)} texts and {len(train_gold)} labels")
+            self.embedding, self.report_["embedding_accuracy"] = finetuned(
+                self.embedding,
+                self.label_texts,
+                (train_texts, train_gold, None if train_logits is None else self._check(train_logits, train_texts)),
+                (texts, gold),
+                embedding_settings(**recipe),
+            )
         self._reranking.view = LabelSimilarity().fit(self.embedding, self.label_texts)
         reranked = self._reranking.rerank(values, texts)
         self.report_["hard_fraction"] = reranked.hard.double().mean().item() if len(values) else 0.0
@@ -166,27 +172,6 @@ class Reranker:
         reranker._reranking.threshold = saved["sigma2_mis"]
         reranker._reranking.view = LabelSimilarity().fit(reranker.embedding, reranker.label_texts)
         return reranker
-
-    def _finetune(
-        self, train: tuple[Sequence[str], Any, Any], gold: Tensor, texts: Sequence[str], settings: EmbeddingConfig
-    ) -> list[float]:
-        train_texts, train_labels, train_logits = train
-        labels = torch.as_tensor(train_labels).long()
-        if len(train_texts) != len(labels):
-            raise ValueError(f"train has {len(train_texts)} texts and {len(labels)} labels")
-        confused = None
-        if settings.negatives == "confused":
-            k = min(settings.k, len(self.label_texts) - 1)
-            confused = core.confused_labels(self._check(train_logits, train_texts), labels, k)
-        self.embedding = copy.deepcopy(self.embedding)
-        device = self.embedding.device
-        ranking = LabelRanking(self.embedding, self.label_texts, settings, confused).to(device)
-
-        def nearest_label_right() -> float:
-            nearest = LabelSimilarity().fit(self.embedding, self.label_texts)(texts).argmax(-1)
-            return (nearest == gold).double().mean().item()
-
-        return finetune(ranking, (train_texts, labels.tolist()), nearest_label_right)
 
     def _check(self, logits: Any, texts: Sequence[str]) -> Tensor:
         values = torch.as_tensor(logits).detach().cpu()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -11,8 +13,10 @@ from torch import Tensor, nn
 
 from lrsl import core
 from lrsl.config import EmbeddingConfig
+from lrsl.errors import InputError
 from lrsl.models.batches import Batch, TokenDataset, loader, pad, tokenize
 from lrsl.models.optimisation import adamw, trainable
+from lrsl.models.text_embedding import encode
 
 
 class LabelRanking(nn.Module):
@@ -90,53 +94,74 @@ class LabelRanking(nn.Module):
         return core.ranking_loss(similarity, positive, self.settings.scale, candidates)
 
 
-def finetune(
-    ranking: LabelRanking,
-    train: tuple[Sequence[str], Sequence[int]],
-    right: Callable[[], float],
-    *,
-    seed: int = 0,
-) -> list[float]:
-    """Train a label ranking without a trainer around it, and keep its best epoch.
+def embedding_settings(**recipe: Any) -> EmbeddingConfig:
+    """Return the default recipe with the given keys changed.
+
+    Raises:
+        ValueError: a key is unknown or its value out of range.
+    """
+    known = [setting.name for setting in fields(EmbeddingConfig)]
+    for key in recipe:
+        if key not in known:
+            raise InputError(f"{key} is no key of the embedding's recipe; use one of {', '.join(known)}")
+    return EmbeddingConfig(**recipe)
+
+
+def finetuned(
+    embedding: SentenceTransformer,
+    label_texts: Sequence[str],
+    train: tuple[Sequence[str], Tensor, Tensor | None],
+    held_out: tuple[Sequence[str], Tensor],
+    settings: EmbeddingConfig,
+) -> tuple[SentenceTransformer, list[float]]:
+    """Fine-tune a copy of an embedding without a trainer around it, and keep its best epoch.
 
     Args:
-        ranking: what to train, in place.
-        train: texts and labels.
-        right: measured after each epoch; the highest value marks the best one.
-        seed: seed of dropout and of the order of the samples.
+        embedding: stays as it is.
+        label_texts: the text of each label.
+        train: texts, labels and, for `negatives=confused`, the classifier's logits.
+        held_out: texts and labels by which the best epoch is chosen.
+        settings: the recipe.
 
     Returns:
-        what `right` gave after each epoch.
+        the copy, and after each epoch the share of held-out texts whose nearest label is their own.
+
+    Raises:
+        ValueError: `negatives=confused` without logits.
     """
-    settings = ranking.settings
-    tokens = TokenDataset(ranking.embedding.tokenizer, *train, ranking.max_length)
-    batches = loader(tokens, settings.batch_size, seed=seed)
-    steps = settings.epochs * len(batches)
+    texts, labels, logits = train
+    confused = None
+    if settings.negatives == "confused" and logits is not None:
+        confused = core.confused_labels(logits, labels, min(settings.k, len(label_texts) - 1))
+    embedding = copy.deepcopy(embedding)
+    ranking = LabelRanking(embedding, label_texts, settings, confused).to(embedding.device)
+    tokens = TokenDataset(embedding.tokenizer, texts, labels.tolist(), ranking.max_length)
+    batches = loader(tokens, settings.batch_size, seed=0)
     optimizer, schedule = adamw(
         [{"params": trainable(ranking.parameters()), "lr": settings.lr}],
         weight_decay=settings.weight_decay,
-        steps=steps,
+        steps=settings.epochs * len(batches),
         warmup=settings.warmup,
     )
-    device = next(ranking.parameters()).device
-    values: list[float] = []
+    accuracies: list[float] = []
     best: dict[str, Tensor] = {}
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(0)
         for _ in range(settings.epochs):
             ranking.train()
             for batch in batches:
-                loss = ranking({key: value.to(device) for key, value in batch.items()})
+                loss = ranking({key: value.to(embedding.device) for key, value in batch.items()})
                 loss.backward()
                 nn.utils.clip_grad_norm_(ranking.parameters(), settings.gradient_clip)
                 optimizer.step()
                 schedule.step()
                 optimizer.zero_grad()
             ranking.eval()
-            values.append(right())
-            if values[-1] > max(values[:-1], default=-math.inf):
+            nearest = core.label_similarity(encode(embedding, held_out[0]), encode(embedding, label_texts)).argmax(-1)
+            accuracies.append((nearest == held_out[1]).double().mean().item())
+            if accuracies[-1] > max(accuracies[:-1], default=-1.0):
                 best = {name: value.detach().clone() for name, value in ranking.state_dict().items()}
-            if len(values) - values.index(max(values)) > settings.patience:
+            if len(accuracies) - accuracies.index(max(accuracies)) > settings.patience:
                 break
     ranking.load_state_dict(best)
-    return values
+    return embedding, accuracies

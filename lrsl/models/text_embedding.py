@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
-from torch import Tensor
+from torch import Tensor, nn
 
 from lrsl.models.pretrained import loading, locate, longest_input, quiet
 
@@ -42,8 +42,8 @@ def load_embedding(pretrained: str, *, pooling: str = "mean", max_length: int | 
             embedding = SentenceTransformer(path, device="cpu")
     embedding.float()
     embedding.default_prompt_name = None  # texts and labels are encoded as they are, here and after saving
-    network = embedding[0].model if hasattr(embedding[0], "model") else embedding[0]
     if max_length is not None:
+        network: nn.Module = getattr(embedding[0], "model", embedding)
         embedding.max_seq_length = longest_input(embedding.tokenizer, network, max_length)
     return embedding
 
@@ -70,7 +70,7 @@ def encode(embedding: SentenceTransformer, texts: Sequence[str], *, batch_size: 
     return vectors.float().cpu()
 
 
-def save(embedding: SentenceTransformer, folder: Path) -> None:
+def save_embedding(embedding: SentenceTransformer, folder: Path) -> None:
     """Save as a standard sentence-transformers folder; `SentenceTransformer(folder).encode` gives the same vectors."""
     with quiet():
         embedding.save_pretrained(str(folder), create_model_card=False)

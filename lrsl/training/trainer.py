@@ -21,9 +21,8 @@ logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
 warnings.filterwarnings("ignore", message=".*The number of training batches.*is smaller than the logging interval.*")
-# our sampler returns every row once, and `Stage` switches training mode on
+# our sampler returns every row once
 warnings.filterwarnings("ignore", message=".*You are using a custom batch sampler.*")
-warnings.filterwarnings("ignore", message=".*module\\(s\\) in eval mode at the start of training.*")
 warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
 
 
@@ -44,7 +43,7 @@ class StageProgress(TQDMProgressBar):
         """Say how the epoch went where no bar is drawn."""
         super().on_train_epoch_end(trainer, pl_module)
         if not sys.stderr.isatty() and trainer.is_global_zero:
-            shown = {k: f"{float(v):.4f}" for k, v in self.get_metrics(trainer, pl_module).items() if k != "v_num"}
+            shown = {k: f"{v:.4f}" for k, v in self.get_metrics(trainer, pl_module).items() if isinstance(v, float)}
             told = ", ".join(f"{key} {value}" for key, value in shown.items())
             print(f"{self.stage}, epoch {trainer.current_epoch + 1}/{self.epochs}: {told}", flush=True)
 

@@ -1,0 +1,63 @@
+"""Where a data set's files are: given by the user, in `data_dir`, or fetched and checked."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pooch
+
+from lrsl.config import DownloadConfig
+from lrsl.errors import InputError
+
+logger = logging.getLogger("lrsl.data")
+
+
+def locate(key: str, name: str, data_dir: str | None, download: dict[str, DownloadConfig]) -> Path:
+    """Return the local path of a data file.
+
+    A file that has a public address comes from `data_dir` when that is set, else from the cache, into which it is
+    fetched once. Any other is looked for in the working directory, then in `data_dir`.
+
+    Args:
+        key: the configuration key that names the file, for the error.
+        name: the file's path, relative or absolute.
+        data_dir: folder of local copies.
+        download: public address and checksum by file name.
+
+    Raises:
+        InputError: the file is not there, cannot be fetched, or is not the one its checksum promises.
+    """
+    if name in download and not data_dir:
+        return _fetch(name, download[name])
+    given = Path(name).expanduser()
+    places = [] if name in download else [given]
+    if data_dir:
+        places.append(Path(data_dir).expanduser() / given)
+    for place in places:
+        if place.is_file():
+            return place
+    if name in download:
+        raise InputError(f"{places[0]} does not exist; data_dir={data_dir} must name a folder that holds {name}")
+    where = f"in the working directory nor in data_dir={data_dir}" if data_dir else "in the working directory"
+    raise InputError(f"{key}={name} is no file {where}; give the path of one")
+
+
+def _fetch(name: str, download: DownloadConfig) -> Path:
+    target = Path(pooch.os_cache("lrsl")) / name
+    pooch.get_logger().setLevel(logging.WARNING)
+    if not target.exists():
+        logger.info("fetching %s from %s", name, download.url)
+    try:
+        pooch.retrieve(download.url, f"sha256:{download.sha256}", fname=target.name, path=target.parent)
+    except OSError as error:  # requests' exceptions are OSErrors, too
+        raise InputError(
+            f"{name} could not be fetched from {download.url} into {target.parent} ({type(error).__name__}); "
+            f"without a network, name a folder that holds {name} with data_dir=FOLDER"
+        ) from None
+    except ValueError:
+        raise InputError(
+            f"{name} as fetched from {download.url} does not have the SHA-256 {download.sha256}, so it is not the file "
+            f"it should be; fetch again, or name a folder that holds {name} with data_dir=FOLDER"
+        ) from None
+    return target

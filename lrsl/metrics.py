@@ -1,0 +1,196 @@
+"""What a run is judged by: accuracy, calibration, mean and spread over seeds, and paired significance.
+
+Plain numpy and scipy. Two classifiers are always compared on the same samples, so both tests are paired: they look at
+the samples on which exactly one of the two is right.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import binomtest
+
+
+class MeanStd(NamedTuple):
+    """A mean and its sample standard deviation (ddof 1)."""
+
+    mean: float
+    std: float
+
+
+class McNemar(NamedTuple):
+    """McNemar's exact test on two classifiers, a and b.
+
+    Attributes:
+        only_a: number of samples that a alone gets right.
+        only_b: number of samples that b alone gets right.
+        p_value: two-sided probability of a split at least as uneven, if both were equally good.
+    """
+
+    only_a: int
+    only_b: int
+    p_value: float
+
+
+class Gain(NamedTuple):
+    """How much more accurate b is than a, as a fraction, with its bootstrap interval.
+
+    Attributes:
+        gain: accuracy of b less accuracy of a.
+        low: lower end of the interval.
+        high: upper end of the interval.
+    """
+
+    gain: float
+    low: float
+    high: float
+
+
+def accuracy(predicted: npt.ArrayLike, labels: npt.ArrayLike) -> float:
+    """Return the fraction of samples whose predicted label is the true one.
+
+    NaN for zero samples: there is no such fraction, and 0 would look like a bad classifier.
+
+    Args:
+        predicted: predicted labels, (n,).
+        labels: true labels, (n,).
+
+    Raises:
+        ValueError: the shapes differ or are not (n,).
+    """
+    predicted, labels = np.asarray(predicted), np.asarray(labels)
+    _check_paired("predicted", predicted, "labels", labels)
+    return float((predicted == labels).mean()) if labels.size else float("nan")
+
+
+def expected_calibration_error(probabilities: npt.ArrayLike, labels: npt.ArrayLike, bins: int = 15) -> float:
+    r"""Return the expected calibration error (Guo et al., 2017, eq. 5): 0 when confidence equals accuracy everywhere.
+
+    $$ECE = \sum_b \frac{|B_b|}{n} |acc(B_b) - conf(B_b)|$$
+
+    The confidence of a sample is its largest probability; bin b of the equally wide bins holds the confidences in
+    ((b - 1) / bins, b / bins]. NaN for zero samples.
+
+    Args:
+        probabilities: one probability per class, (n, classes); each row sums to 1.
+        labels: true labels, (n,).
+        bins: number of bins.
+
+    Raises:
+        ValueError: the shapes do not fit, there are no bins, or a row is no distribution.
+    """
+    probabilities, labels = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
+    if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1]:
+        raise ValueError(
+            f"probabilities have the shape {probabilities.shape} and labels {labels.shape}; "
+            "they must be (n, classes) and (n,)"
+        )
+    if bins < 1:
+        raise ValueError(f"bins is {bins}; it must be at least 1")
+    if not labels.size:
+        return float("nan")
+    _check_distributions(probabilities)
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    edges = np.linspace(0, 1, bins + 1)[1:-1]
+    # |B_b| acc(B_b) and |B_b| conf(B_b) are sums over the bin, so the bin's size cancels
+    surplus = np.bincount(np.searchsorted(edges, confidence, side="left"), weights=right - confidence)
+    return float(np.abs(surplus).sum() / len(labels))
+
+
+def mean_std(values: npt.ArrayLike) -> MeanStd:
+    """Return the mean of the values, one per seed, and their sample standard deviation, 0.0 for a single value.
+
+    Args:
+        values: at least one number, (n,).
+
+    Raises:
+        ValueError: there is no value, or the shape is not (n,).
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 1 or not values.size:
+        raise ValueError(f"values have the shape {values.shape}; it must be (n,) with at least one value")
+    return MeanStd(float(values.mean()), float(values.std(ddof=1)) if values.size > 1 else 0.0)
+
+
+def mcnemar(a_correct: npt.ArrayLike, b_correct: npt.ArrayLike) -> McNemar:
+    """Test whether a and b are equally accurate on the same samples: McNemar's test, exact and two-sided.
+
+    Args:
+        a_correct: whether a is right, (n,) bool.
+        b_correct: whether b is right, (n,) bool.
+
+    Returns:
+        the counts and the p-value, which is 1.0 when a and b are right on the same samples.
+
+    Raises:
+        ValueError: the shapes differ or are not (n,), or a value is not a bool.
+    """
+    only_a, only_b, _ = _discordant(a_correct, b_correct)
+    p_value = float(binomtest(only_b, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    return McNemar(only_a, only_b, p_value)
+
+
+def bootstrap_gain(
+    a_correct: npt.ArrayLike, b_correct: npt.ArrayLike, seed: int = 0, resamples: int = 10_000, level: float = 0.95
+) -> Gain:
+    """Return the gain in accuracy from a to b with its paired bootstrap percentile interval.
+
+    A sample's paired difference is 1 (only b is right), -1 (only a is right) or 0. How often each of the three stands
+    in n rows drawn with replacement is multinomial, so that is drawn instead of the rows: the same distribution at a
+    cost that does not depend on n.
+
+    Args:
+        a_correct: whether a is right, (n,) bool.
+        b_correct: whether b is right, (n,) bool.
+        seed: seed of the resampling; the same seed gives the same interval.
+        resamples: number of resamples.
+        level: coverage of the interval.
+
+    Returns:
+        the gain and its interval; NaN thrice for zero samples.
+
+    Raises:
+        ValueError: the shapes differ or are not (n,), a value is not a bool, there are no resamples, or the level is
+            not between 0 and 1.
+    """
+    if resamples < 1:
+        raise ValueError(f"resamples is {resamples}; it must be at least 1")
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}; it must be between 0 and 1")
+    only_a, only_b, n = _discordant(a_correct, b_correct)
+    if not n:
+        return Gain(float("nan"), float("nan"), float("nan"))
+    share = np.array([only_a, only_b, n - only_a - only_b]) / n
+    drawn = np.random.default_rng(seed).multinomial(n, share, size=resamples)
+    low, high = np.quantile((drawn[:, 1] - drawn[:, 0]) / n, [(1 - level) / 2, (1 + level) / 2])
+    return Gain((only_b - only_a) / n, float(low), float(high))
+
+
+def _discordant(a_correct: npt.ArrayLike, b_correct: npt.ArrayLike) -> tuple[int, int, int]:
+    """Return how many samples a alone gets right, how many b alone, and how many there are."""
+    a, b = np.asarray(a_correct), np.asarray(b_correct)
+    _check_paired("a_correct", a, "b_correct", b)
+    for name, values in (("a_correct", a), ("b_correct", b)):
+        if values.size and values.dtype != np.bool_:
+            raise ValueError(f"{name} holds {values.dtype} values; it must hold one bool per sample")
+    a, b = a.astype(bool), b.astype(bool)  # an empty list comes as float64
+    return int((a & ~b).sum()), int((b & ~a).sum()), len(a)
+
+
+def _check_paired(name: str, values: npt.NDArray[np.generic], other: str, others: npt.NDArray[np.generic]) -> None:
+    if values.ndim != 1 or values.shape != others.shape:
+        raise ValueError(f"{name} has the shape {values.shape} and {other} {others.shape}; both must be (n,)")
+
+
+def _check_distributions(probabilities: npt.NDArray[np.float64]) -> None:
+    # half precision sums to 1 within about a hundredth over a few hundred classes
+    fine = (probabilities >= 0).all(axis=1) & (np.abs(probabilities.sum(axis=1) - 1) < 0.02)
+    if not fine.all():
+        row = int(np.flatnonzero(~fine)[0])
+        raise ValueError(
+            f"probabilities[{row}] sums to {probabilities[row].sum():g} with a least value of "
+            f"{probabilities[row].min():g}; every row must be at least 0 and sum to 1"
+        )

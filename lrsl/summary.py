@@ -1,0 +1,189 @@
+"""What the runs of a sweep come to: mean ± standard deviation over seeds, per data set and model."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from lrsl import results
+from lrsl.metrics import MeanStd, mean_std
+
+MARKDOWN = "summary.md"
+CSV = "summary.csv"
+
+_MEASURES = {
+    "origin": "origin",
+    "rerank": "rerank",
+    "gain": "gain",
+    "hard_fraction": "hard",
+    "origin_hard": "origin, hard",
+    "rerank_hard": "rerank, hard",
+    "similarity": "similarity",
+}
+"""What is averaged → its heading; all are fractions, shown in %."""
+
+_SAME_CONFIGURATION = ("dataset", "model", "seed", "rerun", "data_dir", "logger", "launcher", "trainer.progress")
+"""Keys that have a column of their own or change no result: never part of a row's label."""
+
+
+@dataclass
+class Row:
+    """The runs of one configuration, which differ in the seed alone.
+
+    Attributes:
+        dataset: name of the data set; empty for jobs that could not be composed.
+        model: name of the classifier.
+        label: the overrides that tell this row from others of the same data set and model.
+        values: for each measure the value of each finished run that has it.
+        seeds: the seeds of the finished runs.
+        failed: what failed and why.
+    """
+
+    dataset: str
+    model: str
+    label: str = ""
+    values: dict[str, list[float]] = field(default_factory=lambda: {measure: [] for measure in _MEASURES})
+    seeds: list[int] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+    def mean_std(self, measure: str) -> MeanStd | None:
+        """Return a measure's mean and standard deviation as fractions; None when no run has it."""
+        return mean_std(self.values[measure]) if self.values[measure] else None
+
+
+def summarise(lines: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """Return a row per configuration, in the order in which they first ran, from the lines of `runs.jsonl`.
+
+    A line has `overrides` and `status`, and, where the job could be composed, `dataset`, `model`, `configuration`,
+    `seed` and `folder`. Of several lines of one run the last counts.
+    """
+    groups: dict[tuple[str, str, str], dict[Any, Mapping[str, Any]]] = {}
+    for number, line in enumerate(lines):
+        key = (line.get("dataset", ""), line.get("model", ""), line.get("configuration", ""))
+        groups.setdefault(key, {})[line.get("seed", f"line {number}")] = line
+    labels = _labels({key: [line["overrides"] for line in runs.values()] for key, runs in groups.items()})
+    rows = []
+    for key, runs in groups.items():
+        row = Row(key[0], key[1], labels[key])
+        for seed, line in runs.items():
+            found = results.read(Path(line["folder"])) if line["status"] != "failed" else None
+            if found is None:
+                row.failed.append(_failure(line))
+                continue
+            row.seeds.append(seed)
+            for measure, value in _measured(found).items():
+                if value is not None:
+                    row.values[measure].append(value)
+        rows.append(row)
+    return rows
+
+
+def show(rows: Sequence[Row], console: Console | None = None) -> None:
+    """Print the rows as a table, and the failed runs below it."""
+    console = console or Console()
+    if not console.is_terminal:
+        console.width = max(console.width, 160)  # a file has no edge to wrap at
+    table = Table(title="mean ± standard deviation over seeds, in %", title_justify="left", box=box.SIMPLE_HEAD)
+    header, *body = _cells(rows)
+    for index, name in enumerate(header):
+        table.add_column(name, justify="left" if index < 3 else "right", overflow="fold")
+    for cells in body:
+        table.add_row(*cells)
+    if body:
+        console.print(table, markup=False)
+    for failure in _failures(rows):
+        console.print(f"failed: {failure}", markup=False, highlight=False, soft_wrap=True)
+
+
+def save(rows: Sequence[Row], folder: Path) -> None:
+    """Write `summary.md`, to read, and `summary.csv`, with fractions in full precision."""
+    header, *body = _cells(rows)
+    aligned = ["---" if index < 3 else "---:" for index in range(len(header))]
+    table = ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in (header, aligned, *body)]
+    failed = [f"- failed: {failure}" for failure in _failures(rows)]
+    text = ["Mean ± standard deviation over seeds, in %.", *table, *failed]
+    (folder / MARKDOWN).write_text("\n".join([text[0], "", *table, "", *failed]).rstrip() + "\n", encoding="utf-8")
+    with (folder / CSV).open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        spread = [f"{measure}_{part}" for measure in _MEASURES for part in ("mean", "std")]
+        writer.writerow(["dataset", "model", "configuration", "n", "seeds", "failed", *spread])
+        for row in rows:
+            pairs = [row.mean_std(measure) or ("", "") for measure in _MEASURES]
+            seeds = " ".join(map(str, row.seeds))
+            start = [row.dataset, row.model, row.label, len(row.seeds), seeds, len(row.failed)]
+            writer.writerow([*start, *(part for pair in pairs for part in pair)])
+
+
+def _measured(found: Mapping[str, Any]) -> dict[str, float | None]:
+    origin, rerank = found["origin"], found["rerank"]
+    return {
+        "origin": origin["accuracy"],
+        "rerank": rerank["accuracy"],
+        "gain": rerank["accuracy"] - origin["accuracy"],
+        "hard_fraction": found["hard_fraction"],
+        "origin_hard": origin["accuracy_hard"],
+        "rerank_hard": rerank["accuracy_hard"],
+        "similarity": found["similarity"]["accuracy"],
+    }
+
+
+def _labels(overrides: Mapping[tuple[str, str, str], list[list[str]]]) -> dict[tuple[str, str, str], str]:
+    """Return what tells each configuration from the others of its data set and model."""
+    telling = {
+        key: [override for override in runs[0] if not _of(override, _SAME_CONFIGURATION)]
+        for key, runs in overrides.items()
+    }
+    labels = {}
+    for key, own in telling.items():
+        siblings = [others for other, others in telling.items() if other[:2] == key[:2]]
+        shared = set.intersection(*map(set, siblings))
+        labels[key] = " ".join(override for override in own if override not in shared)
+        if len(siblings) > 1 and not labels[key] and shared != set(own):
+            labels[key] = "default"
+    return labels
+
+
+def _of(override: str, keys: Iterable[str]) -> bool:
+    key = override.lstrip("+~").partition("=")[0]
+    return any(key == name or (name == "logger" and key.startswith("logger.")) for name in keys)
+
+
+def _failure(line: Mapping[str, Any]) -> str:
+    error = line.get("error") or "its results.json is missing or damaged"
+    return f"{' '.join(line['overrides']) or 'the only job'}: {error}"
+
+
+def _failures(rows: Sequence[Row]) -> list[str]:
+    return [failure for row in rows for failure in row.failed]
+
+
+def _cells(rows: Sequence[Row]) -> list[list[str]]:
+    composed = [row for row in rows if row.dataset]
+    labelled = any(row.label for row in composed)
+    header = ["dataset", "model", *(["configuration"] if labelled else []), "seeds", *_MEASURES.values()]
+    body = [
+        [
+            row.dataset,
+            row.model,
+            *([row.label] if labelled else []),
+            str(len(row.seeds)),
+            *(_percent(row.mean_std(measure), len(row.values[measure]), measure) for measure in _MEASURES),
+        ]
+        for row in composed
+    ]
+    return [header, *body]
+
+
+def _percent(value: MeanStd | None, n: int, measure: str) -> str:
+    if value is None:
+        return "–"
+    sign = "+" if measure == "gain" else ""
+    spread = f" ± {100 * value.std:.2f}" if n > 1 else ""
+    return f"{100 * value.mean:{sign}.2f}{spread}"

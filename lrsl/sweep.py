@@ -1,0 +1,120 @@
+"""A sweep from outside its jobs: its folder, what became of each job, and the summary at the end.
+
+Jobs may run in other processes. They find the sweep's folder in an environment variable and append a line each to
+`runs.jsonl` there; the process that started the sweep reads the lines when the launcher is done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from lrsl.composition import COMPOSITION_ERRORS, explain, file_name
+
+FOLDER_VARIABLE = "LRSL_SWEEP"
+RUNS = "runs.jsonl"
+
+
+class SweepStart(Callback):
+    """Opens the sweep's folder before the first job, and takes out values that no job could be composed with.
+
+    Hydra composes all jobs before it starts one, so that one mistyped value would keep the others from running.
+    """
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Open the folder; report values that cannot be composed and leave them out."""
+        overrides = list(config.hydra.overrides.task)
+        _open(Path(config.hydra.sweep.dir), overrides)
+        kept, reasons = composable(overrides, list(config.hydra.overrides.hydra), config.hydra.job.config_name)
+        for override, reason in reasons.items():
+            print(f"{override} failed: {reason}", file=sys.stderr, flush=True)
+            record({"overrides": [override], "status": "failed", "error": reason})
+        config.hydra.overrides.task = kept
+
+
+def composable(
+    overrides: Sequence[str], of_hydra: Sequence[str] = (), config_name: str = "config"
+) -> tuple[list[str], dict[str, str]]:
+    """Return the overrides without the swept values that cannot be composed, and the reason for each of those.
+
+    Each value is tried by itself, next to what is not swept: a sum of compositions, not a product. A key none of whose
+    values can be composed is left as it is, for Hydra to report: then there is nothing to run.
+    """
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    fixed = [*of_hydra, *(str(override.input_line) for override in parsed if not _is_choice(override))]
+    kept, reasons = [], {}
+    for override in parsed:
+        line = str(override.input_line)
+        if _is_choice(override):
+            values = [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+            wrong = {value: reason for value in values if (reason := _why_not(config_name, [*fixed, value]))}
+            if len(wrong) < len(values):
+                reasons |= wrong
+                right = (value.partition("=")[2] for value in values if value not in wrong)
+                line = f"{override.get_key_element()}={','.join(right)}" if wrong else line
+        kept.append(line)
+    return kept, reasons
+
+
+def record(line: Mapping[str, Any]) -> None:
+    """Append what became of a job to the sweep's `runs.jsonl`; outside a sweep do nothing."""
+    folder = os.environ.get(FOLDER_VARIABLE)
+    if folder:
+        with (Path(folder) / RUNS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def under_way() -> bool:
+    """Tell whether this process runs a sweep, or a job of one."""
+    return FOLDER_VARIABLE in os.environ
+
+
+def conclude() -> int:
+    """Print and save the sweep's summary; return how many of its jobs failed, 0 where there was no sweep."""
+    name = os.environ.pop(FOLDER_VARIABLE, None)
+    if name is None:
+        return 0
+    folder = Path(name)
+    text = (folder / RUNS).read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in text.splitlines()]
+    if lines:
+        from lrsl import summary  # noqa: PLC0415  (numpy and scipy can wait)
+
+        rows = summary.summarise(lines)
+        summary.show(rows)
+        summary.save(rows, folder)
+        print(f"summary: {folder / summary.MARKDOWN}", flush=True)
+    return sum(line["status"] == "failed" for line in lines)
+
+
+def _open(sweep_dir: Path, overrides: Sequence[str]) -> None:
+    shown = [override for override in overrides if not override.startswith("rerun=")]
+    digest = hashlib.sha256(json.dumps(shown).encode()).hexdigest()[:8]
+    folder = (sweep_dir / "sweeps" / f"{file_name(' '.join(shown))}-{digest}").absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RUNS).write_text("", encoding="utf-8")
+    os.environ[FOLDER_VARIABLE] = str(folder)
+
+
+def _is_choice(override: Override) -> bool:
+    return bool(override.is_sweep_override() and override.is_discrete_sweep())
+
+
+def _why_not(config_name: str, overrides: list[str]) -> str:
+    try:
+        GlobalHydra.instance().config_loader().load_configuration(config_name, overrides, run_mode=RunMode.RUN)
+    except COMPOSITION_ERRORS as error:
+        return explain(error)
+    return ""

@@ -1,0 +1,149 @@
+"""The door: from the command line to one run, or to a sweep of them.
+
+    python run.py --help
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from lrsl import composition, sweep
+from lrsl.errors import InputError
+
+CONFIGURATION = "config.json"
+
+
+def main() -> int:
+    """Run what the command line says and return the exit status."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its exceptions over instead of printing them
+    os.environ.pop(sweep.FOLDER_VARIABLE, None)
+    status, summed_up = 0, False
+    try:
+        launch()
+        summed_up = True
+        status = 1 if sweep.conclude() else 0
+    except composition.COMPOSITION_ERRORS as error:
+        print(composition.explain(error), file=sys.stderr)
+        status = 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        status = 130
+    finally:
+        if not summed_up:
+            sweep.conclude()
+    return status
+
+
+@hydra.main(version_base="1.3", config_path=str(Path(__file__).resolve().parent / "conf"), config_name="config")
+def launch(composed: DictConfig) -> None:
+    """Do one job; a failing one ends a single run, but not a sweep."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    configuration = composition.plain(composed)
+    overrides = list(HydraConfig.get().overrides.task)
+    error = attempt(composed, configuration, folder)
+    sweep.record(
+        {
+            "dataset": configuration["dataset"]["name"],
+            "model": configuration["model"]["name"],
+            "configuration": composition.digest(configuration),
+            "seed": configuration["seed"],
+            "folder": str(folder),
+            "overrides": overrides,
+            "status": "failed" if error else "finished",
+            "error": error,
+        }
+    )
+    if error and not sweep.under_way():
+        sys.exit(1)
+
+
+def attempt(composed: DictConfig, configuration: dict[str, Any], folder: Path) -> str | None:
+    """Do one job and return None, or report at once why it failed and return that in one line."""
+    try:
+        do(composed, configuration, folder)
+        return None
+    except InputError as error:
+        reason = str(error)
+        _drop_frames(error)
+        print(f"{_job_name()}{reason}", file=sys.stderr, flush=True)
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into an exit
+            raise KeyboardInterrupt from None
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+        print(f"{_job_name()}{reason}", file=sys.stderr)
+        traceback.print_exception(error)
+        sys.stderr.flush()
+        _drop_frames(error)
+    finally:
+        _release()
+    _record_failure(configuration, folder, reason)
+    return reason
+
+
+def do(composed: DictConfig, configuration: dict[str, Any], folder: Path) -> None:
+    """Train, rerank and measure, unless that has been done."""
+    config = composition.to_config(composed)
+    from lrsl import pipeline  # torch, now that there is something to do
+
+    marker = folder / CONFIGURATION
+    if not config.rerun and _is_of(marker, configuration):
+        found = pipeline.finished(config, folder)
+        if found is not None:
+            print(f"already finished: {folder} (rerun=true runs it again)", flush=True)
+            pipeline.show(found)
+            return
+    pipeline.run(config, folder)
+    # last, so that results are never taken for those of another configuration
+    marker.write_text(json.dumps(configuration, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _is_of(marker: Path, configuration: dict[str, Any]) -> bool:
+    try:
+        done = json.loads(marker.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(done, dict) and composition.same_run(done, configuration)
+
+
+def _record_failure(configuration: dict[str, Any], folder: Path, reason: str) -> None:
+    from lrsl import results
+
+    found = results.read(folder)
+    if found is not None and found.get("status") == "finished" and not configuration["rerun"]:
+        return
+    failed = {"dataset": configuration["dataset"]["name"], "model": configuration["model"]["name"]}
+    results.write(folder, {**failed, "seed": configuration["seed"], "status": "failed", "error": reason})
+
+
+def _job_name() -> str:
+    return f"{' '.join(HydraConfig.get().overrides.task) or 'the only job'} failed: " if sweep.under_way() else ""
+
+
+def _drop_frames(error: BaseException | None) -> None:
+    """Let go of what the frames of a failed job hold, its model above all."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+
+
+def _release() -> None:
+    pipeline = sys.modules.get("lrsl.pipeline")
+    if pipeline is not None:
+        pipeline.release()
+    gc.collect()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

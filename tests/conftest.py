@@ -1,0 +1,31 @@
+"""What every test relies on: types and shapes of the core are checked at run time, and nothing reaches a network."""
+
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+from jaxtyping import install_import_hook
+
+# Set before anything imports the libraries that read them, and inherited by the runs that tests start.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["WANDB_MODE"] = "offline"
+os.environ["WANDB_ERROR_REPORTING"] = "false"
+
+# From here on a tensor of the wrong shape or type is a jaxtyping.TypeCheckError, in whichever test it turns up.
+install_import_hook("lrsl.core", "beartype.beartype")
+
+# The same examples on every run, and no time limit per example on a busy machine.
+hypothesis.settings.register_profile("lrsl", deadline=None, max_examples=50, derandomize=True, database=None)
+hypothesis.settings.load_profile("lrsl")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of local copies of the public data sets; tests that need it are skipped where there is none."""
+    folder = os.environ.get("LRSL_DATA_DIR")
+    if not folder:
+        pytest.skip("LRSL_DATA_DIR names no folder of local data sets")
+    if not Path(folder).is_dir():
+        pytest.fail(f"LRSL_DATA_DIR={folder} is not a folder")
+    return Path(folder)

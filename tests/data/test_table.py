@@ -1,0 +1,117 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from lrsl.data.table import read_rows
+from lrsl.errors import InputError
+
+
+def write(folder: Path, name: str, content: str | bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def lines_and_texts(path: Path) -> list[tuple[int, object]]:
+    return [(row.line, row.values["text"]) for row in read_rows(path)]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_csv_fields_hold_newlines_and_rows_know_their_first_line(tmp_path: Path, end: str) -> None:
+    content = end.join(["text,label", '"one', 'two",a', "", '"said ""hi"", then left",b', "last,a", ""])
+    rows = read_rows(write(tmp_path, "x.csv", content))
+    assert [(row.line, row.values) for row in rows] == [
+        (2, {"text": f"one{end}two", "label": "a"}),
+        (5, {"text": 'said "hi", then left', "label": "b"}),
+        (6, {"text": "last", "label": "a"}),
+    ]
+    assert rows[1].place == f"{tmp_path / 'x.csv'}:5"
+
+
+def test_tsv_keeps_commas_and_inner_quotation_marks(tmp_path: Path) -> None:
+    path = write(tmp_path, "x.tsv", 'text\tlabel\na, b and 5" more\tx\n"tab\there"\ty\n')
+    assert lines_and_texts(path) == [(2, 'a, b and 5" more'), (3, "tab\there")]
+
+
+def test_json_lines_skip_blank_lines_and_keep_exotic_line_separators(tmp_path: Path) -> None:
+    path = write(tmp_path, "x.jsonl", '{"text": "a\u2028b", "label": 1}\n\n{"text": "c", "label": true}\r\n')
+    assert [(row.line, row.values) for row in read_rows(path)] == [
+        (1, {"text": "a\u2028b", "label": 1}),
+        (3, {"text": "c", "label": True}),
+    ]
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_json_array(tmp_path: Path, indent: int | None) -> None:
+    records = [{"text": "a ] , [", "label": "x"}, {"text": "b", "label": ["y", {}]}]
+    path = write(tmp_path, "x.json", "\n" + json.dumps(records, indent=indent))
+    rows = read_rows(path)
+    assert [row.values for row in rows] == records
+    assert [row.line for row in rows] == ([3, 7] if indent else [2, 2])
+
+
+def test_json_may_hold_one_object_per_line(tmp_path: Path) -> None:
+    assert lines_and_texts(write(tmp_path, "x.json", '{"text": "a"}\n{"text": "b"}\n')) == [(1, "a"), (2, "b")]
+
+
+@pytest.mark.parametrize(("name", "content"), [("x.csv", "text\na\n"), ("x.JSONL", '{"text": "a"}')])
+def test_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path, name: str, content: str) -> None:
+    assert [row.values for row in read_rows(write(tmp_path, name, b"\xef\xbb\xbf" + content.encode()))] == [
+        {"text": "a"}
+    ]
+
+
+def test_a_field_may_be_very_long(tmp_path: Path) -> None:
+    assert lines_and_texts(write(tmp_path, "x.csv", "text,label\n" + "a" * 200_000 + ",x\n")) == [(2, "a" * 200_000)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line", "said"),
+    [
+        ("x.csv", "", 1, "is empty"),
+        ("x.csv", "\ufeff \n", 1, "is empty"),
+        ("x.csv", "text,label\n\n", 1, "no record"),
+        ("x.json", "[]", 1, "no record"),
+        ("x.csv", "text,label\na,x\nb, c,x\n", 3, "3 fields where the header names 2 (text, label)"),
+        ("x.csv", 'text,label\n"a\nb",x\nc\n', 4, "1 fields where the header names 2"),
+        ("x.csv", 'text,label\na,x\n"never closed,x\nb,y\n', 3, "double the mark"),
+        ("x.tsv", 'text\tlabel\n"so" he said\tx\n', 2, "double the mark"),
+        ("x.csv", "text,label,text\na,b,c\n", 1, "names the column 'text' twice"),
+        ("x.csv", b"text,label\na,x\ncaf\xe9,y\n", 3, "byte 4 of the line is 0xe9"),
+        ("x.jsonl", b'\xef\xbb\xbf{"text": "a"}\n\xff', 2, "byte 1 of the line is 0xff"),
+        ("x.csv", "text\na\n".encode("utf-16"), 1, "save the file as UTF-8"),
+        ("x.jsonl", '{"text": "a"}\n\n{"text": }\n', 3, "expecting value at column 10"),
+        ("x.jsonl", '{"text": "a"}\n["b"]\n', 2, "holds a JSON list"),
+        ("x.jsonl", '{"text": NaN}\n', 1, "NaN is no JSON value"),
+        ("x.json", '[{"text": "a"},\n "b"]', 2, "holds a JSON str"),
+        ("x.json", '[{"text": "a"},\n {"text": "b"},\n', 3, "is not valid JSON"),
+    ],
+)
+def test_what_is_wrong_is_said_with_file_and_line(
+    tmp_path: Path, name: str, content: str | bytes, line: int, said: str
+) -> None:
+    path = write(tmp_path, name, content)
+    with pytest.raises(InputError) as caught:
+        read_rows(path)
+    sentence = str(caught.value)
+    assert sentence.startswith(f"{path}:{line} ")
+    assert said in sentence
+    assert "\n" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("x.cvs", "'.cvs'; use one of .csv, .tsv, .jsonl, .json; did you mean '.csv'?"), ("x", "unknown ending ''")],
+)
+def test_unknown_ending(tmp_path: Path, name: str, said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_rows(write(tmp_path, name, "text\na\n"))
+    assert said in str(caught.value)
+    assert str(tmp_path / name) in str(caught.value)
+
+
+def test_unreadable_file(tmp_path: Path) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(InputError, match=r"folder\.csv cannot be read \(.+\); name a readable file"):
+        read_rows(tmp_path / "folder.csv")
