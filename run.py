@@ -1,6 +1,6 @@
 """The door: from the command line to one run, or to a sweep of them.
 
-    python run.py --help
+python run.py --help
 """
 
 from __future__ import annotations
@@ -27,11 +27,9 @@ def main() -> int:
     """Run what the command line says and return the exit status."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its exceptions over instead of printing them
     os.environ.pop(sweep.FOLDER_VARIABLE, None)
-    status, summed_up = 0, False
+    status = 0
     try:
         launch()
-        summed_up = True
-        status = 1 if sweep.conclude() else 0
     except composition.COMPOSITION_ERRORS as error:
         print(composition.explain(error), file=sys.stderr)
         status = 1
@@ -39,9 +37,8 @@ def main() -> int:
         print("interrupted", file=sys.stderr)
         status = 130
     finally:
-        if not summed_up:
-            sweep.conclude()
-    return status
+        failed = sweep.conclude()
+    return status or int(failed > 0)
 
 
 @hydra.main(version_base="1.3", config_path=str(Path(__file__).resolve().parent / "conf"), config_name="config")

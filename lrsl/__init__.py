@@ -1,9 +1,13 @@
 """Logits reranking via semantic labels: better answers on the samples a text classifier hesitates on."""
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lrsl.reranker import Reranker
+
+# said when transformers is imported: an acceleration that is not installed, for a quantisation nobody asked for
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 __all__ = ["Reranker"]
 

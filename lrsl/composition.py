@@ -9,13 +9,14 @@ import dataclasses
 import hashlib
 import json
 import re
+from difflib import get_close_matches
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+import yaml
 from hydra.core.config_store import ConfigStore
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException, ValidationError
+from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from lrsl.config import Config
 from lrsl.errors import InputError, nearest
@@ -34,6 +35,8 @@ def to_config(composed: DictConfig) -> Config:
         InputError: a key is none of the schema's, has no value, or has one that is not allowed.
     """
     _check_keys(composed, Config)
+    for key in sorted(OmegaConf.missing_keys(composed)):
+        raise InputError(f"{key}=??? stands for no value; give one")  # else the schema's default would step in unseen
     try:
         config = OmegaConf.to_object(composed)
     except OmegaConfBaseException as error:
@@ -44,7 +47,7 @@ def to_config(composed: DictConfig) -> Config:
 
 def plain(composed: DictConfig) -> dict[str, Any]:
     """Return a composed configuration without Hydra's own part as JSON has it, interpolations resolved."""
-    job = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
+    job = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     resolved: dict[str, Any] = json.loads(json.dumps(OmegaConf.to_container(job, resolve=True)))
     return resolved
 
@@ -74,10 +77,13 @@ def file_name(text: str) -> str:
 
 def explain(error: Exception) -> str:
     """Return the one sentence that says what is wrong with what the user typed, and what would be right."""
-    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    origins = [origin for origin in (error.__cause__, error.__context__) if isinstance(origin, OmegaConfBaseException)]
+    cause = origins[0] if origins else error
     message = str(error)
     # Hydra keeps the argument in its message only
-    found = re.search(r"(?:merging override|for argument|Sweep parameters|append to your config use) [+']*([^'\n]+)", message)
+    found = re.search(
+        r"(?:merging override|for argument|Sweep parameters|append to your config use) [+']*([^'\n]+)", message
+    )
     argument = found[1] if found else ""
     if isinstance(error, MissingConfigException):
         sentence = _explain_choice(error)
@@ -90,8 +96,10 @@ def explain(error: Exception) -> str:
         sentence = f"{argument} asks for several runs; add -m to run them all"
     elif isinstance(cause, ValidationError):
         sentence = _explain_type(cause, argument, _where(message))
-    elif isinstance(cause, MissingMandatoryValue):
-        sentence = _explain_missing(str(cause.full_key))
+    elif no_group := re.match(r"Could not override '(.*)'\.\n?.*default", message, re.DOTALL):
+        sentence = _unknown_key(no_group[1] or "=")
+    elif isinstance(cause, OmegaConfBaseException) and "does not support deletion" in str(cause):
+        sentence = f"{cause.full_key} cannot be taken out; set it to another value, as in {cause.full_key}=…"
     elif isinstance(cause, OmegaConfBaseException) and re.search(r"^Key '.*' (is )?not in ", str(cause)):
         sentence = _unknown_key(str(cause.full_key), _where(message))
     else:
@@ -104,7 +112,7 @@ def known_keys(schema: type = Config, prefix: str = "") -> list[str]:
     """Return every key of the schema, in full, as in `model.epochs`."""
     keys = []
     for name, hint in get_type_hints(schema).items():
-        keys += known_keys(hint, f"{prefix}{name}.") if dataclasses.is_dataclass(hint) else [f"{prefix}{name}"]
+        keys += known_keys(hint, f"{prefix}{name}.") if _is_schema(hint) else [f"{prefix}{name}"]
     return keys
 
 
@@ -124,8 +132,8 @@ def _check_keys(node: DictConfig, schema: type, prefix: str = "") -> None:
     for key in map(str, node):
         if key not in hints:
             raise InputError(_unknown_key(prefix + key))
-        if dataclasses.is_dataclass(hints[key]):
-            _check_keys(node[key], hints[key], f"{prefix}{key}.")  # type: ignore[arg-type]
+        if _is_schema(hints[key]):
+            _check_keys(node[key], hints[key], f"{prefix}{key}.")
 
 
 def _where(message: str) -> str:
@@ -135,12 +143,18 @@ def _where(message: str) -> str:
 
 
 def _unknown_key(key: str, where: str = "") -> str:
+    group, _, last = key.rpartition(".")
     keys = known_keys()
-    same_end = [known for known in keys if known.endswith(f".{key.rpartition('.')[2]}")]
-    if same_end:
-        hint = f"; did you mean {' or '.join(same_end)}?"
+    siblings = [known.removeprefix(f"{group}.") for known in keys if group and known.startswith(f"{group}.")]
+    namesakes = [known for known in keys if known.endswith(f".{last}")]
+    if siblings:
+        found = get_close_matches(last, siblings, n=1)
+        hint = f"; did you mean {group}.{found[0]}?" if found else f"; {group} has {', '.join(siblings)}"
+    elif namesakes:
+        hint = f"; did you mean {' or '.join(namesakes)}?"
     else:
-        hint = nearest(key, [*keys, *GROUPS]).replace("'", "") or "; python run.py --cfg job shows them all"
+        found = get_close_matches(key, [*keys, *GROUPS], n=1)
+        hint = f"; did you mean {found[0]}?" if found else "; python run.py --cfg job shows them all"
     return f"{key} is no key of this configuration{where}{hint}"
 
 
@@ -162,7 +176,7 @@ def _explain_type(error: ValidationError, argument: str, where: str) -> str:
         return f"{given}; {key} takes the name of a file in conf/{key}/"
     hint: Any = Config
     for part in key.split("."):
-        hint = get_type_hints(hint).get(part) if dataclasses.is_dataclass(hint) else None
+        hint = get_type_hints(hint).get(part) if _is_schema(hint) else None
     kinds = [kind for kind in get_args(hint) if kind is not type(None)] if _is_union(hint) else [hint]
     names = [_TYPES.get(kind) or ("a list" if get_origin(kind) is list else "") for kind in kinds]
     if not all(names):
@@ -170,20 +184,16 @@ def _explain_type(error: ValidationError, argument: str, where: str) -> str:
     return f"{given}; {key} takes {' or '.join(names)}{' or null' if len(get_args(hint)) > len(kinds) else ''}"
 
 
+def _is_schema(hint: Any) -> bool:
+    return isinstance(hint, type) and dataclasses.is_dataclass(hint)
+
+
 def _is_union(hint: Any) -> bool:
     return get_origin(hint) is Union or type(hint).__name__ == "UnionType"
-
-
-def _explain_missing(key: str) -> str:
-    group = key.partition(".")[0]
-    choice = HydraConfig.get().runtime.choices.get(group) if HydraConfig.initialized() else None
-    if choice is None:
-        return f"{key} has no value; give one, as in {key}=…"
-    return f"{key} has no value with {group}={choice}; conf/{group}/{choice}.yaml says what to give as {key}=…"
 
 
 ConfigStore.instance().store(name="schema", node=Config, provider="lrsl")
 OmegaConf.register_new_resolver("lrsl.folder", lambda *, _root_: folder(_root_), replace=True)
 
-COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException)
+COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 """What Hydra raises over what a user typed, before any code of ours runs."""

@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -18,19 +18,19 @@ from typing import Any, cast
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from lrsl import core, metrics, results
 from lrsl.config import Config
-from lrsl.data import Corpus, Split, load_corpus
+from lrsl.data import Corpus, load_corpus
 from lrsl.errors import InputError
-from lrsl.models.batches import Batch, TokenDataset, loader
-from lrsl.models.encoder import EncoderClassifier
+from lrsl.models.batches import Batch, Samples, loader
+from lrsl.models.build import build_network
 from lrsl.models.hard_sample_reranking import HardSampleReranking, Reranked
 from lrsl.models.label_ranking import LabelRanking
-from lrsl.models.pretrained import load_encoder, load_tokenizer, longest_input
 from lrsl.models.text_embedding import load_embedding, save_embedding
 from lrsl.models.view import View
 from lrsl.tracking import Tracker
@@ -54,19 +54,31 @@ def run(config: Config, folder: Path) -> dict[str, Any]:
     """
     corpus = load_corpus(config.dataset, config.data_dir)
     check(config, corpus)
+    reranking = HardSampleReranking(
+        component("detector", config.reranker.detector, k=config.reranker.k), config.reranker.power
+    )
+    view: View = component("view", config.reranker.view)
+    # the second model is loaded before the first is trained: if it cannot be had, nothing is lost
+    embedding = load_embedding(
+        config.embedding.pretrained,
+        pooling=config.embedding.pooling,
+        max_length=config.embedding.max_length,
+        key="embedding.pretrained",
+    )
     watch = Stopwatch()
     with Tracker(config, folder) as tracker:
+        job = Job(config, corpus, folder, tracker)
         with watch("classifier"):
-            classifier = train_classifier(config, corpus, folder, tracker)
+            classifier = train_classifier(job, reranking)
         with watch("confused labels"):
-            confused = mine_confused_labels(config, corpus, classifier)
+            confused = mine_confused_labels(job, classifier)
         with watch("embedding"):
-            embedding = finetune_embedding(config, corpus, confused, folder, tracker)
+            embedding = finetune_embedding(job, embedding, confused)
         with watch("test"):
-            classifier.callback.reranking.view = fit_view(config, corpus, embedding)
-            tested = test(classifier, corpus)
+            reranking.view = view.fit(embedding, corpus.label_texts, corpus.train.texts, corpus.train.labels)
+            tested = test(classifier)
         with watch("similarity"):
-            measured = measure(config, corpus, classifier, tested)
+            measured = measure(job, classifier, tested)
         measured.results["seconds"] = watch.seconds
         results.write(folder, measured.results, measured.predictions)
         tracker.summary(summary_metrics(measured.results))
@@ -103,6 +115,31 @@ def check(config: Config, corpus: Corpus) -> None:
         )
 
 
+def component(seam: str, settings: dict[str, Any], **given: Any) -> Any:
+    """Return the configured detector or view.
+
+    Raises:
+        InputError: its `_target_` is missing or cannot be made with what stands beside it.
+    """
+    if "_target_" not in settings:
+        raise InputError(f"reranker.{seam} names no class; choose one with reranker/{seam}=NAME, or set its _target_")
+    try:
+        return instantiate(settings, **given)
+    except InstantiationException as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"reranker.{seam} cannot be made: {reason}") from None
+
+
+@dataclass
+class Job:
+    """What every stage needs to know: the run, its data, where it leaves things, and where it logs."""
+
+    config: Config
+    corpus: Corpus
+    folder: Path
+    tracker: Tracker
+
+
 class Stopwatch:
     """Seconds per stage."""
 
@@ -126,56 +163,47 @@ class TrainedClassifier:
         trainer: the trainer that trained it.
         callback: holds the threshold of the best epoch after a test.
         checkpoint: the best epoch.
-        tokens: the tokenised splits by name.
+        samples: the splits by name, as the network takes them.
     """
 
     module: Classifier
     trainer: pl.Trainer
     callback: RerankingCallback
     checkpoint: str
-    tokens: dict[str, TokenDataset] = field(default_factory=dict)
+    samples: dict[str, Samples]
 
     def logits(self, split: str) -> Tensor:
         """Return the logits `(n, classes)` of a split, in its order."""
         batches = self.trainer.predict(
-            self.module, loader(self.tokens[split]), ckpt_path=self.checkpoint, weights_only=True
+            self.module, loader(self.samples[split]), ckpt_path=self.checkpoint, weights_only=True
         )
         parts = cast(list[Batch], batches)
         index = torch.cat([part["index"] for part in parts])
         return torch.cat([part["logits"] for part in parts])[index.argsort()]
 
 
-def train_classifier(config: Config, corpus: Corpus, folder: Path, tracker: Tracker) -> TrainedClassifier:
+def train_classifier(job: Job, reranking: HardSampleReranking) -> TrainedClassifier:
     """Train the classifier; its best epoch is the one with the highest validation accuracy."""
+    config, corpus = job.config, job.corpus
     pl.seed_everything(config.seed, workers=True, verbose=False)
     model = config.model
-    tokenizer = load_tokenizer(model.pretrained)
-    encoder = load_encoder(model.pretrained)
-    length = longest_input(tokenizer, encoder, model.max_length)
-    network = EncoderClassifier(
-        encoder, len(corpus.labels), pooling=model.pooling, hidden=model.head_hidden, dropout=model.dropout
-    )
+    network = build_network(model, corpus)
     module = Classifier(network, model, len(corpus.labels))
-    detector = instantiate(config.reranker.detector, k=config.reranker.k)
-    callback = RerankingCallback(HardSampleReranking(detector, config.reranker.power), corpus.test.texts)
-    tokens = {name: tokenised(tokenizer, getattr(corpus, name), length) for name in ("train", "val", "test")}
+    callback = RerankingCallback(reranking, corpus.test.texts)
+    samples = {"train": network.samples(corpus.train), "val": network.samples(corpus.val)}
+    samples["test"] = network.samples(corpus.test)
     trainer = build_trainer(
         config.trainer,
         "classifier",
-        folder / "classifier",
+        job.folder / "classifier",
         epochs=model.epochs,
         monitor="val/acc",
         patience=model.patience,
-        logger=tracker.logger,
+        logger=job.tracker.logger,
         callbacks=[callback],
     )
-    trainer.fit(module, loader(tokens["train"], model.batch_size, seed=config.seed), loader(tokens["val"]))
-    return TrainedClassifier(module, trainer, callback, best_checkpoint(trainer), tokens)
-
-
-def tokenised(tokenizer: Any, split: Split, max_length: int) -> TokenDataset:
-    """Return a split's token ids."""
-    return TokenDataset(tokenizer, split.texts, split.labels, max_length)
+    trainer.fit(module, loader(samples["train"], model.batch_size, seed=config.seed), loader(samples["val"]))
+    return TrainedClassifier(module, trainer, callback, best_checkpoint(trainer), samples)
 
 
 def best_checkpoint(trainer: pl.Trainer) -> str:
@@ -184,56 +212,49 @@ def best_checkpoint(trainer: pl.Trainer) -> str:
     return str(cast(Any, trainer.checkpoint_callback).best_model_path)
 
 
-def mine_confused_labels(config: Config, corpus: Corpus, classifier: TrainedClassifier) -> Tensor | None:
+def mine_confused_labels(job: Job, classifier: TrainedClassifier) -> Tensor | None:
     """Return the labels the classifier confuses each training sample with, when the embedding learns from them."""
+    config, corpus = job.config, job.corpus
     if not config.embedding.finetune or config.embedding.negatives != "confused":
         return None
     k = min(config.embedding.k, len(corpus.labels) - 1)
     return core.confused_labels(classifier.logits("train"), torch.tensor(corpus.train.labels), k)
 
 
-def finetune_embedding(
-    config: Config, corpus: Corpus, confused: Tensor | None, folder: Path, tracker: Tracker
-) -> SentenceTransformer:
+def finetune_embedding(job: Job, embedding: SentenceTransformer, confused: Tensor | None) -> SentenceTransformer:
     """Fine-tune the text embedding and save it as a sentence-transformers folder; off the shelf unless `finetune`.
 
     Its best epoch is the one in which the nearest label is most often the right one on validation.
     """
+    config, corpus, folder = job.config, job.corpus, job.folder / "embedding"
     pl.seed_everything(config.seed, workers=True, verbose=False)
     settings = config.embedding
-    embedding = load_embedding(settings.pretrained, pooling=settings.pooling, max_length=settings.max_length)
     trainer = build_trainer(
         config.trainer,
         "embedding",
-        folder / "embedding",
+        folder,
         epochs=settings.epochs,
         monitor="embedding/val_acc",
         patience=settings.patience,
-        logger=tracker.logger,
+        logger=job.tracker.logger,
     )
     if settings.finetune:
         ranking = LabelRanking(embedding, corpus.label_texts, settings, confused)
         module = EmbeddingTrainer(ranking)
-        train, val = (tokenised(embedding.tokenizer, split, ranking.max_length) for split in (corpus.train, corpus.val))
-        trainer.fit(module, loader(train, settings.batch_size, seed=config.seed), loader(val))
+        train = loader(ranking.samples(corpus.train), settings.batch_size, seed=config.seed)
+        trainer.fit(module, train, loader(ranking.samples(corpus.val)))
         best = torch.load(best_checkpoint(trainer), weights_only=True, map_location="cpu")
         module.load_state_dict(best["state_dict"])
-        shutil.rmtree(folder / "embedding")
-        save_embedding(embedding, folder / "embedding")
+        shutil.rmtree(folder)
+        save_embedding(embedding, folder)
     return embedding.to(trainer.strategy.root_device).eval()
 
 
-def fit_view(config: Config, corpus: Corpus, embedding: SentenceTransformer) -> View:
-    """Return the configured view, knowing the embedding and the labels."""
-    view: View = instantiate(config.reranker.view)
-    return view.fit(embedding, corpus.label_texts, corpus.train.texts, corpus.train.labels)
-
-
-def test(classifier: TrainedClassifier, corpus: Corpus) -> tuple[Tensor, Reranked]:
+def test(classifier: TrainedClassifier) -> tuple[Tensor, Reranked]:
     """Test the best epoch; return the logits of the test split and what reranking made of its hard samples."""
-    tokens = classifier.tokens["test"]
+    samples = loader(classifier.samples["test"])
     classifier.trainer.test(
-        classifier.module, loader(tokens), ckpt_path=classifier.checkpoint, weights_only=True, verbose=False
+        classifier.module, samples, ckpt_path=classifier.checkpoint, weights_only=True, verbose=False
     )
     callback = classifier.callback
     assert callback.test_logits is not None
@@ -249,17 +270,13 @@ class Measured:
     predictions: list[dict[str, Any]]
 
 
-def measure(
-    config: Config,
-    corpus: Corpus,
-    classifier: TrainedClassifier,
-    tested: tuple[Tensor, Reranked],
-) -> Measured:
+def measure(job: Job, classifier: TrainedClassifier, tested: tuple[Tensor, Reranked]) -> Measured:
     """Return accuracies on test and validation, and one line per test sample.
 
     Reranking looked at the hard samples alone. To report how the similarity does by itself (Tables 4 and 5) the easy
     ones are embedded here too, after the fact.
     """
+    config, corpus = job.config, job.corpus
     (logits, reranked), reranking = tested, classifier.callback.reranking
     assert reranking.view is not None
     labels, hard = np.array(corpus.test.labels), reranked.hard.numpy()

@@ -54,7 +54,8 @@ def composable(
     """
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     fixed = [*of_hydra, *(str(override.input_line) for override in parsed if not _is_choice(override))]
-    kept, reasons = [], {}
+    kept: list[str] = []
+    reasons: dict[str, str] = {}
     for override in parsed:
         line = str(override.input_line)
         if _is_choice(override):
@@ -96,6 +97,10 @@ def conclude() -> int:
         summary.show(rows)
         summary.save(rows, folder)
         print(f"summary: {folder / summary.MARKDOWN}", flush=True)
+    else:
+        (folder / RUNS).unlink()
+        if not any(folder.iterdir()):
+            folder.rmdir()
     return sum(line["status"] == "failed" for line in lines)
 
 

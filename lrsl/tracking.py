@@ -68,7 +68,7 @@ class Tracker:
         logger: what the Trainers of the run log to; there from entering to leaving.
 
     Raises:
-        InputError: on entering, when W&B does not take the project, the entity or a tag, or WANDB_MODE is unknown.
+        InputError: on entering, when W&B does not take the project or the entity, or WANDB_MODE is unknown.
     """
 
     logger: Logger
@@ -206,6 +206,7 @@ class _WandbRun:
         config = self._config
         dataset, model, embedding = config.dataset.name, config.model.name, config.embedding.name
         tags = [tag[:_LONGEST_TAG] for tag in (dataset, model, embedding, *config.logger.tags) if tag]
+        command = dict(argument.partition("=")[::2] for argument in sys.argv)
         run_id = secrets.token_hex(4)  # our own, or WANDB_RUN_ID would make one run of all seeds
         try:
             return wandb.init(
@@ -226,7 +227,7 @@ class _WandbRun:
                     disable_code=True,
                     disable_git=True,
                     save_code=False,
-                    x_disable_meta=masked(sys.argv) != sys.argv,  # it holds the command line
+                    x_disable_meta=masked(command) != command,  # W&B's metadata hold the command line as it was typed
                     init_timeout=_INIT_SECONDS,
                     finish_timeout=_FINISH_SECONDS,
                     finish_timeout_raises=True,

@@ -120,8 +120,9 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("sweep")
     with pytest.MonkeyPatch.context() as patch:
         pristine(patch, folder / "home", WANDB_MODE="offline", WANDB_API_KEY=KEY, WANDB_RUN_ID="same-for-all")
-        patch.setattr(sys, "argv", ["run.py", "dataset.train=https://me:hunter2@example.org/train.csv"])
+        secret = ["dataset.train=https://me:hunter2@example.org/train.csv", "+reranker.view.api_key=hunter2"]
         for seed in (0, 1):
+            patch.setattr(sys, "argv", ["run.py", secret[seed]])
             whole_run(configuration(seed), folder / f"run{seed}")
         with pytest.raises(RuntimeError, match="out of memory"), Tracker(configuration(2), folder / "run2"):
             raise RuntimeError("out of memory")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import torch
 import torch.distributed
@@ -14,6 +15,23 @@ Batch = dict[str, Tensor]
 
 EVALUATION_BATCH = 128
 WINDOW = 32  # batches among which texts are sorted by length: enough to save padding, few enough to stay random
+
+
+class Samples(Protocol):
+    """The samples of a split as a network takes them."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, row: int) -> Any:
+        """Return one sample."""
+
+    def collate(self, samples: list[Any]) -> Batch:
+        """Return a batch; `label` and `index`, the row in the split, `(n,)`, are always in it."""
+        ...
+
+    def lengths(self) -> list[int]:
+        """Return what each sample costs, in tokens."""
+        ...
 
 
 class TokenDataset(Dataset[dict[str, list[int]]]):
@@ -119,11 +137,11 @@ def _processes() -> tuple[int, int]:
     return 1, 0
 
 
-def loader(tokens: TokenDataset, batch_size: int = EVALUATION_BATCH, *, seed: int | None = None) -> DataLoader[Batch]:
+def loader(samples: Samples, batch_size: int = EVALUATION_BATCH, *, seed: int | None = None) -> DataLoader[Batch]:
     """Return a loader for training, shuffled by `seed`, or for evaluation when there is none."""
     return DataLoader(
-        tokens,  # type: ignore[arg-type]
-        batch_sampler=LengthBatchSampler(tokens.lengths(), batch_size, seed=seed),
-        collate_fn=tokens.collate,
+        samples,  # type: ignore[arg-type]
+        batch_sampler=LengthBatchSampler(samples.lengths(), batch_size, seed=seed),
+        collate_fn=samples.collate,
         pin_memory=torch.cuda.is_available(),
     )

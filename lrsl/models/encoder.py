@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from lrsl.config import ModelConfig
+from lrsl.data.corpus import Split
+from lrsl.models.batches import Batch, TokenDataset
+from lrsl.models.network import Network
+from lrsl.models.pretrained import longest_input
 
 
 def pool(states: Tensor, attention_mask: Tensor, pooling: str) -> Tensor:
@@ -34,29 +40,35 @@ class MLPHead(nn.Sequential):
         super().__init__(*layers, nn.Linear(hidden or width, classes))
 
 
-class EncoderClassifier(nn.Module):
+class EncoderClassifier(Network):
     """Any pretrained encoder with a pooled representation and an `MLPHead`.
 
     Args:
         encoder: a transformer whose output has `last_hidden_state`.
+        tokenizer: its tokenizer.
         classes: number of labels.
-        pooling: `cls` or `mean`.
-        hidden: width of the head's hidden layer, 0 for none.
-        dropout: dropout in the head.
+        settings: pooling, longest input, dropout and the head's hidden layer.
     """
 
     def __init__(
-        self, encoder: PreTrainedModel, classes: int, *, pooling: str = "cls", hidden: int = 0, dropout: float = 0.1
+        self, encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, classes: int, settings: ModelConfig
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.pooling = pooling
-        self.head = MLPHead(encoder.config.hidden_size, classes, hidden=hidden, dropout=dropout)
+        self.tokenizer = tokenizer
+        self.pooling = settings.pooling
+        self.max_length = longest_input(tokenizer, encoder, settings.max_length)
+        width = encoder.config.hidden_size
+        self.head = MLPHead(width, classes, hidden=settings.head_hidden, dropout=settings.dropout)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Return logits `(n, classes)` in float32 for token ids and mask `(n, tokens)`."""
-        states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+    def samples(self, split: Split) -> TokenDataset:
+        """Return the token ids of the texts."""
+        return TokenDataset(self.tokenizer, split.texts, split.labels, self.max_length)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return logits `(n, classes)` in float32 for `input_ids` and `attention_mask` `(n, tokens)`."""
+        mask = batch["attention_mask"]
+        states = self.encoder(input_ids=batch["input_ids"], attention_mask=mask).last_hidden_state
         with torch.autocast(states.device.type, enabled=False):  # half a logit decides what is hard: keep it exact
-            pooled = pool(states.float(), attention_mask, self.pooling)
-            logits: Tensor = self.head(pooled)
+            logits: Tensor = self.head(pool(states.float(), mask, self.pooling))
         return logits

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lrsl import core
 from lrsl.config import EmbeddingConfig
+from lrsl.data.corpus import Split
 from lrsl.errors import InputError
 from lrsl.models.batches import Batch, TokenDataset, loader, pad, tokenize
 from lrsl.models.optimisation import adamw, trainable
@@ -57,6 +58,10 @@ class LabelRanking(nn.Module):
     def max_length(self) -> int:
         """Longest input in tokens."""
         return int(self.embedding.max_seq_length or self.settings.max_length)
+
+    def samples(self, split: Split) -> TokenDataset:
+        """Return the token ids of a split's texts."""
+        return TokenDataset(self.embedding.tokenizer, split.texts, split.labels, self.max_length)
 
     def encode(self, batch: Batch) -> Tensor:
         """Return embeddings `(n, d)`, float32, for `input_ids` and `attention_mask` `(n, tokens)`."""

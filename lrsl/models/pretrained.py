@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,11 +19,8 @@ from lrsl.errors import InputError
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
-# optional accelerations that are not installed are no news for somebody who reads a table of results
-logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
-
-def locate(pretrained: str) -> str:
+def locate(pretrained: str, key: str = "pretrained") -> str:
     """Return the folder or hub id to load `pretrained` from.
 
     all-MiniLM-L6-v2 comes with a package and needs no network; the checksum of its weights is that of the hub's file.
@@ -39,7 +35,7 @@ def locate(pretrained: str) -> str:
         return str(folder)
     if folder.is_absolute() or pretrained.startswith((".", "~")) or pretrained.count("/") > 1:
         raise InputError(
-            f"pretrained={pretrained} is no folder here; give an existing folder or a hub id such as {MINILM}"
+            f"{key}={pretrained} is no folder here; give an existing folder or a hub id such as {MINILM}"
         )
     return pretrained
 
@@ -82,16 +78,16 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def loading(pretrained: str) -> Iterator[str]:
+def loading(pretrained: str, key: str) -> Iterator[str]:
     """Load quietly from where `pretrained` lies, and say in one sentence when it cannot be had."""
     try:
         with quiet():
-            yield locate(pretrained)
+            yield locate(pretrained, key)
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"pretrained={pretrained} is neither a folder with a model nor reachable on the hub "
+            f"{key}={pretrained} is neither a folder with a model nor reachable on the hub "
             f"({_first_sentence(error)}); give a local folder, or a hub id while there is a network"
         ) from error
 
@@ -100,13 +96,17 @@ def _first_sentence(error: Exception) -> str:
     return " ".join(str(error).split("\n")[0].split())[:160].rstrip(". ")
 
 
-def load_encoder(pretrained: str) -> PreTrainedModel:
+def load_encoder(pretrained: str, key: str = "pretrained") -> PreTrainedModel:
     """Return a pretrained encoder in float32, without a pooling layer of its own where it can do without.
+
+    Args:
+        pretrained: hub id or local folder.
+        key: the configuration key that an error names.
 
     Raises:
         InputError: it is neither a folder with a model nor reachable.
     """
-    with loading(pretrained) as path, warnings.catch_warnings():
+    with loading(pretrained, key) as path, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             encoder = AutoModel.from_pretrained(path, add_pooling_layer=False, dtype="float32")
@@ -116,13 +116,17 @@ def load_encoder(pretrained: str) -> PreTrainedModel:
     return encoder
 
 
-def load_tokenizer(pretrained: str) -> PreTrainedTokenizerBase:
+def load_tokenizer(pretrained: str, key: str = "pretrained") -> PreTrainedTokenizerBase:
     """Return the tokenizer that belongs to a pretrained model.
+
+    Args:
+        pretrained: hub id or local folder.
+        key: the configuration key that an error names.
 
     Raises:
         InputError: it is neither a folder with a model nor reachable.
     """
-    with loading(pretrained) as path:
+    with loading(pretrained, key) as path:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path)
     return tokenizer
 

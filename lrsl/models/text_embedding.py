@@ -17,7 +17,9 @@ from lrsl.models.pretrained import loading, locate, longest_input, quiet
 logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
 
 
-def load_embedding(pretrained: str, *, pooling: str = "mean", max_length: int | None = None) -> SentenceTransformer:
+def load_embedding(
+    pretrained: str, *, pooling: str = "mean", max_length: int | None = None, key: str = "pretrained"
+) -> SentenceTransformer:
     """Return a text embedding with unit-length vectors.
 
     A folder or hub id that holds a sentence-transformers model keeps its own pooling; any other encoder gets the
@@ -27,11 +29,12 @@ def load_embedding(pretrained: str, *, pooling: str = "mean", max_length: int | 
         pretrained: hub id or local folder.
         pooling: `cls` or `mean`, for encoders that do not say it themselves.
         max_length: longest input in tokens; None keeps the model's own.
+        key: the configuration key that an error names.
 
     Raises:
         InputError: it is neither a folder with a model nor reachable.
     """
-    with loading(pretrained) as path, warnings.catch_warnings():
+    with loading(pretrained, key) as path, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if _is_plain_encoder(path):
             transformer = Transformer(path)

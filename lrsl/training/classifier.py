@@ -5,28 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
 
 from lrsl.config import ModelConfig
 from lrsl.models.batches import Batch
+from lrsl.models.network import Network
 from lrsl.models.optimisation import trainable
 from lrsl.training.stage import Stage
 
 
 class Classifier(Stage):
-    """A network with a `head`, trained with cross-entropy; the head has a learning rate of its own.
+    """Trains a `Network`, whose head has a learning rate of its own.
 
     Logs `classifier/train_loss`, `val/loss` and `val/acc`. Validation and test steps return the logits, labels and
     row numbers for `RerankingCallback` to collect.
 
     Args:
-        network: gives logits `(n, classes)` for `input_ids` and `attention_mask`.
+        network: gives logits `(n, classes)` for a batch.
         settings: learning rates, weight decay and warm-up.
         classes: number of labels.
     """
 
-    def __init__(self, network: nn.Module, settings: ModelConfig, classes: int) -> None:
+    def __init__(self, network: Network, settings: ModelConfig, classes: int) -> None:
         super().__init__()
         self.network = network
         self.settings: ModelConfig = settings
@@ -34,12 +35,12 @@ class Classifier(Stage):
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits `(n, classes)`, float32."""
-        logits: Tensor = self.network(batch["input_ids"], batch["attention_mask"])
-        return logits.float()
+        logits: Tensor = self.network(batch)
+        return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the cross-entropy."""
-        loss = F.cross_entropy(self(batch), batch["label"])
+        """Return the network's loss."""
+        loss = self.network.loss(batch)
         self.log("classifier/train_loss", loss, prog_bar=True)
         return loss
 
@@ -61,10 +62,8 @@ class Classifier(Stage):
         return {"logits": self(batch), "index": batch["index"]}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the encoder's and the head's parameters with their learning rates."""
-        head = [p for name, p in self.network.named_parameters() if name.startswith("head.")]
-        rest = [p for name, p in self.network.named_parameters() if not name.startswith("head.")]
-        return [
-            {"params": trainable(rest), "lr": self.settings.lr},
-            {"params": head, "lr": self.settings.head_lr},
-        ]
+        """Return the head's and all other parameters with their learning rates."""
+        head = trainable(self.network.head.parameters())
+        in_head = set(map(id, head))
+        rest = [parameter for parameter in trainable(self.network.parameters()) if id(parameter) not in in_head]
+        return [{"params": rest, "lr": self.settings.lr}, {"params": head, "lr": self.settings.head_lr}]

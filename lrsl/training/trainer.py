@@ -13,8 +13,10 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
 from lrsl.config import TrainerConfig
+from lrsl.errors import InputError
 
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 # batches come from memory, tokenised: more workers would only copy them
@@ -107,6 +109,9 @@ def build_trainer(
         patience: epochs without a better value after which training stops.
         logger: where metrics go.
         callbacks: more callbacks.
+
+    Raises:
+        InputError: this machine has no such accelerator, or not as many devices.
     """
     callbacks = list(callbacks or [])
     if monitor is not None:
@@ -116,18 +121,22 @@ def build_trainer(
         ]
     if config.progress:
         callbacks.append(StageProgress(stage, epochs))
-    return pl.Trainer(
-        accelerator=config.accelerator,
-        devices=config.devices,
-        precision=cast(Any, precision(config)),
-        max_epochs=epochs,
-        logger=logger if logger is not None else False,
-        callbacks=callbacks,
-        enable_checkpointing=monitor is not None,
-        enable_progress_bar=config.progress,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=10,
-        use_distributed_sampler=False,
-        default_root_dir=folder,
-    )
+    try:
+        return pl.Trainer(
+            accelerator=config.accelerator,
+            devices=config.devices,
+            precision=cast(Any, precision(config)),
+            max_epochs=epochs,
+            logger=logger if logger is not None else False,
+            callbacks=callbacks,
+            enable_checkpointing=monitor is not None,
+            enable_progress_bar=config.progress,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=10,
+            use_distributed_sampler=False,
+            default_root_dir=folder,
+        )
+    except MisconfigurationException as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"trainer.accelerator={config.accelerator} does not work here: {reason}") from None

@@ -1,0 +1,1 @@
+"""Studies of the paper, from what runs left behind; nothing here trains."""

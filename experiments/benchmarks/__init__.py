@@ -1,0 +1,1 @@
+"""How long things take, as ratios against something run in the same process."""

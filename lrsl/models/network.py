@@ -1,0 +1,33 @@
+"""What every classifier network has in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lrsl.data.corpus import Split
+from lrsl.models.batches import Batch, Samples
+
+
+class Network(nn.Module, ABC):
+    """Turns the samples of a split into batches, and batches into logits.
+
+    Attributes:
+        head: the layers that make logits; they are trained with a learning rate of their own.
+    """
+
+    head: nn.Module
+
+    @abstractmethod
+    def samples(self, split: Split) -> Samples:
+        """Return a split in the form in which `forward` takes it, batch by batch."""
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Tensor:
+        """Return logits `(n, classes)`, float32."""
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Return what training minimises, the cross-entropy unless a network says otherwise."""
+        return F.cross_entropy(self(batch), batch["label"])

@@ -1,0 +1,230 @@
+"""Every file under conf/ is loaded; mistakes on the command line become one sentence; a run's folder is its own."""
+
+import copy
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from lrsl import composition
+from lrsl.config import Config
+from lrsl.errors import InputError
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+CHOICES = sorted(f"{path.parent.relative_to(CONF)}={path.stem}" for path in CONF.rglob("*.yaml") if path.parent != CONF)
+NEEDED = {"model=convbert": ["model.pretrained=folder"]}
+"""What a choice cannot do without."""
+
+
+@pytest.fixture(autouse=True)
+def hydra_initialised(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("LRSL_DATA_DIR", raising=False)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+
+
+def composed(*overrides: str) -> DictConfig:
+    return compose("config", list(overrides))
+
+
+def config(*overrides: str) -> Config:
+    return composition.to_config(composed(*overrides))
+
+
+def refusal(*overrides: str) -> str:
+    with pytest.raises((InputError, *composition.COMPOSITION_ERRORS)) as caught:
+        config(*overrides)
+    error = caught.value
+    sentence = str(error) if isinstance(error, InputError) else composition.explain(error)
+    assert "\n" not in sentence
+    return sentence
+
+
+def test_there_are_choices_in_every_group() -> None:
+    assert {choice.partition("=")[0].partition("/")[0] for choice in CHOICES} == set(composition.GROUPS)
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_file_is_loaded_and_fits_the_schema(choice: str) -> None:
+    made = config(choice, *NEEDED.get(choice, []))
+    group, _, name = choice.partition("=")
+    assert isinstance(made, Config)
+    if group in ("dataset", "model", "embedding", "logger"):
+        assert getattr(made, group).name == name
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_file_says_how_it_is_used(choice: str) -> None:
+    group, _, name = choice.partition("=")
+    text = (CONF / group / f"{name}.yaml").read_text(encoding="utf-8")
+    command = f"experiment={name}" if group == "experiment" else choice
+    assert f"#   python run.py {command}" in text or f"{command}" in text.split("python run.py", 1)[1].splitlines()[0]
+
+
+def test_the_defaults_are_those_of_the_schema() -> None:
+    made = config()
+    assert (made.model, made.embedding, made.trainer) == (Config().model, Config().embedding, Config().trainer)
+    assert made.dataset.name == "telecom34"
+    assert made.seed == 0
+    assert made.data_dir is None
+
+
+def test_data_dir_comes_from_the_environment_unless_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LRSL_DATA_DIR", "/somewhere")
+    assert config().data_dir == "/somewhere"
+    assert config("data_dir=/elsewhere").data_dir == "/elsewhere"
+
+
+def test_one_k_for_variance_and_confused_labels_unless_set_apart() -> None:
+    linked, apart = config("reranker.k=5"), config("reranker.k=5", "embedding.k=2")
+    assert (linked.reranker.k, linked.embedding.k) == (5, 5)
+    assert (apart.reranker.k, apart.embedding.k) == (5, 2)
+
+
+def test_the_papers_recipe() -> None:
+    made = config("experiment=paper", "model=bert")
+    assert made.model.pretrained == "google-bert/bert-base-uncased"
+    assert (made.model.batch_size, made.model.lr, made.model.head_lr, made.model.weight_decay) == (24, 2e-5, 2e-5, 0)
+    assert (made.model.dropout, made.model.patience, made.model.pooling) == (0.1, 4, "cls")
+    assert (made.embedding.name, made.embedding.negatives, made.embedding.scale) == ("roberta", "confused", 1)
+    assert (made.reranker.k, made.embedding.k, made.reranker.power) == (3, 3, 1)
+
+
+def test_what_is_typed_wins_over_an_experiment() -> None:
+    assert config("experiment=paper", "model.lr=1e-3", "embedding=minilm").model.lr == 1e-3
+    assert config("experiment=paper", "embedding=minilm").embedding.name == "minilm"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["model.epocs=3"], "model.epocs is no key of this configuration; did you mean model.epochs?"),
+        (["+model.epocs=3"], "model.epocs is no key of this configuration; did you mean model.epochs?"),
+        (["sed=1"], "sed is no key of this configuration; did you mean seed?"),
+        (["+sed=1"], "sed is no key of this configuration; did you mean seed?"),
+        (["datset=banking77"], "datset is no key of this configuration; did you mean dataset?"),
+        (["learning_rate=1"], "learning_rate is no key of this configuration; python run.py --cfg job shows them all"),
+        (["epochs=3"], "did you mean model.epochs or embedding.epochs?"),
+        (["power=2"], "did you mean reranker.power?"),
+        (["reranker.zzz=2"], "reranker.zzz is no key of this configuration; reranker has k, power, detector, view"),
+        (["model={epocs: 1}"], "did you mean model.epochs?"),
+        (["dataset=banking"], "dataset=banking is unknown; use one of banking77,"),
+        (["dataset=banking"], "did you mean 'banking77'?"),
+        (["model=minlm"], "did you mean 'minilm'?"),
+        (["reranker/view=none"], "reranker/view=none is unknown; use one of label_similarity"),
+        (["seed=abc"], "seed=abc has a value of the wrong type; seed takes a whole number"),
+        (["model.lr=fast"], "model.lr=fast has a value of the wrong type; model.lr takes a number"),
+        (["embedding.finetune=maybe"], "embedding.finetune takes true or false"),
+        (["dataset.train=[a]"], "dataset.train takes text or null"),
+        (["logger.tags=a"], "logger.tags"),
+        (["seed=null"], "seed takes a whole number"),
+        (["seed=0,1"], "seed=0,1 asks for several runs; add -m to run them all"),
+        (["seed=range(3)"], "seed=range(3) asks for several runs; add -m to run them all"),
+        (["model@foo=bert"], "model@foo is no key of this configuration; did you mean model?"),
+        (["seed"], "seed cannot be read; write key=value"),
+        (["data_dir=/a(b"], "data_dir=/a(b cannot be read; write key=value, and quote"),
+        (["~model.lr"], "model.lr cannot be taken out"),
+        (["seed=-1"], "seed=-1 is out of range; it must be at least 0 and below 2**32"),
+        (["model.pooling=cl"], "model.pooling=cl is unknown; use one of cls, mean; did you mean 'cls'?"),
+        (["trainer.precision=16"], "trainer.precision=16 is unknown; use one of auto, 32-true"),
+        (["reranker.k=1"], "reranker.k=1 is too small"),
+        (["embedding.k=${nothing.there}"], "nothing.there"),
+        (["model.lr=???"], "model.lr=??? stands for no value"),
+        (["embedding.pretrained=''"], "embedding.pretrained is empty"),
+        (["trainer.accelerator=gpuu"], "did you mean 'gpu'?"),
+    ],
+)
+def test_a_mistake_is_one_sentence(overrides: list[str], expected: str) -> None:
+    assert expected in refusal(*overrides)
+
+
+def test_weights_that_cannot_be_fetched_are_asked_for() -> None:
+    assert refusal("model=convbert") == (
+        "model.pretrained is empty; give a hub id or a local folder (conf/model/convbert.yaml may say where to get it)"
+    )
+
+
+def test_a_mistake_in_a_file_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nmodel:\n  epocs: 3\n")
+    (tmp_path / "experiment" / "typed.yaml").write_text("# @package _global_\nmodel:\n  epochs: three\n")
+    (tmp_path / "experiment" / "broken.yaml").write_text("model: [\n")
+    search = f"hydra.searchpath=[{tmp_path}]"
+    assert "model.epocs is no key of this configuration (in conf/experiment/mine.yaml)" in refusal(
+        "experiment=mine", search
+    )
+    assert "(in conf/experiment/typed.yaml)" in refusal("experiment=typed", search)
+    assert "broken.yaml" in refusal("experiment=broken", search)
+
+
+def test_the_known_keys_are_the_keys_of_the_configuration() -> None:
+    def leaves(node: Any, prefix: str = "") -> Iterator[str]:
+        for key, value in node.items():
+            if isinstance(value, dict) and prefix == "":
+                yield from leaves(value, f"{key}.")
+            else:
+                yield f"{prefix}{key}"
+
+    assert sorted(composition.known_keys()) == sorted(leaves(composition.plain(composed())))
+
+
+def changed(value: Any) -> Any:
+    kinds: dict[type, Callable[[Any], Any]] = {
+        bool: lambda old: not old,
+        int: lambda old: old + 1,
+        float: lambda old: old * 2,
+        str: lambda old: old + "x",
+        type(None): lambda _: "x",
+        list: lambda old: [*old, "x"],
+        dict: lambda old: {**old, "x": {"url": "x", "sha256": "x"}},
+    }
+    return kinds[type(value)](value)
+
+
+def test_every_key_that_can_change_a_result_changes_the_folder() -> None:
+    """And no two of the changes share a folder."""
+    base = composed()
+    plain = composition.plain(base)
+    folders = {"": composition.folder(base)}
+    for key in composition.known_keys():
+        other = copy.deepcopy(base)
+        OmegaConf.set_struct(other, False)
+        value = OmegaConf.select(other, key)
+        new = changed(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)
+        OmegaConf.update(other, key, new, force_add=True)
+        assert composition.plain(other) != plain
+        folders[key] = composition.folder(other)
+    without_effect = {key for key in folders if key.startswith("logger.")} | {"rerun", "trainer.progress"}
+    assert {key for key, folder in folders.items() if key and folder == folders[""]} == without_effect
+    rest = [folder for key, folder in folders.items() if key not in without_effect]
+    assert len(set(rest)) == len(rest)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["dataset=telecom34", "model=minilm", "reranker.k=3", "embedding.k=3"],
+        ["model.lr=0.0001"],
+        ["model.lr=1e-4", "embedding.scale=20"],
+        ["logger=csv", "rerun=true", "trainer.progress=false", "launcher=joblib", "trainer=default"],
+        ["logger.project=other", "logger.tags=[a,b]"],
+    ],
+)
+def test_the_same_configuration_has_the_same_folder(overrides: list[str]) -> None:
+    assert composition.folder(composed(*overrides)) == composition.folder(composed())
+
+
+def test_a_folder_names_dataset_model_and_seed_on_any_file_system() -> None:
+    dataset, model, digest, seed = composition.folder(composed("seed=7", "dataset.name='../a b/c:d'")).split("/")
+    assert (dataset, model, seed) == ("a_b_c_d", "minilm", "seed7")
+    assert len(digest) == 8
+    assert composition.file_name("..") == "_"
+
+
+def test_the_folder_is_the_resolvers() -> None:
+    full = compose("config", ["seed=3"], return_hydra_config=True)
+    assert full.hydra.run.dir == f"outputs/{composition.folder(composed('seed=3'))}"
+    assert full.hydra.sweep.subdir == composition.folder(composed("seed=3"))

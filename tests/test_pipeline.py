@@ -1,0 +1,211 @@
+import csv
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import tiny
+import torch
+from sentence_transformers import SentenceTransformer
+
+from lrsl import core, pipeline, results
+from lrsl.data import load_corpus
+from lrsl.errors import InputError
+from lrsl.models.text_embedding import encode
+
+
+def run(config, folder):
+    """Run, and return everything there is to look at."""
+    found = pipeline.run(config, folder)
+    lines = (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    return SimpleNamespace(
+        config=config, folder=folder, results=found, lines=[json.loads(line) for line in lines], raw="\n".join(lines)
+    )
+
+
+@pytest.fixture(scope="module")
+def first(tiny_corpus, tiny_bert, tmp_path_factory):
+    """A run with seed 0, negatives=confused."""
+    return run(tiny.config(tiny_corpus, tiny_bert), tmp_path_factory.mktemp("runs") / "first")
+
+
+@pytest.fixture(scope="module")
+def corpus(first):
+    return load_corpus(first.config.dataset, None)
+
+
+def without_times(found):
+    return {key: value for key, value in found.items() if key != "seconds"}
+
+
+def test_results_hold_what_is_promised(first, corpus):
+    found = first.results
+    assert results.read(first.folder) == found
+    expected = {"dataset": "tiny", "model": "tiny", "seed": 0, "k": 3, "n_test": 60, "status": "finished"}
+    assert expected.items() <= found.items()
+    assert (found["n_train"], found["n_val"], found["classes"]) == (192, 48, 4)
+    assert found["data"] == corpus.fingerprint()
+    assert set(found["seconds"]) == {"classifier", "confused labels", "embedding", "test", "similarity"}
+    assert found["precision"] == "32-true"
+    assert set(found["versions"]) == set(pipeline.PACKAGES)
+
+
+def test_the_run_learned_something_and_reranked_something(first):
+    # without both, the tests below would say little
+    assert first.results["origin"]["accuracy"] > 0.5
+    assert 0 < first.results["n_hard"] < 60
+    assert first.results["sigma2_mis"] > 0
+
+
+def test_accuracies_are_those_of_the_predictions(first):
+    hard = [line["hard"] for line in first.lines]
+    assert first.results["n_hard"] == sum(hard)
+    assert first.results["hard_fraction"] == pytest.approx(sum(hard) / 60)
+    for system in ("origin", "rerank", "similarity"):
+        correct = [line[system] == line["gold"] for line in first.lines]
+        for part, kept in (("", (True, False)), ("_hard", (True,)), ("_easy", (False,))):
+            chosen = [c for c, h in zip(correct, hard, strict=True) if h in kept]
+            assert first.results[system][f"accuracy{part}"] == pytest.approx(sum(chosen) / len(chosen))
+    gain = first.results["rerank"]["accuracy"] - first.results["origin"]["accuracy"]
+    assert first.results["significance"]["gain"] == pytest.approx(gain)
+
+
+def test_a_line_per_test_sample_in_the_order_of_the_file(first, corpus):
+    assert [line["id"] for line in first.lines] == corpus.test.ids
+    assert [line["text"] for line in first.lines] == corpus.test.texts
+    assert [line["gold"] for line in first.lines] == [corpus.labels[label] for label in corpus.test.labels]
+
+
+def test_hard_is_below_the_threshold_and_easy_samples_keep_their_answer(first):
+    for line in first.lines:
+        assert line["hard"] == (line["hardness"] < first.results["sigma2_mis"])
+        logits = torch.tensor([[score for _, score in line["top_k_before"]]], dtype=torch.float64)
+        assert line["hardness"] == pytest.approx(core.topk_variance(logits, 3).item(), rel=1e-4)
+        assert line["top_k_before"][0][0] == line["origin"]
+        assert line["top_k_after"][0][0] == line["rerank"]
+        assert line["rerank"] == (line["rerank_if_hard"] if line["hard"] else line["origin"])
+        for top in (line["top_k_before"], line["top_k_after"]):
+            assert len(top) == 3
+            assert [score for _, score in top] == sorted((score for _, score in top), reverse=True)
+
+
+def test_the_threshold_is_that_of_the_tested_checkpoint(first):
+    saved = torch.load(first.folder / "classifier" / "best.ckpt", weights_only=True)
+    assert saved["callbacks"]["lrsl.RerankingCallback"]["sigma2_mis"] == first.results["sigma2_mis"]
+    assert saved["optimizer_states"] == []
+
+
+def test_the_saved_embedding_gives_the_reported_similarity(first, corpus):
+    embedding = SentenceTransformer(str(first.folder / "embedding"), device="cpu")
+    similarity = embedding.encode(corpus.test.texts) @ embedding.encode(corpus.label_texts).T
+    nearest = [corpus.labels[label] for label in similarity.argmax(axis=1)]
+    assert nearest == [line["similarity"] for line in first.lines]
+    assert not list((first.folder / "embedding").glob("*.ckpt"))
+
+
+def test_metrics_are_logged_under_their_names(first):
+    with (first.folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
+        logged = {key: float(value) for row in csv.DictReader(file) for key, value in row.items() if value}
+    assert {"val/acc", "val/loss", "embedding/val_acc", "classifier/train_loss"} <= set(logged)
+    for system in ("origin", "rerank", "similarity"):
+        for part in ("", "_hard", "_easy"):
+            assert logged[f"test/{system}_acc{part}"] == pytest.approx(first.results[system][f"accuracy{part}"])
+    assert logged["test/hard_fraction"] == pytest.approx(first.results["hard_fraction"])
+    assert logged["val/sigma2_mis"] == pytest.approx(first.results["sigma2_mis"])
+    with (first.folder / "hard_samples.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["id"] for row in csv.DictReader(file)] == [line["id"] for line in first.lines if line["hard"]]
+
+
+def test_the_same_seed_gives_the_same_results(first, tmp_path):
+    torch.manual_seed(99)  # what happened before makes no difference
+    again = run(first.config, tmp_path)
+    assert without_times(again.results) == without_times(first.results)
+    assert again.raw == first.raw
+
+
+@pytest.fixture(scope="module")
+def other(first, tmp_path_factory):
+    """Another seed, with the embedding off the shelf."""
+    config = replace(first.config, seed=1, embedding=replace(first.config.embedding, finetune=False))
+    return run(config, tmp_path_factory.mktemp("runs") / "other")
+
+
+def test_another_seed_gives_another_classifier_on_the_same_data(first, other):
+    assert other.results["data"] == first.results["data"]
+    assert other.results["sigma2_mis"] != first.results["sigma2_mis"]
+    assert [line["hardness"] for line in other.lines] != [line["hardness"] for line in first.lines]
+
+
+def test_an_embedding_off_the_shelf_is_neither_trained_nor_saved(other, corpus, tiny_bert):
+    assert other.results["embedding"] == "tiny off the shelf"
+    assert not (other.folder / "embedding").exists()
+    embedding = pipeline.load_embedding(str(tiny_bert))
+    similarity = core.label_similarity(encode(embedding, corpus.test.texts), encode(embedding, corpus.label_texts))
+    assert [corpus.labels[i] for i in similarity.argmax(-1)] == [line["similarity"] for line in other.lines]
+
+
+def test_a_finished_run_is_found_until_its_data_change(first, tmp_path):
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    tiny.write_corpus(folder)
+    moved = replace(first.config.dataset, train=str(folder / "train.csv"), test=str(folder / "test.csv"))
+    config = replace(first.config, dataset=moved)
+    assert pipeline.finished(config, first.folder) == first.results  # the same data elsewhere
+
+    with (folder / "test.csv").open("a", encoding="utf-8") as file:
+        file.write("one card1 more,card\n")
+    assert pipeline.finished(config, first.folder) is None
+
+
+@pytest.mark.parametrize("change", [{"status": "failed"}, {"versions": {"lrsl": "0.0.0"}}, {"data": "other"}])
+def test_a_run_that_failed_or_was_made_otherwise_is_not_finished(first, tmp_path, change):
+    assert pipeline.finished(first.config, tmp_path) is None
+    results.write(tmp_path, first.results)
+    assert pipeline.finished(first.config, tmp_path) == first.results
+    results.write(tmp_path, {**first.results, **change})
+    assert pipeline.finished(first.config, tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"reranker": {"k": 5}}, r"reranker\.k=5 is too large; tiny has 4 labels, so it must be at most 4"),
+        ({"model": {"pretrained": "nobody/nothing"}}, r"^model\.pretrained=nobody/nothing is neither"),
+        ({"embedding": {"pretrained": "/no/such/folder"}}, r"^embedding\.pretrained=/no/such/folder is no folder"),
+        ({"dataset": {"train": "/no/such.csv"}}, r"/no/such\.csv"),
+        ({"reranker": {"view": {}}}, r"reranker\.view names no class"),
+        ({"reranker": {"detector": {"_target_": "lrsl.nothing"}}}, r"reranker\.detector cannot be made"),
+    ],
+)
+def test_what_the_user_got_wrong_is_one_sentence_before_anything_is_trained(first, tmp_path, changes, message):
+    parts = {group: replace(getattr(first.config, group), **keys) for group, keys in changes.items()}
+    with pytest.raises(InputError, match=message) as caught:
+        pipeline.run(replace(first.config, **parts), tmp_path)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "results.json").exists()
+    assert not (tmp_path / "classifier" / "best.ckpt").exists()
+
+
+def test_summary_metrics_leave_out_what_no_sample_has(first):
+    outcome = {**first.results, "origin": {"accuracy": 0.5, "accuracy_hard": None, "accuracy_easy": 0.5}}
+    shown = pipeline.summary_metrics(outcome)
+    assert shown["test/origin_acc"] == shown["test/origin_acc_easy"] == 0.5
+    assert "test/origin_acc_hard" not in shown
+    assert shown["test/gain"] == first.results["significance"]["gain"]
+
+
+def test_the_table_of_hard_samples_is_readable(first):
+    columns, rows = pipeline.hard_sample_table(first.lines)
+    assert len(rows) == first.results["n_hard"]
+    before = dict(zip(columns, rows[0], strict=True))["top_k_before"]
+    assert before.count(";") == 2
+    assert not {"text", "gold", "origin", "rerank", "hardness"} - set(columns)
+
+
+def test_validation_is_measured_too(first):
+    found = first.results["validation"]
+    assert set(found) == {"hard_fraction", "origin", "rerank", "similarity"}
+    assert found["origin"]["accuracy_easy"] == found["rerank"]["accuracy_easy"]
+    with (first.folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
+        accuracies = [float(row["val/acc"]) for row in csv.DictReader(file) if row["val/acc"]]
+    assert found["origin"]["accuracy"] == pytest.approx(max(accuracies))  # of the best epoch

@@ -1,0 +1,365 @@
+"""The door, from the command line to the exit status, with a pipeline that only writes results."""
+
+import gc
+import json
+import logging
+import shutil
+import subprocess
+import sys
+import types
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import lrsl
+import run
+from lrsl import results
+from lrsl.config import Config
+from lrsl.errors import InputError
+
+ROOT = Path(run.__file__).parent
+
+
+class Model:
+    """Something large that a failing job leaves in its frames."""
+
+
+class Pipeline(types.ModuleType):
+    """`lrsl.pipeline` by its contract, without training."""
+
+    def __init__(self) -> None:
+        super().__init__("lrsl.pipeline")
+        self.ran: list[tuple[Config, Path]] = []
+        self.shown: list[dict[str, Any]] = []
+        self.models: list[weakref.ref[Model]] = []
+        self.alive: list[int] = []
+
+    def run(self, config: Config, folder: Path) -> dict[str, Any]:
+        self.alive.append(sum(model() is not None for model in self.models))
+        model = Model()
+        self.models.append(weakref.ref(model))
+        self.ran.append((config, folder))
+        if config.seed == 13:
+            raise InputError("data.csv:13: the label is empty; give one")
+        if config.seed == 14:
+            raise RuntimeError("a bug\nof two lines")
+        if config.seed == 15:
+            raise KeyboardInterrupt
+        if config.seed == 16:
+            try:
+                raise KeyboardInterrupt
+            except KeyboardInterrupt:
+                sys.exit(1)
+        accuracy = {"accuracy": 0.9 + config.seed / 100, "accuracy_hard": 0.5, "accuracy_easy": 0.95}
+        found = {
+            "dataset": config.dataset.name,
+            "model": config.model.name,
+            "seed": config.seed,
+            "status": "finished",
+            "hard_fraction": 0.1,
+            **dict.fromkeys(("origin", "rerank", "similarity"), accuracy),
+        }
+        results.write(folder, found, [{"id": "0"}])
+        return found
+
+    def finished(self, config: Config, folder: Path) -> dict[str, Any] | None:
+        found = results.read(folder)
+        return found if found is not None and found["status"] == "finished" else None
+
+    def show(self, found: dict[str, Any]) -> None:
+        self.shown.append(found)
+
+    def release(self) -> None:
+        gc.collect()
+
+
+@pytest.fixture
+def pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Pipeline]:
+    stub = Pipeline()
+    monkeypatch.setitem(sys.modules, "lrsl.pipeline", stub)
+    monkeypatch.setattr(lrsl, "pipeline", stub, raising=False)
+    monkeypatch.delenv("LRSL_DATA_DIR", raising=False)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # so that it is as it was afterwards
+    monkeypatch.setenv("LRSL_SWEEP", "")
+    monkeypatch.chdir(tmp_path)
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    yield stub
+    for handler in root.handlers[:]:
+        if handler not in before:
+            handler.close()
+            root.removeHandler(handler)
+    root.setLevel(level)
+
+
+def typed(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["run.py", *arguments])
+    try:
+        return run.main()
+    except SystemExit as end:
+        return int(end.code or 0)
+
+
+def found_in(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted(folder.rglob("results.json"))]
+
+
+def test_a_run_leaves_its_results_in_its_own_folder(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert typed(monkeypatch, "seed=3") == 0
+    ((config, folder),) = pipeline.ran
+    assert config.seed == 3
+    assert folder.is_absolute()
+    assert folder.relative_to(Path.cwd()).parts[:3] == ("outputs", "telecom34", "minilm")
+    assert folder.name == "seed3"
+    assert found_in(Path("outputs"))[0]["status"] == "finished"
+
+
+def test_a_given_folder_is_used(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert typed(monkeypatch, "hydra.run.dir=here") == 0
+    assert pipeline.ran[0][1] == Path("here").absolute()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_finished_run_is_not_run_again(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], seed: int
+) -> None:
+    assert typed(monkeypatch, f"seed={seed}") == 0
+    assert "already finished" not in capsys.readouterr().out
+    assert typed(monkeypatch, f"seed={seed}", "logger=csv", "trainer.progress=false") == 0
+    assert "already finished" in capsys.readouterr().out
+    assert len(pipeline.ran) == 1
+    assert pipeline.shown[0]["seed"] == seed
+    assert typed(monkeypatch, f"seed={seed}", "rerun=true") == 0
+    assert len(pipeline.ran) == 2
+
+
+def test_seed_0_is_a_seed_like_any_other(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed(monkeypatch, "seed=1")
+    typed(monkeypatch, "seed=0")
+    assert [config.seed for config, _ in pipeline.ran] == [1, 0]
+
+
+def test_results_of_another_configuration_in_the_same_folder_do_not_count(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for arguments in (["seed=0"], ["seed=1"], ["seed=1", "model.epochs=2"], ["seed=1", "model.epochs=2"]):
+        assert typed(monkeypatch, "hydra.run.dir=here", *arguments) == 0
+    assert [(config.seed, config.model.epochs) for config, _ in pipeline.ran] == [(0, 6), (1, 6), (1, 2)]
+
+
+def test_a_users_error_is_one_sentence(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert typed(monkeypatch, "seed=13") == 1
+    assert capsys.readouterr().err == "data.csv:13: the label is empty; give one\n"
+    (failed,) = found_in(Path("outputs"))
+    assert failed == {
+        "dataset": "telecom34",
+        "model": "minilm",
+        "seed": 13,
+        "status": "failed",
+        "error": "data.csv:13: the label is empty; give one",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["model.epocs=3"], "model.epocs is no key of this configuration; did you mean model.epochs?"),
+        (["model.epocs=3,4", "-m"], "model.epocs is no key of this configuration; did you mean model.epochs?"),
+        (["+sed=1"], "sed is no key of this configuration; did you mean seed?"),
+        (["dataset=banking"], "dataset=banking is unknown;"),
+        (["seed=abc"], "seed takes a whole number"),
+        (["seed=0,1"], "add -m to run them all"),
+        (["seed=-1"], "seed=-1 is out of range"),
+        (["model=convbert"], "model.pretrained is empty; give a hub id or a local folder"),
+        (["seed="], "seed takes a whole number"),
+        (["="], "= is no key of this configuration"),
+        (["--cfg", "job", "sed=1"], "did you mean seed?"),
+        (["--help", "sed=1"], "did you mean seed?"),
+    ],
+)
+def test_a_mistyped_command_is_one_sentence(
+    pipeline: Pipeline,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    sentence: str,
+) -> None:
+    assert typed(monkeypatch, *arguments) == 1
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert error.count("\n") == 1
+    assert pipeline.ran == []
+
+
+def test_a_bug_keeps_its_traceback(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert typed(monkeypatch, "seed=14") == 1
+    error = capsys.readouterr().err
+    assert error.count("Traceback") == 1
+    assert 'raise RuntimeError("a bug' in error
+    assert found_in(Path("outputs"))[0]["error"] == "RuntimeError: a bug of two lines"
+
+
+@pytest.mark.parametrize("seed", [15, 16])
+def test_an_interrupted_run_says_so(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], seed: int
+) -> None:
+    assert typed(monkeypatch, f"seed={seed}") == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    assert found_in(Path("outputs")) == []
+
+
+def test_a_failure_leaves_finished_results_alone(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert typed(monkeypatch) == 0
+
+    def unreadable(config: Config, folder: Path) -> None:
+        raise InputError("data_dir=/nowhere is not a folder")
+
+    monkeypatch.setattr(pipeline, "finished", unreadable)
+    assert typed(monkeypatch) == 1
+    assert found_in(Path("outputs"))[0]["status"] == "finished"
+    assert list(Path("outputs").rglob("predictions.jsonl"))
+
+
+def test_a_sweep_as_typed(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert typed(monkeypatch, "dataset=banking77", "data_dir=/data", "seed=0,1,2,3,4", "-m") == 0
+    assert [config.seed for config, _ in pipeline.ran] == [0, 1, 2, 3, 4]
+    assert {config.data_dir for config, _ in pipeline.ran} == {"/data"}
+    assert len({folder for _, folder in pipeline.ran}) == 5
+    assert len({folder.parent for _, folder in pipeline.ran}) == 1
+    (sweep_folder,) = Path("multirun_outputs/sweeps").iterdir()
+    assert sweep_folder.name.startswith("dataset=banking77_data_dir=_data_seed=0_1_2_3_4-")
+    text = (sweep_folder / "summary.md").read_text()
+    assert "| banking77 | minilm | 5 | 92.00 ± 1.58 |" in text
+    assert "92.00 ± 1.58" in capsys.readouterr().out
+    assert (sweep_folder / "summary.csv").is_file()
+
+
+def test_a_failing_job_is_reported_and_the_others_go_on(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert typed(monkeypatch, "seed=0,13,14,1", "-m") == 1
+    assert [config.seed for config, _ in pipeline.ran] == [0, 13, 14, 1]
+    output = capsys.readouterr()
+    assert "seed=13 failed: data.csv:13: the label is empty; give one\n" in output.err
+    assert output.err.count("Traceback") == 1
+    assert "failed: seed=14: RuntimeError: a bug of two lines" in output.out
+    assert "90.50 ± 0.71" in output.out
+    statuses = sorted((found["seed"], found["status"]) for found in found_in(Path("multirun_outputs")))
+    assert statuses == [(0, "finished"), (1, "finished"), (13, "failed"), (14, "failed")]
+
+
+def test_memory_does_not_grow_from_job_to_job(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    gc.disable()
+    try:
+        assert typed(monkeypatch, "seed=0,13,14,1,2", "-m") == 1
+    finally:
+        gc.enable()
+    assert pipeline.alive == [0, 0, 0, 0, 0]
+
+
+def test_a_sweep_goes_on_where_it_stopped(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert typed(monkeypatch, "seed=0,15,1", "-m") == 130
+    assert "| telecom34 | minilm | 1 |" in next(Path("multirun_outputs").rglob("summary.md")).read_text()
+    assert typed(monkeypatch, "seed=0,1", "-m") == 0
+    assert [config.seed for config, _ in pipeline.ran] == [0, 15, 1]
+    assert "90.50 ± 0.71" in capsys.readouterr().out
+    assert typed(monkeypatch, "seed=0,1", "rerun=true", "-m") == 0
+    assert [config.seed for config, _ in pipeline.ran] == [0, 15, 1, 0, 1]
+
+
+@pytest.mark.parametrize("models", ["minilm,nope,bert", "nope,minilm,bert"])
+def test_a_value_that_cannot_be_composed_does_not_keep_the_others_from_running(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], models: str
+) -> None:
+    assert typed(monkeypatch, f"model={models}", "seed=0,1", "-m") == 1
+    assert [(config.model.name, config.seed) for config, _ in pipeline.ran] == [
+        ("minilm", 0),
+        ("minilm", 1),
+        ("bert", 0),
+        ("bert", 1),
+    ]
+    output = capsys.readouterr()
+    assert output.err.startswith("model=nope failed: model=nope is unknown; use one of ")
+    assert "failed: model=nope:" in output.out
+
+
+def test_several_configurations_are_several_rows(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert typed(monkeypatch, "reranker.power=1,2", "seed=range(0,2)", "-m") == 0
+    text = next(Path("multirun_outputs").rglob("summary.md")).read_text()
+    assert "| telecom34 | minilm | reranker.power=1 | 2 |" in text
+    assert "| telecom34 | minilm | reranker.power=2 | 2 |" in text
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["sed=1"], ["seed=-1"]])
+def test_torch_is_not_loaded_before_there_is_something_to_do(tmp_path: Path, arguments: list[str]) -> None:
+    program = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv = ['run.py', *{arguments!r}]; import run\n"
+        "try: run.main()\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('torch', 'transformers', 'pytorch_lightning', 'wandb') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_the_help_says_what_can_be_typed(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), "--help"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    for expected in ("dataset: banking77, custom", "model: bert, convbert", "seed=0,1,2,3,4 -m", "rerun=true"):
+        assert expected in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+PIPELINE = """
+import os
+from lrsl import results
+from lrsl.errors import InputError
+
+def run(config, folder):
+    if config.seed == 13:
+        raise InputError("unlucky")
+    accuracy = {"accuracy": 0.9 + config.seed / 100, "accuracy_hard": 0.5, "accuracy_easy": 0.95}
+    found = {"status": "finished", "hard_fraction": 0.1, "process": os.getpid()}
+    results.write(folder, found | dict.fromkeys(("origin", "rerank", "similarity"), accuracy))
+
+def finished(config, folder):
+    return None
+
+def release():
+    pass
+"""
+
+
+def test_jobs_in_processes_of_their_own(tmp_path: Path) -> None:
+    """With a copy of the program whose pipeline only writes results."""
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    program = tmp_path / "program"
+    shutil.copytree(ROOT / "lrsl", program / "lrsl", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "conf", program / "conf")
+    shutil.copy(ROOT / "run.py", program)
+    (program / "lrsl" / "pipeline.py").write_text(PIPELINE)
+    arguments = ["seed=0,13,2", "launcher=joblib", "-m"]
+    done = subprocess.run(
+        [sys.executable, str(program / "run.py"), *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    assert "seed=13 launcher=joblib failed: unlucky\n" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "91.00 ± 1.41" in next((tmp_path / "multirun_outputs").rglob("summary.md")).read_text()
+    found = [found for found in found_in(tmp_path / "multirun_outputs") if found["status"] == "finished"]
+    assert len(found) == 2
+    assert len(found_in(tmp_path / "multirun_outputs")) == 3
