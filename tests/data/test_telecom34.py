@@ -15,7 +15,7 @@ from lrsl.data.telecom34.generate import FEWEST, SIZES, as_text, counts
 from lrsl.data.telecom34.noise import cut_off, spoken
 from lrsl.data.telecom34.phrases import fill, labels, read
 
-SHA256 = "?"
+SHA256 = "2619962c85b03d60cc7577e15062b8db03b6156e5a6d1b6633a47e38c7ab6dbe"
 CMCC_TRAIN = [1961, 1552, 1303, 976, 925, 930, 875, 887, 563, 474, 399, 322, 258, 282, 191, 173, 135]
 CMCC_TRAIN += [133, 88, 73, 49, 58, 40, 29, 21, 34, 15, 20, 16, 5, 5, 5, 1, 1]
 
@@ -156,7 +156,7 @@ def test_some_ways_to_ask_are_kept_from_training():
         draw = Draw(5)
         calls = [Call(by_name["change"], by_name, training, draw).tell() for _ in range(400)]
         heard[training] = {way for call in calls for turn in call for way in ways if way in turn.text.split()}
-    assert heard[True] == set(ways) - {"W2", "W6"}
+    assert heard[True] == set(ways) - {"W1", "W4", "W7"}
     assert heard[False] == set(ways)
 
 

@@ -9,17 +9,17 @@ from lrsl.data.telecom34.phrases import Label, Lines, fill, read
 
 SHORT = 0.25
 """Share of calls in which the customer comes straight to the point."""
-VAGUE = 0.07
+VAGUE = 0.08
 """Share of calls whose deciding turn stays vague or is cut off."""
-ASIDE = 0.45
+ASIDE = 0.55
 """Share of calls in which the customer mentions a neighbouring label's matter before the own one."""
-RETRACT = 0.5
+RETRACT = 0.6
 """Share of those asides that are a whole question, taken back."""
 GUESS_RIGHT = 0.4
 """Share of the agent's summaries that are right, so that the customer only agrees."""
 SECOND = 0.15
 """Share of calls short enough for it that touch on a neighbouring label's matter after the own one."""
-OWN_REPLY = 0.4
+OWN_REPLY = 0.3
 """Share of calls in which the agent's answer tells what the call was about."""
 ANGRY_COMPLAINT = 0.35
 """Share of complaints that are voiced angrily whatever the customer's habit."""
@@ -61,7 +61,7 @@ class Call:
         else:
             self._customer_says(*([hello] if draw.chance(0.25) else []), opening, *self._rambling())
             self._middle(vague)
-        reply = self.label.reply if draw.chance(0.3 if vague else OWN_REPLY) else people["generic"]
+        reply = self.label.reply if draw.chance(OWN_REPLY) else people["generic"]
         self._agent_says(self._line(reply))
         self._end()
         return self.turns
