@@ -7,7 +7,7 @@ composed configuration into these dataclasses once, at the door; the rest of the
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from lrsl.errors import InputError, nearest
@@ -26,6 +26,12 @@ def _above(key: str, value: float, least: float, *, inclusive: bool = True) -> N
 def _fraction(key: str, value: float) -> None:
     if not 0 <= value < 1:
         raise InputError(f"{key}={value} is out of range; it must be at least 0 and below 1")
+
+
+def _given(group: str, name: str, pretrained: str) -> None:
+    if not pretrained:
+        hint = f"conf/{group}/{name}.yaml may say where to get it"
+        raise InputError(f"{group}.pretrained is empty; give a hub id or a local folder ({hint})")
 
 
 @dataclass
@@ -50,20 +56,35 @@ class DatasetConfig:
     name: str = "custom"
     """The name under which results are reported."""
     reader: str = "table"
-    """Which reader returns the corpus: `table` (CSV, TSV, JSON lines) or `telecom34` (the embedded one)."""
+    """Which reader returns the corpus: `table` (CSV, TSV, JSON lines), `cmcc34` (those, and the raw format of CCL2018),
+    `iflytek119` (those, and FewCLUE's files in place of train) or `telecom34` (the embedded one)."""
     train: str | None = None
     """File of the training samples; its ending (.csv, .tsv, .jsonl, .json) says how it is read."""
     val: str | None = None
     """File of the validation samples; without one, `val_fraction` of train is carved off."""
     test: str | None = None
-    """File of the test samples."""
+    """File of the test samples; `carve_test` does without one."""
+    unlabelled: str | None = None
+    """File of texts without labels, of which predictions are written for a leaderboard; their names are those of a
+    column `id`, else their numbers from 0."""
+    leaderboard: str | None = None
+    """Name of the file of those predictions: JSON lines with `id` and `label`, as CLUE takes them."""
+    forms: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Forms in which the same data come: values by key of this part, of which `train`, `val` and `test` name files.
+    When neither of those three is set, the first form whose files are all there replaces these keys."""
+    form: str | None = None
+    """Which of `forms` to take, whatever files are there."""
     text: str = "text"
-    """Column of the text; with `turns` it may be missing, and the text is then the turns, one per line."""
+    """Column of the text; with `turns` it may be missing, or be the same column, and the text is then the turns, one
+    per line."""
     label: str = "label"
     """Column of the label."""
-    label_texts: Any = None
-    """Label → readable text: a mapping, or a YAML or JSON file holding one. Labels left out keep their own name,
+    label_text: str | None = None
+    """Column of the label's readable text, the same for all samples of a label; else the text is the label's name,
     with underscores turned into spaces."""
+    label_texts: Any = None
+    """Label → readable text: a mapping, or a YAML or JSON file holding one. Labels left out keep the text
+    they have without it."""
     empty_text: str = "error"
     """What becomes of a record with an empty text: `error` stops the run, `drop` leaves it out and says how many."""
     group: str | None = None
@@ -74,10 +95,16 @@ class DatasetConfig:
     of both."""
     turn_separator: str = "[SEP]"
     """What stands between two turns when they come as one string."""
+    agent: str | None = None
+    """How a turn's `speaker` says that it is the agent's, besides `agent`, `system` and `s`."""
+    customer: str | None = None
+    """How a turn's `speaker` says that it is the customer's, besides `customer`, `user` and `u`."""
     val_fraction: float = 0.2
     """Share of train that becomes validation when no validation file is given."""
+    carve_test: bool = False
+    """Whether, when no test file is given, a `val_fraction` of train becomes test, before validation is carved off."""
     split_seed: int = 0
-    """Seed of that split; apart from `seed`, so that every run sees the same split."""
+    """Seed of these splits; apart from `seed`, so that every run sees the same split."""
     download: dict[str, DownloadConfig] = field(default_factory=dict)
     """Public address and checksum by file name (as in `train`, `val`, `test`), used when no `data_dir` is given."""
     language: str = "en"
@@ -95,6 +122,26 @@ class DatasetConfig:
         _one_of("dataset.empty_text", self.empty_text, ("error", "drop"))
         if not self.turn_separator:
             raise InputError("dataset.turn_separator is empty; give what stands between two turns")
+        if (self.unlabelled is None) != (self.leaderboard is None):
+            raise InputError(
+                "dataset.unlabelled and dataset.leaderboard go together: the texts without labels, and the name of the "
+                "file of predictions on them; set both or neither"
+            )
+        self._check_forms()
+
+    def _check_forms(self) -> None:
+        texts = [key.name for key in fields(self) if key.type in ("str", "str | None")]
+        keys = [key for key in texts if key not in ("name", "form")]
+        for name, form in self.forms.items():
+            for key in form:
+                if key not in keys:
+                    raise InputError(
+                        f"dataset.forms.{name}.{key} is no key of a dataset; a form holds keys such as train, test and "
+                        f"label{nearest(key, keys)}"
+                    )
+        if self.form is not None and self.form not in self.forms:
+            known = f"use one of {', '.join(self.forms)}" if self.forms else "this data set has one form only"
+            raise InputError(f"dataset.form={self.form} is unknown; {known}{nearest(self.form, list(self.forms))}")
 
 
 @dataclass
@@ -132,6 +179,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         """Check ranges."""
+        _given("model", self.name, self.pretrained)
         _one_of("model.pooling", self.pooling, ("cls", "mean"))
         for key in ("epochs", "batch_size", "patience"):
             _above(f"model.{key}", getattr(self, key), 1)
@@ -182,6 +230,7 @@ class EmbeddingConfig:
 
     def __post_init__(self) -> None:
         """Check ranges."""
+        _given("embedding", self.name, self.pretrained)
         _one_of("embedding.negatives", self.negatives, ("confused", "batch", "all"))
         _one_of("embedding.pooling", self.pooling, ("cls", "mean"))
         for key in ("k", "epochs", "batch_size", "patience"):
@@ -225,6 +274,13 @@ class TrainerConfig:
     """Lightning's precision, or `auto`: bf16-mixed where the machine computes it natively, else 32-true."""
     progress: bool = True
     """Whether to draw progress bars."""
+
+    def __post_init__(self) -> None:
+        """Check names and ranges."""
+        _above("trainer.devices", self.devices, 1)
+        _one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu", "cuda", "mps"))
+        precisions = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true")
+        _one_of("trainer.precision", self.precision, precisions)
 
 
 @dataclass

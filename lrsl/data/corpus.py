@@ -22,7 +22,7 @@ class Split:
     Attributes:
         ids: a name per sample, unique within the corpus.
         texts: the text per sample, never empty.
-        labels: the index into `Corpus.labels` per sample.
+        labels: the index into `Corpus.labels` per sample; -1 where it is not known.
         turns: the turns per sample for dialogues, else None.
     """
 
@@ -56,6 +56,7 @@ class Corpus:
         val: what chooses epochs and the threshold.
         test: what is only measured.
         groups: the coarse label of each label when there are two levels, else None.
+        unlabelled: texts to predict for a leaderboard, under its own ids; None when there is none.
     """
 
     name: str
@@ -65,10 +66,11 @@ class Corpus:
     val: Split
     test: Split
     groups: list[str] | None = None
+    unlabelled: Split | None = None
 
     def fingerprint(self) -> str:
         """Return a hash of everything a model can see of this corpus (16 hexadecimal digits)."""
         digest = hashlib.sha256(json.dumps([self.labels, self.label_texts, self.groups]).encode())
-        for split in (self.train, self.val, self.test):
+        for split in (self.train, self.val, self.test, *([self.unlabelled] if self.unlabelled else [])):
             digest.update(json.dumps([split.ids, split.texts, split.labels, split.turns]).encode())
         return digest.hexdigest()[:16]

@@ -30,10 +30,7 @@ def locate(key: str, name: str, data_dir: str | None, download: dict[str, Downlo
     """
     if name in download and not data_dir:
         return _fetch(name, download[name])
-    given = Path(name).expanduser()
-    places = [] if name in download else [given]
-    if data_dir:
-        places.append(Path(data_dir).expanduser() / given)
+    places = _places(name, data_dir, download)
     for place in places:
         if place.is_file():
             return place
@@ -41,6 +38,17 @@ def locate(key: str, name: str, data_dir: str | None, download: dict[str, Downlo
         raise InputError(f"{places[0]} does not exist; data_dir={data_dir} must name a folder that holds {name}")
     where = f"in the working directory nor in data_dir={data_dir}" if data_dir else "in the working directory"
     raise InputError(f"{key}={name} is no file {where}; give the path of one")
+
+
+def available(name: str, data_dir: str | None, download: dict[str, DownloadConfig]) -> bool:
+    """Tell whether `locate` can find the file, the network permitting."""
+    return (name in download and not data_dir) or any(path.is_file() for path in _places(name, data_dir, download))
+
+
+def _places(name: str, data_dir: str | None, download: dict[str, DownloadConfig]) -> list[Path]:
+    given = Path(name).expanduser()
+    places = [] if name in download else [given]
+    return [*places, Path(data_dir).expanduser() / given] if data_dir else places
 
 
 def _fetch(name: str, download: DownloadConfig) -> Path:

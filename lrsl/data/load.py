@@ -7,7 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from lrsl.config import DatasetConfig
+from lrsl.data.cmcc import read_cmcc34
 from lrsl.data.corpus import Corpus
+from lrsl.data.forms import with_form
+from lrsl.data.iflytek import read_iflytek119
 from lrsl.data.label_texts import label_texts
 from lrsl.data.samples import read_table_corpus
 from lrsl.errors import InputError, nearest
@@ -25,8 +28,11 @@ def load_corpus(config: DatasetConfig, data_dir: str | None) -> Corpus:
     Raises:
         InputError: something in the configuration or in the files is wrong; the sentence says where.
     """
+    config = with_form(config, data_dir)
     readers: dict[str, Callable[[DatasetConfig, str | None], Corpus]] = {
         "table": read_table_corpus,
+        "cmcc34": read_cmcc34,
+        "iflytek119": read_iflytek119,
         "telecom34": _read_telecom34,
     }
     if config.reader not in readers:
@@ -38,7 +44,8 @@ def load_corpus(config: DatasetConfig, data_dir: str | None) -> Corpus:
     texts = label_texts(corpus.labels, corpus.label_texts, config.label_texts, data_dir)
     seen = set(corpus.train.texts)
     repeated = sum(text in seen for text in corpus.test.texts)
-    logger.info("%s: %d of %d test texts also stand in train", config.name, repeated, len(corpus.test))
+    if repeated:
+        logger.info("%s: %d of %d test texts also stand in train", config.name, repeated, len(corpus.test))
     return replace(corpus, name=config.name, label_texts=texts)
 
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lrsl.config import DatasetConfig
 from lrsl.data.carve import carve
 from lrsl.data.corpus import Corpus, Split, Turn
-from lrsl.data.fetch import locate
+from lrsl.data.fetch import available, locate
 from lrsl.data.label_texts import readable
 from lrsl.data.table import Row, read_rows
 from lrsl.data.turns import dialogue_text, parse_turns
 from lrsl.errors import InputError, nearest
 
 logger = logging.getLogger("lrsl.data")
+
+
+Read = Callable[[Path], list[Row]]
+"""Returns the records of a file."""
 
 
 @dataclass(frozen=True)
@@ -28,27 +34,103 @@ class Sample:
     label: str
     turns: list[Turn] | None
     group: str | None
+    label_text: str | None
 
 
-def read_table_corpus(config: DatasetConfig, data_dir: str | None) -> Corpus:
+def read_table_corpus(config: DatasetConfig, data_dir: str | None, read: Read = read_rows) -> Corpus:
     """Return the corpus in the files that `config.train`, `config.val` and `config.test` name.
 
-    The labels are those of train, sorted. Without a validation file, part of train is carved off.
+    The labels are those of train, sorted. Without a validation file, part of train is carved off; so is test, when
+    `config.carve_test` says so.
+
+    Args:
+        config: the `dataset` part of the configuration.
+        data_dir: folder of local copies.
+        read: returns the records of a file.
 
     Raises:
         InputError: a file or one of its records is wrong; the sentence says which, and what would be right.
     """
-    train = _read_split("train", config, data_dir)
-    val = _read_split("val", config, data_dir) if config.val is not None else None
-    test = _read_split("test", config, data_dir)
+    train = read_split("train", config, data_dir, read)
+    val = read_split("val", config, data_dir, read) if config.val is not None else None
+    carved = config.test is None and config.carve_test
+    test = None if carved else read_split("test", config, data_dir, read)
+    return make_corpus(config, train, val, test, read_unlabelled(config, data_dir, read))
 
+
+def read_split(split: str, config: DatasetConfig, data_dir: str | None, read: Read = read_rows) -> list[Sample]:
+    """Return the samples in the file that `config.train`, `config.val` or `config.test` names.
+
+    Raises:
+        InputError: the file or one of its records is wrong.
+    """
+    name = getattr(config, split)
+    if not name:
+        raise InputError(f"dataset.{split} is not set, so there is nothing to read; give dataset.{split}=FILE")
+    return read_samples(locate(f"dataset.{split}", name, data_dir, config.download), split, config, read)
+
+
+def read_samples(path: Path, split: str, config: DatasetConfig, read: Read = read_rows) -> list[Sample]:
+    """Return the samples in a file, named after their split and their place in the file.
+
+    Raises:
+        InputError: the file or one of its records is wrong.
+    """
+    rows = read(path)
+    text_is_turns = _text_is_turns(rows, config)
+    samples: list[Sample] = []
+    empty: list[str] = []
+    for i, row in enumerate(rows):
+        text, turns = _content(row, config, text_is_turns)
+        if text.strip() and turns != []:
+            label = _name(row, "label", config)
+            grouped = config.group is not None and (split == "train" or config.group in row.values)
+            group = _name(row, "group", config) if grouped else None
+            described = config.label_text is not None and (split == "train" or config.label_text in row.values)
+            label_text = _name(row, "label_text", config) if described else None
+            samples.append(Sample(f"{split}-{i}", row.place, text, label, turns, group, label_text))
+        elif config.empty_text == "drop":
+            empty.append(row.place)
+        else:
+            raise InputError(
+                f"{_nothing(row, turns, config)}; fill it in, or leave such records out with dataset.empty_text=drop"
+            )
+    if empty:
+        records = "1 record" if len(empty) == 1 else f"{len(empty)} records"
+        logger.warning("%s: %s with an empty text dropped, the first at %s", path, records, empty[0])
+    if not samples:
+        raise InputError(f"{rows[0].place} and all records after it have an empty text; give records with a text")
+    return samples
+
+
+def make_corpus(
+    config: DatasetConfig,
+    train: list[Sample],
+    val: list[Sample] | None,
+    test: list[Sample] | None,
+    unlabelled: Split | None = None,
+) -> Corpus:
+    """Return the corpus of these samples; validation and test are carved off train where there are none.
+
+    Raises:
+        InputError: train has one label only, another split has a label that train lacks, or a label has two groups or
+            two texts.
+    """
     labels = sorted({sample.label for sample in train})
     if len(labels) == 1:
         raise InputError(
             f"{train[0].place} and all records after it have the label '{labels[0]}'; a classifier needs at least "
             f"two labels in the column dataset.label={config.label}"
         )
-    train_split, test_split = _split("train", train, labels), _split("test", test, labels)
+    everything = [*train, *(val or []), *(test or [])]
+    groups = _of_labels(labels, everything, "group") if config.group is not None else None
+    texts = _of_labels(labels, everything, "label_text") if config.label_text is not None else labels
+    train_split = _split("train", train, labels)
+    if test is None:
+        kept, carved = carve(train_split.labels, config.val_fraction, config.split_seed, "test")
+        train_split, test_split = train_split.take(kept), train_split.take(carved)
+    else:
+        test_split = _split("test", test, labels)
     if val is None:
         kept, carved = carve(train_split.labels, config.val_fraction, config.split_seed)
         train_split, val_split = train_split.take(kept), train_split.take(carved)
@@ -57,50 +139,57 @@ def read_table_corpus(config: DatasetConfig, data_dir: str | None) -> Corpus:
     return Corpus(
         name=config.name,
         labels=labels,
-        label_texts=[readable(label) for label in labels],
+        label_texts=[readable(text) for text in texts],
         train=train_split,
         val=val_split,
         test=test_split,
-        groups=_groups(labels, [*train, *(val or []), *test]) if config.group is not None else None,
+        groups=groups,
+        unlabelled=unlabelled,
     )
 
 
-def _read_split(split: str, config: DatasetConfig, data_dir: str | None) -> list[Sample]:
-    name = getattr(config, split)
-    if not name:
-        raise InputError(f"dataset.{split} is not set, so there is nothing to read; give dataset.{split}=FILE")
-    path = locate(f"dataset.{split}", name, data_dir, config.download)
-    rows = read_rows(path)
-    text_is_turns = (
-        config.turns is not None
-        and config.text == DatasetConfig.text
-        and not any(config.text in row.values for row in rows)
-    )
-    samples: list[Sample] = []
-    empty: list[str] = []
-    for i, row in enumerate(rows):
-        turns = None
-        if config.turns is not None:
-            turns = parse_turns(_value(row, "turns", config), config.turn_separator, row.place)
-        text = dialogue_text(turns) if turns is not None and text_is_turns else _text(row, config)
-        if text.strip() and turns != []:
-            label = _name(row, "label", config)
-            grouped = config.group is not None and (split == "train" or config.group in row.values)
-            group = _name(row, "group", config) if grouped else None
-            samples.append(Sample(f"{split}-{i}", row.place, text, label, turns, group))
-        elif config.empty_text == "drop":
-            empty.append(row.place)
-        else:
-            key = "turns" if turns == [] else "text"
-            raise InputError(
-                f"{row.place} has nothing in the column dataset.{key}={getattr(config, key)}, an empty text; "
-                "fill it in, or leave such records out with dataset.empty_text=drop"
-            )
-    if empty:
-        logger.warning("%s: %d records with an empty text dropped, the first at %s", path, len(empty), empty[0])
-    if not samples:
-        raise InputError(f"{rows[0].place} and all records after it have an empty text; give records with a text")
-    return samples
+def read_unlabelled(config: DatasetConfig, data_dir: str | None, read: Read = read_rows) -> Split | None:
+    """Return the texts in the file that `config.unlabelled` names; None, and a warning, when it is not there.
+
+    Raises:
+        InputError: one of its records is wrong.
+    """
+    if config.unlabelled is None:
+        return None
+    if not available(config.unlabelled, data_dir, config.download):
+        logger.warning("%s is not there, so no %s will be written", config.unlabelled, config.leaderboard)
+        return None
+    rows = read(locate("dataset.unlabelled", config.unlabelled, data_dir, config.download))
+    text_is_turns = _text_is_turns(rows, config)
+    contents = [_content(row, config, text_is_turns) for row in rows]
+    for row, (text, turns) in zip(rows, contents, strict=True):
+        if not text.strip() or turns == []:
+            raise InputError(f"{_nothing(row, turns, config)}; fill it in, since each text needs a prediction")
+    ids = [str(row.values.get("id", i)) for i, row in enumerate(rows)]
+    if len(set(ids)) < len(ids):
+        again = next(row for i, row in enumerate(rows) if ids[i] in ids[:i])
+        raise InputError(f"{again.place} has the id {again.values['id']} again; every text needs an id of its own")
+    turns_of = [turns for _, turns in contents if turns is not None]
+    return Split(ids=ids, texts=[text for text, _ in contents], labels=[-1] * len(rows), turns=turns_of or None)
+
+
+def _text_is_turns(rows: list[Row], config: DatasetConfig) -> bool:
+    if config.turns is None or config.turns == config.text:
+        return config.turns is not None
+    return config.text == DatasetConfig.text and not any(config.text in row.values for row in rows)
+
+
+def _content(row: Row, config: DatasetConfig, text_is_turns: bool) -> tuple[str, list[Turn] | None]:
+    if config.turns is None:
+        return _text(row, config), None
+    marks = {mark.lower(): who for who in ("agent", "customer") if (mark := getattr(config, who))}
+    turns = parse_turns(_value(row, "turns", config), config.turn_separator, row.place, marks)
+    return dialogue_text(turns, config.language) if text_is_turns else _text(row, config), turns
+
+
+def _nothing(row: Row, turns: list[Turn] | None, config: DatasetConfig) -> str:
+    key = "turns" if turns == [] else "text"
+    return f"{row.place} has nothing in the column dataset.{key}={getattr(config, key)}, an empty text"
 
 
 def _value(row: Row, key: str, config: DatasetConfig) -> Any:
@@ -146,16 +235,19 @@ def _name(row: Row, key: str, config: DatasetConfig) -> str:
     return name
 
 
-def _groups(labels: list[str], samples: list[Sample]) -> list[str]:
+def _of_labels(labels: list[str], samples: list[Sample], key: str) -> list[str]:
+    """Return what the samples say of each label, its group or its text, on which they must agree."""
+    what = "text" if key == "label_text" else key
     first: dict[str, Sample] = {}
     for sample in samples:
         known = first.setdefault(sample.label, sample)
-        if sample.group is not None and sample.group != known.group:
+        value = getattr(sample, key)
+        if value is not None and value != getattr(known, key):
             raise InputError(
-                f"the label '{sample.label}' has the group '{known.group}' at {known.place} and the group "
-                f"'{sample.group}' at {sample.place}; a label must always have the same group"
+                f"the label '{sample.label}' has the {what} '{getattr(known, key)}' at {known.place} and the {what} "
+                f"'{value}' at {sample.place}; a label must always have the same {what}"
             )
-    return [first[label].group or "" for label in labels]
+    return [getattr(first[label], key) for label in labels]
 
 
 def _split(split: str, samples: list[Sample], labels: list[str]) -> Split:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from lrsl.errors import InputError, nearest
 
+TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".json")
 _LONGEST_FIELD = 2**31 - 1  # the csv module stops at 131,072 characters unless told
 _BETWEEN_RECORDS = re.compile(r"[\s,]*")
 
@@ -39,12 +40,12 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         InputError: the ending is unknown, the file cannot be read, is not UTF-8, is malformed or holds no record.
     """
-    readers = {".csv": _csv_rows, ".tsv": _tsv_rows, ".jsonl": _json_rows, ".json": _json_rows}
+    readers = dict(zip(TABLE_ENDINGS, (_csv_rows, _tsv_rows, _json_rows, _json_rows), strict=True))
     ending = path.suffix.lower()
     if ending not in readers:
-        known = ", ".join(readers)
+        known = ", ".join(TABLE_ENDINGS)
         raise InputError(
-            f"{path} has the unknown ending '{ending}'; use one of {known}{nearest(ending, list(readers))}"
+            f"{path} has the unknown ending '{ending}'; use one of {known}{nearest(ending, list(TABLE_ENDINGS))}"
         )
     text = read_text(path)
     if not text.strip():

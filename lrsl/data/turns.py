@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from lrsl.data.corpus import Turn
@@ -15,13 +16,20 @@ SPEAKERS = {
     "customer": "customer",
     "user": "customer",
     "u": "customer",
+    "客服": "agent",
+    "坐席": "agent",
+    "客户": "customer",
+    "用户": "customer",
 }
 """The speaker marks that are recognised, in any case, and whom they mean."""
 
-_MARKED = re.compile(rf"\s*({'|'.join(SPEAKERS)})\s*:\s*(.*)", re.IGNORECASE | re.DOTALL)
+MARKS = {"en": {"agent": "Agent: ", "customer": "Customer: "}, "zh": {"agent": "客服：", "customer": "客户："}}
+"""What a turn starts with in a text, by language; English for all others."""
+
+_MARKED = re.compile(rf"\s*({'|'.join(SPEAKERS)})\s*[:：]\s*(.*)", re.IGNORECASE | re.DOTALL)
 
 
-def parse_turns(value: Any, separator: str, place: str) -> list[Turn]:
+def parse_turns(value: Any, separator: str, place: str, marks: Mapping[str, str] | None = None) -> list[Turn]:
     """Return the turns of one dialogue, without the empty ones.
 
     Args:
@@ -31,6 +39,7 @@ def parse_turns(value: Any, separator: str, place: str) -> list[Turn]:
             in front of the text.
         separator: what stands between two turns of a string.
         place: file and line, for the error.
+        marks: further values of `speaker` and whom they mean, `"agent"` or `"customer"`.
 
     Raises:
         InputError: the value has another form.
@@ -42,22 +51,27 @@ def parse_turns(value: Any, separator: str, place: str) -> list[Turn]:
             f"{place} has turns of type {type(value).__name__}; give a list, or one string with turns set apart by "
             f"dataset.turn_separator ('{separator}')"
         )
-    turns = [_parse_turn(item, f"{place} has a turn {i}") for i, item in enumerate(value, start=1)]
+    speakers = {**SPEAKERS, **(marks or {})}
+    turns = [_parse_turn(item, speakers, f"{place} has a turn {i}") for i, item in enumerate(value, start=1)]
     return [turn for turn in turns if turn.text.strip()]
 
 
-def dialogue_text(turns: list[Turn]) -> str:
-    """Return the turns as one text: a line per turn, which starts with `Agent: ` or `Customer: ` where it is known."""
-    return "\n".join(f"{turn.speaker.capitalize()}: {turn.text}" if turn.speaker else turn.text for turn in turns)
+def dialogue_text(turns: list[Turn], language: str = "en") -> str:
+    """Return the turns as one text: a line per turn, which starts with `Agent: ` or `Customer: ` where it is known.
+
+    Chinese texts have `客服：` and `客户：` instead.
+    """
+    marks = MARKS.get(language, MARKS["en"])
+    return "\n".join(marks.get(turn.speaker, "") + turn.text for turn in turns)
 
 
-def _parse_turn(item: Any, what: str) -> Turn:
+def _parse_turn(item: Any, speakers: Mapping[str, str], what: str) -> Turn:
     match item:
         case str(text):
             marked = _MARKED.fullmatch(text)
             return Turn(SPEAKERS[marked[1].lower()], marked[2]) if marked else Turn("", text)
         case {"speaker": str(speaker), "text": str(text)} | [str(speaker), str(text)]:
-            known = SPEAKERS.get(speaker.strip().lower(), "")
+            known = speakers.get(speaker.strip().lower(), "")
             return Turn(known, text) if known or not speaker.strip() else Turn("", f"{speaker}: {text}")
         case _:
             raise InputError(

@@ -66,6 +66,30 @@ def test_the_carved_split_follows_its_own_seed() -> None:
     assert len(load(val_fraction=0.4).val) == 4
 
 
+def test_test_can_be_carved_off_too() -> None:
+    corpus = load(test=None, carve_test=True)
+    assert [len(split) for split in (corpus.train, corpus.val, corpus.test)] == [6, 2, 2]
+    assert {*corpus.train.ids, *corpus.val.ids, *corpus.test.ids} == {f"train-{i}" for i in range(10)}
+    Path("two.csv").write_text("text,label\na,x\nb,y\n")
+    assert "no test can be carved off the 2 training samples" in refused(train="two.csv", test=None, carve_test=True)
+
+
+def test_label_texts_from_a_column() -> None:
+    Path("t.csv").write_text("text,label,meaning\na,x,the first\nb,y,the_second\nc,x,the first\nd,y,the_second\n")
+    assert load(train="t.csv", test="t.csv", label_text="meaning").label_texts == ["the first", "the second"]
+    given = load(train="t.csv", test="t.csv", label_text="meaning", label_texts={"x": "another"})
+    assert given.label_texts == ["another", "the second"]
+
+
+def test_turns_in_the_column_of_the_text_and_speakers_by_another_name() -> None:
+    turns = [{"speaker": "Bot", "text": "你好"}, ["2", "退订"]]
+    name = write_lines("t.jsonl", *({"text": turns, "label": label} for label in "aabb"))
+    corpus = load(train=name, test=name, turns="text", agent="bot", customer="2", language="zh")
+    assert corpus.test.turns is not None
+    assert corpus.test.turns[0] == [Turn("agent", "你好"), Turn("customer", "退订")]
+    assert corpus.test.texts[0] == "客服：你好\n客户：退订"
+
+
 def test_a_validation_file_is_taken_whole() -> None:
     Path("val.tsv").write_text("label\ttext\npin_blocked\tx\n")
     corpus = load(val="val.tsv")
@@ -149,7 +173,8 @@ def test_test_texts_that_also_stand_in_train_are_counted(caplog: pytest.LogCaptu
         ({"label": "intent"}, "train.csv:2 has no column 'intent' (dataset.label); it has text, label"),
         ({"group": "labels"}, "train.csv:2 has no column 'labels' (dataset.group); it has text, label; did you mean"),
         ({"turns": "turns"}, "train.csv:2 has no column 'turns' (dataset.turns); it has text, label"),
-        ({"reader": "tabel"}, "dataset.reader=tabel is unknown; use one of table, telecom34; did you mean 'table'?"),
+        ({"reader": "tabel"},
+         "dataset.reader=tabel is unknown; use one of table, cmcc34, iflytek119, telecom34; did you mean 'table'?"),
         ({"label_texts": {"card_arival": "x"}}, "which is no label of the training data; did you mean 'card_arrival'?"),
         ({"label_texts": {"card_arrival": "pin blocked"}}, "'card_arrival' and 'pin_blocked' have the same text"),
         ({"label_texts": "x.yaml"}, "dataset.label_texts=x.yaml is no file"),
@@ -217,7 +242,7 @@ def test_a_wrong_json_record_is_said_with_file_and_line(
     assert "t.jsonl:4 " in sentence or "t.jsonl:4;" in sentence
 
 
-@pytest.mark.parametrize("name", ["banking77", "custom", "telecom34"])
+@pytest.mark.parametrize("name", ["banking77", "cmcc34", "custom", "iflytek119", "telecom34", "tsec3"])
 def test_shipped_configurations_fit_the_schema_and_say_how_to_launch_them(name: str) -> None:
     path = CONF / f"{name}.yaml"
     config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(DatasetConfig), OmegaConf.load(path)))

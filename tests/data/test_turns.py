@@ -33,6 +33,19 @@ def test_text_and_turns_say_the_same() -> None:
     assert parse_turns(text, "\n", "x.csv:2") == turns
 
 
+def test_chinese_marks() -> None:
+    turns = [Turn("agent", "您好"), Turn("", "嗯"), Turn("customer", "退订")]
+    text = dialogue_text(turns, "zh")
+    assert text == "客服：您好\n嗯\n客户：退订"
+    assert parse_turns(text, "\n", "x.csv:2") == turns
+
+
+def test_a_files_own_marks_are_for_speakers_only() -> None:
+    marks = {"1": "agent", "2": "customer"}
+    found = parse_turns([{"speaker": "1", "text": "a"}, ["2", "b"], "1: c"], "[SEP]", "x.csv:2", marks)
+    assert found == [Turn("agent", "a"), Turn("customer", "b"), Turn("", "1: c")]
+
+
 @pytest.mark.parametrize("value", [[3], [["a", "b", "c"]], [{"speaker": "agent"}], ["fine", None]])
 def test_unreadable_turn_is_named(value: Any) -> None:
     with pytest.raises(InputError, match=rf"^x\.jsonl:7 has a turn {len(value)} that cannot be read; give a string, "):
