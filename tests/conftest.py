@@ -29,3 +29,27 @@ def data_dir() -> Path:
     if not Path(folder).is_dir():
         pytest.fail(f"LRSL_DATA_DIR={folder} is not a folder")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `train.csv` and `test.csv` of four labels."""
+    import tiny
+
+    return tiny.write_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a BERT of two layers and its tokenizer."""
+    import tiny
+
+    return tiny.write_bert(tmp_path_factory.mktemp("bert"))
+
+
+@pytest.fixture(scope="session")
+def tiny_roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a RoBERTa of two layers and its tokenizer."""
+    import tiny
+
+    return tiny.write_roberta(tmp_path_factory.mktemp("roberta"))

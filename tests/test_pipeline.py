@@ -209,3 +209,42 @@ def test_validation_is_measured_too(first):
     with (first.folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
         accuracies = [float(row["val/acc"]) for row in csv.DictReader(file) if row["val/acc"]]
     assert found["origin"]["accuracy"] == pytest.approx(max(accuracies))  # of the best epoch
+
+
+def test_the_embedding_is_that_of_its_best_checkpoint(first, corpus, tiny_bert, tmp_path, monkeypatch):
+    best_checkpoint = pipeline.best_checkpoint
+    halved = tmp_path / "halved.ckpt"
+
+    def tampered(trainer):
+        saved = torch.load(best_checkpoint(trainer), weights_only=True)
+        torch.save({"state_dict": {name: value / 2 for name, value in saved["state_dict"].items()}}, halved)
+        return str(halved)
+
+    monkeypatch.setattr(pipeline, "best_checkpoint", tampered)
+    config = replace(first.config, embedding=replace(first.config.embedding, negatives="all", epochs=1))
+    with pipeline.Tracker(config, tmp_path) as tracker:
+        job = pipeline.Job(config, corpus, tmp_path, tracker)
+        embedding = pipeline.finetune_embedding(job, pipeline.load_embedding(str(tiny_bert)), None)
+    best = torch.load(halved, weights_only=True)["state_dict"]
+    saved = SentenceTransformer(str(tmp_path / "embedding"), device="cpu").state_dict()
+    for found in (saved, embedding.state_dict()):
+        assert all(torch.equal(value, best[f"ranking.embedding.{name}"]) for name, value in found.items())
+
+
+def test_logits_are_those_of_the_best_checkpoint_in_the_order_of_the_split(first, corpus, tmp_path):
+    detector = pipeline.component("detector", first.config.reranker.detector, k=3)
+    with pipeline.Tracker(first.config, tmp_path) as tracker:
+        job = pipeline.Job(first.config, corpus, tmp_path, tracker)
+        classifier = pipeline.train_classifier(job, pipeline.HardSampleReranking(detector))
+    best = torch.load(classifier.checkpoint, weights_only=True)["state_dict"]
+    with torch.no_grad():
+        for parameter in classifier.module.parameters():  # as if later epochs had spoilt them
+            parameter.zero_()
+    found = classifier.logits("val")
+
+    module = classifier.module
+    module.load_state_dict(best)
+    samples = classifier.samples["val"]
+    with torch.no_grad():
+        alone = [module.eval()(samples.collate([samples[row]])) for row in range(len(samples))]
+    torch.testing.assert_close(found, torch.cat(alone), rtol=0, atol=1e-4)

@@ -1,0 +1,100 @@
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
+
+from lrsl.errors import InputError
+from lrsl.models import pretrained
+from lrsl.models.pretrained import MINILM, MINILM_SHA256, load_encoder, load_tokenizer, locate, longest_input
+
+
+@pytest.fixture
+def unverified():
+    """Forget that the packaged weights were verified, before and after."""
+    pretrained._packaged_minilm.cache_clear()
+    yield
+    pretrained._packaged_minilm.cache_clear()
+
+
+def is_one_sentence(error):
+    return "\n" not in str(error) and not str(error).endswith(".") and len(str(error)) < 500
+
+
+def test_minilm_comes_from_the_package_with_the_checksum_of_the_hub():
+    folder = Path(locate(MINILM))
+    assert hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest() == MINILM_SHA256
+    assert (folder / "modules.json").exists()
+
+
+@pytest.mark.parametrize("built_in", [True, False])
+def test_damaged_weights_are_refused(unverified, monkeypatch, built_in):
+    monkeypatch.setattr(pretrained, "MINILM_SHA256", "0" * 64)
+    if not built_in:  # as on Python 3.10
+        monkeypatch.delattr(hashlib, "file_digest", raising=False)
+    with pytest.raises(InputError, match=f"SHA-256 {MINILM_SHA256} instead of 0000.*reinstall") as caught:
+        load_encoder(MINILM)
+    assert is_one_sentence(caught.value)
+
+
+@pytest.mark.parametrize("load", [load_encoder, load_tokenizer])
+def test_an_unknown_name_is_one_sentence(load):
+    with pytest.raises(InputError, match="pretrained=nobody/nothing-of-the-kind is neither a folder") as caught:
+        load("nobody/nothing-of-the-kind")
+    assert is_one_sentence(caught.value)
+
+
+@pytest.mark.parametrize("path", ["/no/such/folder", "./nowhere", "~/no-such-folder-here", "a/b/c"])
+def test_a_path_that_is_no_folder_is_never_asked_for_on_the_hub(path):
+    with pytest.raises(InputError, match="is no folder here"):
+        locate(path)
+
+
+def test_a_folder_without_a_model_is_one_sentence(tmp_path):
+    with pytest.raises(InputError, match="neither a folder with a model") as caught:
+        load_encoder(str(tmp_path))
+    assert is_one_sentence(caught.value)
+
+
+def test_a_folder_is_taken_as_it_is_and_a_hub_id_too(tiny_bert):
+    assert locate(str(tiny_bert)) == str(tiny_bert)
+    assert locate("google-bert/bert-base-uncased") == "google-bert/bert-base-uncased"
+
+
+def test_encoders_are_float32_whatever_was_saved_and_have_no_pooling_layer(tmp_path):
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    BertModel(BertConfig(vocab_size=10, **sizes)).to(torch.bfloat16).save_pretrained(tmp_path)
+    encoder = load_encoder(str(tmp_path))
+    assert {parameter.dtype for parameter in encoder.parameters()} == {torch.float32}
+    assert not [name for name, _ in encoder.named_parameters() if "pooler" in name]
+
+
+def test_architectures_without_a_pooling_layer_load(tmp_path):
+    DistilBertModel(DistilBertConfig(vocab_size=10, dim=8, n_layers=1, n_heads=1, hidden_dim=8)).save_pretrained(
+        tmp_path
+    )
+    encoder = load_encoder(str(tmp_path))
+    assert encoder(torch.ones(1, 3, dtype=torch.int64)).last_hidden_state.shape == (1, 3, 8)
+
+
+@pytest.mark.parametrize("network", ["tiny_bert", "tiny_roberta"])
+def test_the_longest_input_is_what_the_positions_allow(request, network):
+    folder = str(request.getfixturevalue(network))
+    tokenizer, encoder = load_tokenizer(folder), load_encoder(folder)
+    longest = longest_input(tokenizer, encoder, 256)
+    assert longest == 24
+    assert longest_input(tokenizer, encoder, 10) == 10
+
+    ids = torch.full((1, longest + 1), 7)
+    assert encoder(ids[:, :-1]).last_hidden_state.shape[1] == longest
+    with pytest.raises((IndexError, RuntimeError)):
+        encoder(ids)
+    tokenizer.model_max_length = 16
+    assert longest_input(tokenizer, encoder, 256) == 16
+
+
+def test_the_key_that_was_typed_is_named():
+    for name in ("/no/such/folder", "nobody/nothing-of-the-kind"):
+        with pytest.raises(InputError, match=f"^model.pretrained={name} is n"):
+            load_tokenizer(name, "model.pretrained")

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+from lrsl.errors import InputError
+from lrsl.models.batches import pad, tokenize
+from lrsl.models.encoder import pool
+from lrsl.models.pretrained import load_encoder, load_tokenizer
+from lrsl.models.text_embedding import encode, load_embedding, save_embedding
+
+TEXTS = ["card1", "loan1 loan2 the rate3 a please", "cash4 cash1 the", "rate " * 30]
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("network", ["tiny_bert", "tiny_roberta"])
+def test_a_plain_encoder_gets_the_pooling_asked_for(request, network, pooling):
+    folder = str(request.getfixturevalue(network))
+    found = encode(load_embedding(folder, pooling=pooling, max_length=256), TEXTS)
+
+    tokenizer = load_tokenizer(folder)
+    batch = pad(tokenize(tokenizer, TEXTS, 24), tokenizer.pad_token_id)
+    with torch.no_grad():
+        pooled = pool(load_encoder(folder)(**batch).last_hidden_state, batch["attention_mask"], pooling)
+    torch.testing.assert_close(found, torch.nn.functional.normalize(pooled), rtol=0, atol=1e-5)
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(len(TEXTS)))
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_a_saved_folder_gives_the_same_vectors(tiny_bert, tmp_path, pooling):
+    embedding = load_embedding(str(tiny_bert), pooling=pooling, max_length=12)
+    with torch.no_grad():  # as training would
+        for parameter in embedding.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    expected = encode(embedding, TEXTS)
+    save_embedding(embedding, tmp_path / "saved")
+
+    plain = SentenceTransformer(str(tmp_path / "saved"), device="cpu")
+    np.testing.assert_allclose(plain.encode(TEXTS), expected.numpy(), rtol=0, atol=1e-6)
+    assert plain.max_seq_length == 12
+    # loaded by us it keeps its own pooling, whatever is asked for
+    other = "mean" if pooling == "cls" else "cls"
+    torch.testing.assert_close(encode(load_embedding(str(tmp_path / "saved"), pooling=other), TEXTS), expected)
+
+
+def test_a_default_prompt_is_left_out_here_and_after_saving(tiny_bert, tmp_path):
+    prompted = load_embedding(str(tiny_bert))
+    prompted.prompts, prompted.default_prompt_name = {"query": "please please "}, "query"
+    save_embedding(prompted, tmp_path / "prompted")
+    embedding = load_embedding(str(tmp_path / "prompted"))
+    expected = encode(load_embedding(str(tiny_bert)), TEXTS)
+    torch.testing.assert_close(encode(embedding, TEXTS), expected)
+    save_embedding(embedding, tmp_path / "saved")
+    plain = SentenceTransformer(str(tmp_path / "saved"), device="cpu")
+    np.testing.assert_allclose(plain.encode(TEXTS), expected.numpy(), rtol=0, atol=1e-6)
+
+
+def test_batched_vectors_equal_single_ones_in_the_order_given(tiny_bert):
+    embedding = load_embedding(str(tiny_bert))
+    together = encode(embedding, TEXTS, batch_size=3)
+    alone = torch.cat([encode(embedding, [text]) for text in TEXTS])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
+
+
+def test_no_text_gives_no_vector(tiny_bert):
+    assert encode(load_embedding(str(tiny_bert)), []).shape == (0, 32)
+
+
+def test_the_longest_input_never_exceeds_the_positions(tiny_bert, tiny_roberta):
+    for folder in (tiny_bert, tiny_roberta):
+        assert load_embedding(str(folder), max_length=256).max_seq_length == 24
+        assert load_embedding(str(folder), max_length=8).max_seq_length == 8
+
+
+def test_half_precision_weights_are_loaded_as_float32(tiny_bert, tmp_path):
+    save_embedding(load_embedding(str(tiny_bert)).bfloat16(), tmp_path)
+    assert {parameter.dtype for parameter in load_embedding(str(tmp_path)).parameters()} == {torch.float32}
+
+
+def test_an_unknown_name_is_one_sentence():
+    with pytest.raises(InputError, match="pretrained=nobody/nothing-of-the-kind is neither") as caught:
+        load_embedding("nobody/nothing-of-the-kind")
+    assert "\n" not in str(caught.value)

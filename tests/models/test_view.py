@@ -1,0 +1,37 @@
+import pytest
+import torch
+from tiny import LABELS
+
+from lrsl import core
+from lrsl.models import view
+from lrsl.models.text_embedding import encode, load_embedding
+from lrsl.models.view import LabelSimilarity
+
+TEXTS = ["card1 card2", "please", "rate1 the loan3"]
+
+
+@pytest.fixture(scope="module")
+def embedding(tiny_bert):
+    return load_embedding(str(tiny_bert))
+
+
+def test_the_view_is_the_cosine_of_text_and_label(embedding):
+    fitted = LabelSimilarity().fit(embedding, LABELS, ["unused"], [0])
+    expected = core.label_similarity(encode(embedding, TEXTS), encode(embedding, LABELS))
+    torch.testing.assert_close(fitted(TEXTS), expected)
+    torch.testing.assert_close(fitted(LABELS).diagonal(), torch.ones(4))
+    assert fitted([]).shape == (0, 4)
+
+
+def test_the_labels_are_embedded_once(embedding, monkeypatch):
+    embedded = []
+
+    def spy(model, texts):
+        embedded.append(list(texts))
+        return encode(model, texts)
+
+    monkeypatch.setattr(view, "encode", spy)
+    fitted = LabelSimilarity().fit(embedding, LABELS)
+    fitted(TEXTS[:2])
+    fitted(TEXTS[2:])
+    assert embedded == [LABELS, TEXTS[:2], TEXTS[2:]]

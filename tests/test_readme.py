@@ -1,0 +1,81 @@
+"""The README is executed: its commands are composed, its Python is run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from lrsl import composition
+from lrsl.config import Config
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def commands(start: str) -> list[str]:
+    return [line for block in blocks("bash") for line in block.splitlines() if line.startswith(start)]
+
+
+@pytest.mark.parametrize("command", commands("python run.py"))
+def test_run_commands_compose(command: str) -> None:
+    arguments = [argument for argument in shlex.split(command)[2:] if argument not in {"-m", "--help"}]
+    parsed = OverridesParser.create().parse_overrides(arguments)
+    first = [
+        f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}"
+        if override.is_sweep_override()
+        else str(override.input_line)
+        for override in parsed
+    ]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        assert isinstance(composition.to_config(compose("config", first)), Config)
+    assert any(override.is_sweep_override() for override in parsed) == ("-m" in command.split())
+
+
+def test_there_are_commands() -> None:
+    assert len(commands("python run.py")) >= 5
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"(?:^|`)make ([a-z]+)", README, flags=re.MULTILINE))))
+def test_make_targets_exist(target: str) -> None:
+    done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\((?!https?:)([^)#]+)\)", README))
+def test_links_lead_somewhere(link: str) -> None:
+    assert (ROOT / link).exists()
+
+
+def test_the_plug_in_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    label_texts = ["the card has not arrived", "the card is lost", "an exchange rate"]
+    texts = ["where is my card", "my card was stolen", "euro to dollar", "still no card in the mail"]
+    gold = np.array([0, 1, 2, 0])
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(4, 3))
+    names = {
+        "label_texts": label_texts,
+        "val_logits": logits,
+        "val_labels": gold,
+        "val_texts": texts,
+        "train_texts": texts,
+        "train_labels": gold,
+        "train_logits": logits,
+        "logits": logits,
+        "texts": texts,
+    }
+    (example,) = blocks("python")
+    exec(compile(example, "README.md", "exec"), names)
+    assert names["labels"].shape == (4,)
+    assert (tmp_path / "my-reranker" / "reranker.json").is_file()

@@ -1,0 +1,123 @@
+"""Networks of two layers and a corpus of four labels, made on the spot: everything trains on them in a second."""
+
+import csv
+import random
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import BertConfig, BertModel, PreTrainedModel, PreTrainedTokenizerFast, RobertaConfig, RobertaModel
+
+from lrsl.config import Config, DatasetConfig, EmbeddingConfig, LoggerConfig, ModelConfig, RerankerConfig, TrainerConfig
+
+LABELS = ["card", "cash", "loan", "rate"]
+WORDS = {label: [f"{label}{i}" for i in range(5)] for label in LABELS}
+VOCABULARY = [*LABELS, *(word for words in WORDS.values() for word in words), "the", "a", "please"]
+POSITIONS = 24  # the longest input of either network
+
+
+def text(label: str, rng: random.Random) -> str:
+    """Return two to four words of a label among one of any other and some that say nothing."""
+    words = rng.choices(WORDS[label], k=rng.randint(2, 4)) + rng.choices(WORDS[rng.choice(LABELS)], k=1)
+    words += rng.choices(["the", "a", "please"], k=rng.randint(0, 5))
+    rng.shuffle(words)
+    return " ".join(words)
+
+
+def samples(n: int, seed: int = 0) -> tuple[list[str], list[int]]:
+    """Return n texts, and their labels as positions in `LABELS`; every tenth label is wrong."""
+    rng = random.Random(seed)
+    labels = [i % len(LABELS) for i in range(n)]
+    rng.shuffle(labels)
+    texts = [text(LABELS[label], rng) for label in labels]
+    return texts, [(label + 1) % len(LABELS) if i % 10 == 9 else label for i, label in enumerate(labels)]
+
+
+def write_csv(path: Path, n: int, seed: int) -> Path:
+    """Write n samples with the columns `text` and `label`."""
+    texts, labels = samples(n, seed)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["text", "label"], *zip(texts, (LABELS[label] for label in labels), strict=True)])
+    return path
+
+
+def write_corpus(folder: Path) -> Path:
+    """Write `train.csv` and `test.csv` into a folder and return it."""
+    write_csv(folder / "train.csv", 240, seed=1)
+    write_csv(folder / "test.csv", 60, seed=2)
+    return folder
+
+
+def write_bert(folder: Path) -> Path:
+    """Write a BERT with its tokenizer into a folder and return it."""
+    config = BertConfig(max_position_embeddings=POSITIONS, pad_token_id=0, **_sizes())
+    return _write(
+        BertModel, config, _tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]"], "[PAD] [UNK] [CLS] [SEP]"), folder
+    )
+
+
+def write_roberta(folder: Path) -> Path:
+    """Write a RoBERTa, whose padding is token 1 and whose positions start at 2, into a folder and return it."""
+    config = RobertaConfig(max_position_embeddings=POSITIONS + 2, pad_token_id=1, type_vocab_size=1, **_sizes())
+    return _write(RobertaModel, config, _tokenizer(["<s>", "<pad>", "</s>", "<unk>"], "<pad> <unk> <s> </s>"), folder)
+
+
+def config(corpus: Path, pretrained: Path, *, seed: int = 0) -> Config:
+    """Return a run over the tiny corpus, two epochs for each stage, that draws nothing and asks nobody."""
+    return Config(
+        dataset=DatasetConfig(name="tiny", train=str(corpus / "train.csv"), test=str(corpus / "test.csv")),
+        model=ModelConfig(
+            name="tiny", pretrained=str(pretrained), epochs=2, batch_size=16, lr=3e-3, head_lr=1e-2, pooling="mean"
+        ),
+        embedding=EmbeddingConfig(
+            name="tiny", pretrained=str(pretrained), epochs=2, batch_size=32, lr=3e-3, negatives="confused"
+        ),
+        reranker=RerankerConfig(
+            detector={"_target_": "lrsl.models.detector.TopKVariance"},
+            view={"_target_": "lrsl.models.view.LabelSimilarity"},
+        ),
+        trainer=TrainerConfig(accelerator="cpu", precision="32-true", progress=False),
+        logger=LoggerConfig(name="csv"),
+        seed=seed,
+    )
+
+
+def _sizes() -> dict[str, int]:
+    return {
+        "vocab_size": 4 + len(VOCABULARY),
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+    }
+
+
+def _tokenizer(special: list[str], roles: str) -> PreTrainedTokenizerFast:
+    pad, unknown, first, last = roles.split()
+    vocabulary = {token: i for i, token in enumerate([*special, *VOCABULARY])}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=unknown))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    ends = [(token, vocabulary[token]) for token in (first, last)]
+    tokenizer.post_processor = processors.TemplateProcessing(f"{first} $A {last}", special_tokens=ends)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=pad,
+        unk_token=unknown,
+        cls_token=first,
+        sep_token=last,
+        model_max_length=512,
+    )
+
+
+def _write(
+    network: type[PreTrainedModel],
+    config: BertConfig | RobertaConfig,
+    tokenizer: PreTrainedTokenizerFast,
+    folder: Path,
+) -> Path:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
