@@ -88,11 +88,13 @@ class Reranker:
             recipe: how to fine-tune, by the names of the configuration's `embedding` keys, such as `epochs=2`.
 
         Raises:
-            ValueError: the parts differ in length or do not fit the classes, or a logit is not finite.
+            ValueError: the parts differ in length or do not fit the classes, there is no row, or a logit is not finite.
         """
         values, gold = self._check(logits, texts), torch.as_tensor(labels).long()
         if len(gold) != len(values):
             raise ValueError(f"there are {len(gold)} labels for {len(values)} rows of logits")
+        if not len(values):
+            raise ValueError("there are no held-out rows; the threshold is learnt from some the classifier gets wrong")
         threshold = self._reranking.fit(values, gold)
         self.report_ = {"n": len(values), "sigma2_mis": threshold}
         if train is not None:
@@ -109,7 +111,7 @@ class Reranker:
             )
         self._reranking.view = LabelSimilarity().fit(self.embedding, self.label_texts)
         reranked = self._reranking.rerank(values, texts)
-        self.report_["hard_fraction"] = reranked.hard.double().mean().item() if len(values) else 0.0
+        self.report_["hard_fraction"] = reranked.hard.double().mean().item()
         similarity = self._reranking.view(texts)
         for name, scores in (("origin", values), ("rerank", reranked.scores), ("similarity", similarity)):
             correct = (scores.argmax(-1) == gold).double()

@@ -192,6 +192,7 @@ def test_an_unknown_embedder_is_one_sentence():
         ({"logits": VAL.logits[0]}, r"logits have shape \(4,\)"),
         ({"texts": VAL.texts[1:]}, "there are 59 texts for 60 rows of logits"),
         ({"labels": VAL.labels[1:]}, "there are 59 labels for 60 rows of logits"),
+        ({"logits": VAL.logits[:0], "labels": VAL.labels[:0], "texts": []}, "there are no held-out rows"),
         ({"labels": VAL.labels + 1}, r"labels\[\d+\] is 4; with 4 classes"),
         ({"logits": VAL.logits / 0}, r"logits\[0, 0\] is -?inf"),
         ({"train": (TRAIN.texts, TRAIN.labels[1:], None)}, "train has 160 texts and 159 labels"),
