@@ -109,6 +109,8 @@ class DatasetConfig:
     """Public address and checksum by file name (as in `train`, `val`, `test`), used when no `data_dir` is given."""
     language: str = "en"
     """Language of the texts (ISO 639-1)."""
+    single_sentence: bool = False
+    """Whether every text is one sentence, in which `model=aphan` finds no pairs."""
     licence: str = ""
     """Licence of the data."""
     source: str = ""
@@ -128,6 +130,11 @@ class DatasetConfig:
                 "file of predictions on them; set both or neither"
             )
         self._check_forms()
+
+    @property
+    def grouped(self) -> bool:
+        """Whether the labels come in groups: a column says so, or the reader knows them."""
+        return self.group is not None or self.reader == "telecom34"
 
     def _check_forms(self) -> None:
         texts = [key.name for key in fields(self) if key.type in ("str", "str | None")]
@@ -150,6 +157,9 @@ class ModelConfig:
 
     name: str = "minilm"
     """The name under which results are reported."""
+    architecture: str = "encoder"
+    """The network: `encoder`, `aphan` (attention over pairs of turns), `hldic` (attention of two levels of labels) or
+    `llm` (a causal language model with LoRA, whose state of the last token is classified)."""
     pretrained: str = "sentence-transformers/all-MiniLM-L6-v2"
     """Hub id or local folder of the encoder."""
     epochs: int = 6
@@ -173,16 +183,44 @@ class ModelConfig:
     head_hidden: int = 0
     """Width of the head's hidden layer; 0 for a single linear layer."""
     pooling: str = "cls"
-    """How token states become one vector: `cls` or `mean`."""
+    """How token states become one vector: `cls` or `mean`; `llm` takes the last token's, whatever this says."""
     max_length: int = 256
-    """Longest input in tokens; the rest is cut off."""
+    """Longest input in tokens, for `aphan` of each pair; the rest is cut off."""
+    language: str | None = None
+    """The one language the pretrained weights are for, where they are good for no other (ISO 639-1)."""
+    max_pairs: int = 25
+    """Pairs of turns or sentences that `aphan` reads; the rest is cut off."""
+    lstm_hidden: int = 300
+    """Width of `aphan`'s LSTM over pairs, in each direction."""
+    group_loss_weight: float = 0.5
+    """Weight of the groups' cross-entropy beside the labels' in `hldic`'s loss."""
+    quantize: str = "none"
+    """How `llm` holds its frozen weights: `nf4` (4 bits, doubly quantised, computed in bfloat16) or `none`."""
+    lora_rank: int = 8
+    """Rank of `llm`'s LoRA adapters, which sit on every linear layer."""
+    lora_alpha: int = 32
+    """Scale of the adapters; their output is multiplied by `lora_alpha` / `lora_rank`."""
+    lora_dropout: float = 0.1
+    """Dropout before the adapters."""
+    gradient_checkpointing: bool = True
+    """Whether `llm` computes activations again on the way back, instead of keeping them."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        _given("model", self.name, self.pretrained)
+        _one_of("model.architecture", self.architecture, ("encoder", "aphan", "hldic", "llm"))
         _one_of("model.pooling", self.pooling, ("cls", "mean"))
-        for key in ("epochs", "batch_size", "patience"):
+        for key in ("epochs", "batch_size", "patience", "max_pairs", "lstm_hidden"):
             _above(f"model.{key}", getattr(self, key), 1)
+        _above("model.group_loss_weight", self.group_loss_weight, 0)
+        _one_of("model.quantize", self.quantize, ("nf4", "none"))
+        if self.quantize != "none" and self.architecture != "llm":
+            raise InputError(
+                f"model.quantize={self.quantize} is for language models with adapters (model.architecture=llm), and "
+                f"model={self.name} is trained whole; leave it at none"
+            )
+        for key in ("lora_rank", "lora_alpha"):
+            _above(f"model.{key}", getattr(self, key), 1)
+        _fraction("model.lora_dropout", self.lora_dropout)
         _above("model.max_length", self.max_length, 3)
         _above("model.head_hidden", self.head_hidden, 0)
         _above("model.weight_decay", self.weight_decay, 0)
@@ -322,6 +360,26 @@ class Config:
     """Whether to run again what has already finished."""
 
     def __post_init__(self) -> None:
-        """Check ranges."""
+        """Check ranges, and that the model suits the data: what the paper's Table 1 marks with a dash ends here."""
         if not 0 <= self.seed < 2**32:
             raise InputError(f"seed={self.seed} is out of range; it must be at least 0 and below 2**32")
+        self._check_that_the_model_suits_the_data()
+        _given("model", self.model.name, self.model.pretrained)  # last: nobody fetches weights for what cannot run
+
+    def _check_that_the_model_suits_the_data(self) -> None:
+        model, dataset = self.model, self.dataset
+        if model.language is not None and model.language != dataset.language:
+            raise InputError(
+                f"model={model.name} knows one language only (model.language={model.language}), and the texts of "
+                f"{dataset.name} are in another (dataset.language={dataset.language}); choose another model for it"
+            )
+        if model.architecture == "aphan" and dataset.single_sentence:
+            raise InputError(
+                f"model={model.name} pairs the turns of a dialogue or the sentences of a document, and the texts of "
+                f"{dataset.name} are single sentences (dataset.single_sentence=true); choose another model for it"
+            )
+        if model.architecture == "hldic" and not dataset.grouped:
+            raise InputError(
+                f"model={model.name} needs labels on two levels, and the labels of {dataset.name} have no groups; name "
+                "the column of the coarse label with dataset.group=COL, or choose another model"
+            )

@@ -24,7 +24,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from lrsl import core, metrics, results
-from lrsl.config import Config
+from lrsl.config import Config, EmbeddingConfig, ModelConfig
 from lrsl.data import Corpus, load_corpus
 from lrsl.errors import InputError
 from lrsl.models.batches import Batch, Samples, loader
@@ -68,15 +68,16 @@ def run(config: Config, folder: Path) -> dict[str, Any]:
     watch = Stopwatch()
     with Tracker(config, folder) as tracker:
         job = Job(config, corpus, folder, tracker)
-        with watch("classifier"):
+        with watch("classifier"), enough_memory("classifier", "model", config.model):
             classifier = train_classifier(job, reranking)
         with watch("confused labels"):
             confused = mine_confused_labels(job, classifier)
-        with watch("embedding"):
+        with watch("embedding"), enough_memory("embedding", "embedding", config.embedding):
             embedding = finetune_embedding(job, embedding, confused)
         with watch("test"):
             reranking.view = view.fit(embedding, corpus.label_texts, corpus.train.texts, corpus.train.labels)
             tested = test(classifier)
+            classifier.module.network.export(folder / "classifier")  # the best epoch, which the test has loaded
         with watch("similarity"):
             measured = measure(job, classifier, tested)
         measured.results["seconds"] = watch.seconds
@@ -152,6 +153,26 @@ class Stopwatch:
         start = time.perf_counter()
         yield
         self.seconds[stage] = round(time.perf_counter() - start, 2)
+
+
+@contextmanager
+def enough_memory(stage: str, group: str, settings: ModelConfig | EmbeddingConfig) -> Iterator[None]:
+    """Say what to lower when a GPU's memory does not do for what happens inside.
+
+    Raises:
+        InputError: it does not.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        remedies = ["lower one of them"]
+        if isinstance(settings, ModelConfig) and settings.architecture == "llm":
+            remedies += [] if settings.quantize == "nf4" else ["set model.quantize=nf4"]
+            remedies += [] if settings.gradient_checkpointing else ["set model.gradient_checkpointing=true"]
+        raise InputError(
+            f"the GPU's memory is too small for the {stage} with {group}.batch_size={settings.batch_size} and "
+            f"{group}.max_length={settings.max_length}; {', or '.join(remedies)}"
+        ) from None
 
 
 @dataclass

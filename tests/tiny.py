@@ -6,7 +6,19 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertModel, PreTrainedModel, PreTrainedTokenizerFast, RobertaConfig, RobertaModel
+from transformers import (
+    BertConfig,
+    BertModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaModel,
+)
 
 from lrsl.config import Config, DatasetConfig, EmbeddingConfig, LoggerConfig, ModelConfig, RerankerConfig, TrainerConfig
 
@@ -62,6 +74,16 @@ def write_roberta(folder: Path) -> Path:
     return _write(RobertaModel, config, _tokenizer(["<s>", "<pad>", "</s>", "<unk>"], "<pad> <unk> <s> </s>"), folder)
 
 
+def write_llama(folder: Path) -> Path:
+    """Write a Llama with its tokenizer, which cannot pad, into a folder and return it."""
+    return _write(LlamaForCausalLM, LlamaConfig(**_llm_sizes()), _llm_tokenizer(), folder)
+
+
+def write_mistral(folder: Path) -> Path:
+    """Write a Mistral with its tokenizer, which cannot pad, into a folder and return it."""
+    return _write(MistralForCausalLM, MistralConfig(sliding_window=None, **_llm_sizes()), _llm_tokenizer(), folder)
+
+
 def config(corpus: Path, pretrained: Path, *, seed: int = 0) -> Config:
     """Return a run over the tiny corpus, two epochs for each stage, that draws nothing and asks nobody."""
     return Config(
@@ -92,6 +114,27 @@ def _sizes() -> dict[str, int]:
     }
 
 
+def _llm_sizes() -> dict[str, int]:
+    return {
+        "vocab_size": 3 + len(VOCABULARY),
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 96,
+        "max_position_embeddings": 64,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
+
+
+def _llm_tokenizer() -> PreTrainedTokenizerFast:
+    tokenizer = _tokenizer(["<unk>", "<s>", "</s>"], "<unk> <unk> <s> </s>")
+    backend = tokenizer.backend_tokenizer
+    backend.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 1)])
+    return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", bos_token="<s>", eos_token="</s>")
+
+
 def _tokenizer(special: list[str], roles: str) -> PreTrainedTokenizerFast:
     pad, unknown, first, last = roles.split()
     vocabulary = {token: i for i, token in enumerate([*special, *VOCABULARY])}
@@ -112,7 +155,7 @@ def _tokenizer(special: list[str], roles: str) -> PreTrainedTokenizerFast:
 
 def _write(
     network: type[PreTrainedModel],
-    config: BertConfig | RobertaConfig,
+    config: PreTrainedConfig,
     tokenizer: PreTrainedTokenizerFast,
     folder: Path,
 ) -> Path:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 from lrsl.config import ModelConfig
 from lrsl.data.corpus import Corpus
+from lrsl.models.aphan import AdjacencyPairNetwork
 from lrsl.models.encoder import EncoderClassifier
+from lrsl.models.hldic import LabelTreeNetwork
+from lrsl.models.llm import load_llm
 from lrsl.models.network import Network
 from lrsl.models.pretrained import load_encoder, load_tokenizer
 
@@ -17,6 +24,34 @@ def build_network(settings: ModelConfig, corpus: Corpus) -> Network:
     Raises:
         InputError: the pretrained part is neither a folder with a model nor reachable.
     """
+    return ARCHITECTURES[settings.architecture](settings, corpus)
+
+
+def _encoder(settings: ModelConfig, corpus: Corpus) -> Network:
+    return EncoderClassifier(*_pretrained(settings), len(corpus.labels), settings)
+
+
+def _aphan(settings: ModelConfig, corpus: Corpus) -> Network:
+    return AdjacencyPairNetwork(*_pretrained(settings), len(corpus.labels), settings)
+
+
+def _hldic(settings: ModelConfig, corpus: Corpus) -> Network:
+    return LabelTreeNetwork(*_pretrained(settings), corpus, settings)
+
+
+def _llm(settings: ModelConfig, corpus: Corpus) -> Network:
+    return load_llm(settings, len(corpus.labels))
+
+
+def _pretrained(settings: ModelConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     tokenizer = load_tokenizer(settings.pretrained, KEY)
-    encoder = load_encoder(settings.pretrained, KEY)
-    return EncoderClassifier(encoder, tokenizer, len(corpus.labels), settings)
+    return load_encoder(settings.pretrained, KEY), tokenizer
+
+
+ARCHITECTURES: dict[str, Callable[[ModelConfig, Corpus], Network]] = {
+    "encoder": _encoder,
+    "aphan": _aphan,
+    "hldic": _hldic,
+    "llm": _llm,
+}
+"""How the network of each `model.architecture` is made."""

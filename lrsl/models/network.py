@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -31,3 +32,6 @@ class Network(nn.Module, ABC):
     def loss(self, batch: Batch) -> Tensor:
         """Return what training minimises, the cross-entropy unless a network says otherwise."""
         return F.cross_entropy(self(batch), batch["label"])
+
+    def export(self, folder: Path) -> None:
+        """Write into a folder what can be loaded without the checkpoint, if the network has anything to write."""

@@ -34,9 +34,7 @@ def locate(pretrained: str, key: str = "pretrained") -> str:
     if folder.is_dir():
         return str(folder)
     if folder.is_absolute() or pretrained.startswith((".", "~")) or pretrained.count("/") > 1:
-        raise InputError(
-            f"{key}={pretrained} is no folder here; give an existing folder or a hub id such as {MINILM}"
-        )
+        raise InputError(f"{key}={pretrained} is no folder here; give an existing folder or a hub id such as {MINILM}")
     return pretrained
 
 
@@ -109,9 +107,9 @@ def load_encoder(pretrained: str, key: str = "pretrained") -> PreTrainedModel:
     with loading(pretrained, key) as path, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            encoder = AutoModel.from_pretrained(path, add_pooling_layer=False, dtype="float32")
+            encoder = AutoModel.from_pretrained(path, add_pooling_layer=False, dtype="float32", trust_remote_code=False)
         except TypeError:  # architectures that never had one do not know the argument
-            encoder = AutoModel.from_pretrained(path, dtype="float32")
+            encoder = AutoModel.from_pretrained(path, dtype="float32", trust_remote_code=False)
     assert isinstance(encoder, PreTrainedModel)
     return encoder
 
@@ -127,7 +125,7 @@ def load_tokenizer(pretrained: str, key: str = "pretrained") -> PreTrainedTokeni
         InputError: it is neither a folder with a model nor reachable.
     """
     with loading(pretrained, key) as path:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     return tokenizer
 
 

@@ -1,0 +1,263 @@
+"""A causal language model as a classifier: QLoRA (Dettmers et al., 2023), the state of the last token, and a head."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, TaskType, get_peft_model, set_peft_model_state_dict
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import AutoModel, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from lrsl.config import ModelConfig
+from lrsl.data.corpus import Split
+from lrsl.errors import InputError
+from lrsl.models.batches import Batch, TokenDataset
+from lrsl.models.encoder import MLPHead
+from lrsl.models.network import Network
+from lrsl.models.pretrained import load_tokenizer, loading, longest_input, quiet
+
+KEY = "model.pretrained"
+ADAPTER = "adapter"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"  # PEFT's name
+HEAD_WEIGHTS = "head.safetensors"
+
+
+def last_token(states: Tensor, attention_mask: Tensor) -> Tensor:
+    """Return the state of the last real token of each text, the only one that has seen all of it.
+
+    Args:
+        states: token states, `(n, tokens, d)`.
+        attention_mask: 1 for real tokens, then 0 for padding, `(n, tokens)`.
+
+    Returns:
+        `(n, d)`.
+    """
+    last = attention_mask.sum(1).clamp(min=1) - 1
+    return states[torch.arange(len(states), device=states.device), last]
+
+
+class LLMClassifier(Network):
+    """A frozen causal language model, 4-bit or not, with LoRA on all its linear layers and an `MLPHead` in float32.
+
+    Only the adapters and the head are trained, and only they are exported. In evaluation no more than `batch_size`
+    texts are computed at a time, so that what fits into memory in training fits there too.
+
+    Args:
+        base: a causal language model without its language-modelling head; it is frozen, and changed in place.
+        tokenizer: its tokenizer; without a padding token it gets one.
+        classes: number of labels.
+        settings: LoRA, dropout, the head's hidden layer, longest input and gradient checkpointing.
+
+    Raises:
+        InputError: the tokenizer has no token to pad with, or the model cannot compute activations again.
+    """
+
+    def __init__(
+        self, base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, classes: int, settings: ModelConfig
+    ) -> None:
+        super().__init__()
+        self.tokenizer = with_padding(tokenizer)
+        self.settings = settings
+        self.classes = classes
+        self.max_length = longest_input(tokenizer, base, settings.max_length)
+        config: Any = base.config
+        config.pad_token_id = tokenizer.pad_token_id
+        config.use_cache = False
+        self.llm = add_lora(base, settings)
+        if settings.gradient_checkpointing:
+            recompute_activations(base)
+        self.head = MLPHead(config.hidden_size, classes, hidden=settings.head_hidden, dropout=settings.dropout)
+
+    def samples(self, split: Split) -> TokenDataset:
+        """Return the token ids of the texts."""
+        return TokenDataset(self.tokenizer, split.texts, split.labels, self.max_length)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return logits `(n, classes)` in float32 for `input_ids` and `attention_mask` `(n, tokens)`."""
+        ids, mask = batch["input_ids"], batch["attention_mask"]
+        if self.training:
+            return self._logits(ids, mask)
+        rows = self.settings.batch_size
+        parts = zip(ids.split(rows), mask.split(rows), strict=True)
+        return torch.cat([self._logits(*part) for part in parts])
+
+    def _logits(self, ids: Tensor, mask: Tensor) -> Tensor:
+        states = self.llm(input_ids=ids, attention_mask=mask).last_hidden_state
+        with torch.autocast(states.device.type, enabled=False):  # half a logit decides what is hard: keep it exact
+            logits: Tensor = self.head(last_token(states, mask).float())
+        return logits
+
+    def export(self, folder: Path) -> None:
+        """Write `adapter/` into a folder: the adapters in PEFT's own format and the head, both as safetensors.
+
+        `PeftModel.from_pretrained` reads the adapters; `load_exported` reads both.
+        """
+        adapter = folder / ADAPTER
+        with quiet():
+            # PEFT would ask the hub whether the embeddings were resized, and they never are
+            self.llm.save_pretrained(str(adapter), save_embedding_layers=False)
+        about = {"classes": self.classes, "settings": dataclasses.asdict(self.settings)}
+        weights = {name: weight.detach().cpu().contiguous() for name, weight in self.head.state_dict().items()}
+        save_file(weights, adapter / HEAD_WEIGHTS, metadata={"lrsl": json.dumps(about)})
+
+
+def with_padding(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """Give a tokenizer a padding token if it has none: which one is no matter, since padding is masked."""
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
+    if tokenizer.pad_token is None:
+        raise InputError(
+            f"{KEY}: the tokenizer has no padding, unknown or end token; add one to its tokenizer_config.json"
+        )
+    return tokenizer
+
+
+def add_lora(base: PreTrainedModel, settings: ModelConfig) -> Any:
+    """Return a frozen model with trainable adapters, float32, on each of its linear layers."""
+    lora = LoraConfig(
+        task_type=TaskType.FEATURE_EXTRACTION,
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        target_modules="all-linear",
+    )
+    base.requires_grad_(False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)  # PEFT asks by the old name
+        return get_peft_model(base, lora)
+
+
+def recompute_activations(base: PreTrainedModel) -> None:
+    """Keep the activations between layers only, and compute the rest again on the way back.
+
+    The reentrant kind would give no gradient at all: its inputs, the frozen embeddings, need none.
+    """
+    if not base.supports_gradient_checkpointing:
+        raise InputError(
+            f"{KEY}: {type(base).__name__} cannot compute activations again; set model.gradient_checkpointing=false"
+        )
+    # transformers 5 has a new name for it and warns of the old one
+    enable: Any = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+
+
+def load_llm(settings: ModelConfig, classes: int) -> LLMClassifier:
+    """Return the classifier for a number of labels, its language model loaded, adapters and head fresh.
+
+    Raises:
+        InputError: the model is neither a folder nor reachable, or 4-bit weights do not work on this machine.
+    """
+    tokenizer = load_tokenizer(settings.pretrained, KEY)
+    return LLMClassifier(load_base(settings), tokenizer, classes, settings)
+
+
+def load_exported(folder: Path, *, pretrained: str | None = None) -> LLMClassifier:
+    """Return a classifier from what `LLMClassifier.export` wrote, in evaluation mode.
+
+    Args:
+        folder: the folder `adapter`, which holds the adapters and the head.
+        pretrained: where its language model is now; None for where it was.
+
+    Raises:
+        InputError: a file is missing or damaged, or the language model is another one.
+    """
+    about, head = _read_head(folder / HEAD_WEIGHTS)
+    known = {field.name for field in dataclasses.fields(ModelConfig)}
+    settings = ModelConfig(**{key: value for key, value in about["settings"].items() if key in known})
+    if pretrained is not None:
+        settings = dataclasses.replace(settings, pretrained=pretrained)
+    adapters = _read(folder / ADAPTER_WEIGHTS)
+    network = load_llm(settings, about["classes"])
+    try:
+        result: Any = set_peft_model_state_dict(network.llm, adapters)
+        network.head.load_state_dict(head)
+    except RuntimeError as error:
+        raise InputError(f"{folder} does not fit {settings.pretrained}: {' '.join(str(error).split())[:200]}") from None
+    missing = [name for name in result.missing_keys if "lora_" in name]
+    if missing or result.unexpected_keys:
+        raise InputError(f"{folder} does not fit {settings.pretrained}: its adapters sit on other layers")
+    return network.eval()
+
+
+def _read_head(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    weights = _read(path)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+    if "lrsl" not in metadata:
+        raise InputError(f"{path} does not say how it was trained; give the folder that a run wrote")
+    return json.loads(metadata["lrsl"]), weights
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise InputError(f"{path} is missing; give the folder `adapter` that a run wrote beside its classifier")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise InputError(f"{path} is damaged ({error}); export it again") from None
+
+
+def load_base(settings: ModelConfig) -> PreTrainedModel:
+    """Return a causal language model without its language-modelling head.
+
+    4-bit weights are made where they will be used, since a GPU makes them many times faster; unquantised ones are in
+    bfloat16 where there is a GPU, else in float32, and follow the trainer to its device.
+
+    Raises:
+        InputError: it is neither a folder with a model nor reachable, or 4-bit weights do not work on this machine.
+    """
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if torch.cuda.is_available() else "cpu"
+    options: dict[str, Any] = {"dtype": torch.bfloat16 if torch.cuda.is_available() else torch.float32}
+    if settings.quantize == "nf4":
+        check_four_bit(device)
+        options = {"dtype": torch.bfloat16, "device_map": {"": device}, "quantization_config": nf4()}
+    with loading(settings.pretrained, KEY) as path, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        base = AutoModel.from_pretrained(path, trust_remote_code=False, **options)
+    assert isinstance(base, PreTrainedModel)
+    layer: Any
+    for layer in base.modules():
+        # On CPUs with bfloat16 instructions bitsandbytes packs the weights anew at the first evaluation, rounds their
+        # scales, asks for widths it can divide by 32, and gives no gradient from then on.
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
+    return base
+
+
+def nf4() -> BitsAndBytesConfig:
+    """Return QLoRA's quantisation: 4-bit NormalFloat, its scales quantised too, computed in bfloat16."""
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+
+
+def check_four_bit(device: torch.device | str) -> None:
+    """Take a tiny 4-bit layer forward and back.
+
+    Raises:
+        InputError: bitsandbytes cannot do that on this machine.
+    """
+    try:
+        import bitsandbytes.nn as four_bit  # noqa: PLC0415  (may be what fails)
+
+        make: Any = four_bit.Linear4bit  # type: ignore[attr-defined]
+        layer = make(64, 64, bias=False, compute_dtype=torch.bfloat16, quant_type="nf4").to(device)
+        x = torch.ones(2, 64, device=device, requires_grad=True)
+        layer(x).sum().backward()
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}".rstrip(":. ")
+        raise InputError(
+            f"model.quantize=nf4 does not work on this machine (bitsandbytes on {device}: {reason}); "
+            "set model.quantize=none"
+        ) from None

@@ -1,0 +1,90 @@
+"""What the paper's Table 1 marks with a dash ends with the reason, before data or weights are looked at."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from lrsl import composition
+from lrsl.config import Config, DatasetConfig, ModelConfig
+from lrsl.errors import InputError
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+
+
+@pytest.fixture(autouse=True)
+def hydra_initialised() -> Iterator[None]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+
+
+def config(*overrides: str) -> Config:
+    return composition.to_config(compose("config", [*overrides, "data_dir=/nowhere"]))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (
+            ["model=convbert", "dataset=cmcc34"],
+            "model=convbert knows one language only (model.language=en), and the texts of cmcc34 are in another "
+            "(dataset.language=zh); choose another model for it",
+        ),
+        (["model=convbert", "dataset=iflytek119", "model.pretrained=/nowhere"], "the texts of iflytek119 are in"),
+        (
+            ["model=aphan", "dataset=banking77"],
+            "model=aphan pairs the turns of a dialogue or the sentences of a document, and the texts of banking77 are "
+            "single sentences (dataset.single_sentence=true); choose another model for it",
+        ),
+        (["model=aphan", "dataset=tsec3"], "the texts of tsec3 are single sentences"),
+        (["model=aphan", "dataset=custom", "dataset.single_sentence=true"], "the texts of custom are single sentences"),
+        (
+            ["model=hldic", "dataset=iflytek119"],
+            "model=hldic needs labels on two levels, and the labels of iflytek119 have no groups; name the column of "
+            "the coarse label with dataset.group=COL, or choose another model",
+        ),
+        (["model=hldic", "dataset=banking77"], "the labels of banking77 have no groups"),
+        (["model=hldic", "dataset=tsec3"], "the labels of tsec3 have no groups"),
+        (["model=hldic", "dataset=custom"], "the labels of custom have no groups"),
+    ],
+)
+def test_a_model_that_does_not_suit_the_data_is_refused(overrides: list[str], expected: str) -> None:
+    with pytest.raises(InputError) as caught:
+        config(*overrides)
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["model=convbert", "model.pretrained=/nowhere", "dataset=banking77"],
+        ["model=aphan", "dataset=telecom34"],
+        ["model=aphan", "dataset=cmcc34"],
+        ["model=aphan", "dataset=iflytek119"],
+        ["model=aphan", "dataset=custom"],
+        ["model=hldic", "dataset=telecom34"],
+        ["model=hldic", "dataset=cmcc34"],
+        ["model=hldic", "dataset=custom", "dataset.group=topic"],
+    ],
+)
+def test_every_other_cell_is_allowed(overrides: list[str]) -> None:
+    made = config(*overrides)
+    assert made.model.architecture == {"convbert": "encoder"}.get(made.model.name, made.model.name)
+
+
+def test_the_check_does_not_need_a_command_line() -> None:
+    model = ModelConfig(name="mine", architecture="hldic")
+    with pytest.raises(InputError, match=r"^model=mine needs labels on two levels"):
+        Config(dataset=DatasetConfig(name="own"), model=model)
+    assert Config(dataset=DatasetConfig(name="own", group="topic"), model=model).dataset.grouped
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("architecture", "aphn"), ("max_pairs", 0), ("lstm_hidden", 0), ("group_loss_weight", -1.0)],
+)
+def test_values_out_of_range_are_refused(key: str, value: object) -> None:
+    with pytest.raises(InputError, match=rf"^model\.{key}="):
+        ModelConfig(**{key: value})  # type: ignore[arg-type]
