@@ -26,6 +26,7 @@ from torch import Tensor
 from lrsl import core, metrics, results
 from lrsl.config import Config, EmbeddingConfig, ModelConfig
 from lrsl.data import Corpus, load_corpus
+from lrsl.data.leaderboard import write_leaderboard
 from lrsl.errors import InputError
 from lrsl.models.batches import Batch, Samples, loader
 from lrsl.models.build import build_network
@@ -81,6 +82,10 @@ def run(config: Config, folder: Path) -> dict[str, Any]:
         with watch("similarity"):
             measured = measure(job, classifier, tested)
         measured.results["seconds"] = watch.seconds
+        if corpus.unlabelled is not None and config.dataset.leaderboard is not None:
+            logits = classifier.logits("unlabelled")
+            predicted = reranking.rerank(logits, corpus.unlabelled.texts).scores.argmax(-1)
+            write_leaderboard(folder / config.dataset.leaderboard, corpus, predicted.tolist())
         results.write(folder, measured.results, measured.predictions)
         tracker.summary(summary_metrics(measured.results))
         tracker.table("hard_samples", *hard_sample_table(measured.predictions))
@@ -213,6 +218,8 @@ def train_classifier(job: Job, reranking: HardSampleReranking) -> TrainedClassif
     callback = RerankingCallback(reranking, corpus.test.texts)
     samples = {"train": network.samples(corpus.train), "val": network.samples(corpus.val)}
     samples["test"] = network.samples(corpus.test)
+    if corpus.unlabelled is not None:
+        samples["unlabelled"] = network.samples(corpus.unlabelled)
     trainer = build_trainer(
         config.trainer,
         "classifier",

@@ -25,8 +25,10 @@ def run(config, folder):
 
 @pytest.fixture(scope="module")
 def first(tiny_corpus, tiny_bert, tmp_path_factory):
-    """A run with seed 0, negatives=confused."""
-    return run(tiny.config(tiny_corpus, tiny_bert), tmp_path_factory.mktemp("runs") / "first")
+    """A run with seed 0, negatives=confused, and the test texts again as those of a leaderboard."""
+    config = tiny.config(tiny_corpus, tiny_bert)
+    dataset = replace(config.dataset, unlabelled=config.dataset.test, leaderboard="predict.json")
+    return run(replace(config, dataset=dataset), tmp_path_factory.mktemp("runs") / "first")
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +76,11 @@ def test_a_line_per_test_sample_in_the_order_of_the_file(first, corpus):
     assert [line["id"] for line in first.lines] == corpus.test.ids
     assert [line["text"] for line in first.lines] == corpus.test.texts
     assert [line["gold"] for line in first.lines] == [corpus.labels[label] for label in corpus.test.labels]
+
+
+def test_the_leaderboard_gets_the_reranked_labels(first):
+    lines = [json.loads(line) for line in (first.folder / "predict.json").read_text(encoding="utf-8").splitlines()]
+    assert [line["label"] for line in lines] == [line["rerank"] for line in first.lines]
 
 
 def test_hard_is_below_the_threshold_and_easy_samples_keep_their_answer(first):
