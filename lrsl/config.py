@@ -180,6 +180,11 @@ class ModelConfig:
     """Epochs without a better validation accuracy after which training stops."""
     dropout: float = 0.1
     """Dropout before the head."""
+    encoder_dropout: float | None = None
+    """Dropout inside the encoder; null keeps what it was pretrained with."""
+    attention: str | None = None
+    """How the encoder computes attention, by transformers' names (sdpa, eager, flash_attention_2); null leaves the choice
+    to transformers. Training on a CPU is fastest with eager."""
     head_hidden: int = 0
     """Width of the head's hidden layer; 0 for a single linear layer."""
     pooling: str = "cls"
@@ -228,6 +233,8 @@ class ModelConfig:
             _above(f"model.{key}", getattr(self, key), 0, inclusive=False)
         for key in ("warmup", "dropout"):
             _fraction(f"model.{key}", getattr(self, key))
+        if self.encoder_dropout is not None:
+            _fraction("model.encoder_dropout", self.encoder_dropout)
 
 
 @dataclass
@@ -261,6 +268,10 @@ class EmbeddingConfig:
     """Largest norm of the gradient."""
     patience: int = 4
     """Epochs without a better validation accuracy after which training stops."""
+    encoder_dropout: float | None = None
+    """Dropout inside the encoder; null keeps what it was pretrained with."""
+    attention: str | None = None
+    """How the encoder computes attention; as `model.attention`."""
     pooling: str = "mean"
     """How token states become one vector, `cls` or `mean`, when `pretrained` does not say so itself."""
     max_length: int = 256
@@ -278,6 +289,8 @@ class EmbeddingConfig:
         for key in ("scale", "lr", "gradient_clip"):
             _above(f"embedding.{key}", getattr(self, key), 0, inclusive=False)
         _fraction("embedding.warmup", self.warmup)
+        if self.encoder_dropout is not None:
+            _fraction("embedding.encoder_dropout", self.encoder_dropout)
 
 
 @dataclass

@@ -32,6 +32,7 @@ from lrsl.models.batches import Batch, Samples, loader
 from lrsl.models.build import build_network
 from lrsl.models.hard_sample_reranking import HardSampleReranking, Reranked
 from lrsl.models.label_ranking import LabelRanking
+from lrsl.models.pretrained import adjust
 from lrsl.models.text_embedding import load_embedding, save_embedding
 from lrsl.models.view import View
 from lrsl.tracking import Tracker
@@ -66,6 +67,8 @@ def run(config: Config, folder: Path) -> dict[str, Any]:
         max_length=config.embedding.max_length,
         key="embedding.pretrained",
     )
+    if embedding.transformers_model is not None:
+        adjust(embedding.transformers_model, config.embedding.encoder_dropout, config.embedding.attention, "embedding")
     watch = Stopwatch()
     with Tracker(config, folder) as tracker:
         job = Job(config, corpus, folder, tracker)

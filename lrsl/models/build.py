@@ -13,7 +13,7 @@ from lrsl.models.encoder import EncoderClassifier
 from lrsl.models.hldic import LabelTreeNetwork
 from lrsl.models.llm import load_llm
 from lrsl.models.network import Network
-from lrsl.models.pretrained import load_encoder, load_tokenizer
+from lrsl.models.pretrained import adjust, load_encoder, load_tokenizer
 
 KEY = "model.pretrained"
 
@@ -45,7 +45,9 @@ def _llm(settings: ModelConfig, corpus: Corpus) -> Network:
 
 def _pretrained(settings: ModelConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     tokenizer = load_tokenizer(settings.pretrained, KEY)
-    return load_encoder(settings.pretrained, KEY), tokenizer
+    encoder = load_encoder(settings.pretrained, KEY)
+    adjust(encoder, settings.encoder_dropout, settings.attention, "model")
+    return encoder, tokenizer
 
 
 ARCHITECTURES: dict[str, Callable[[ModelConfig, Corpus], Network]] = {

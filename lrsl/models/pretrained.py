@@ -114,6 +114,29 @@ def load_encoder(pretrained: str, key: str = "pretrained") -> PreTrainedModel:
     return encoder
 
 
+def adjust(network: PreTrainedModel, dropout: float | None, attention: str | None, group: str) -> None:
+    """Change the dropout inside a pretrained network and how it computes attention; None leaves either as it is.
+
+    Args:
+        network: the network, changed in place.
+        dropout: the probability with which values are dropped.
+        attention: transformers' name for a way to compute attention.
+        group: the configuration group that an error names.
+
+    Raises:
+        InputError: the network does not know this attention.
+    """
+    if dropout is not None:
+        for module in network.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = dropout
+    if attention is not None:
+        try:
+            network.set_attn_implementation(attention)
+        except (ValueError, ImportError) as error:
+            raise InputError(f"{group}.attention={attention} does not work here: {_first_sentence(error)}") from None
+
+
 def load_tokenizer(pretrained: str, key: str = "pretrained") -> PreTrainedTokenizerBase:
     """Return the tokenizer that belongs to a pretrained model.
 
