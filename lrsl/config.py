@@ -183,8 +183,8 @@ class ModelConfig:
     encoder_dropout: float | None = None
     """Dropout inside the encoder; null keeps what it was pretrained with."""
     attention: str | None = None
-    """How the encoder computes attention, by transformers' names (sdpa, eager, flash_attention_2); null leaves the choice
-    to transformers. Training on a CPU is fastest with eager."""
+    """How the encoder computes attention, by transformers' names (sdpa, eager, flash_attention_2); null leaves the
+    choice to transformers. Training on a CPU is fastest with eager."""
     head_hidden: int = 0
     """Width of the head's hidden layer; 0 for a single linear layer."""
     pooling: str = "cls"

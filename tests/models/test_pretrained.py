@@ -7,7 +7,7 @@ from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertMode
 
 from lrsl.errors import InputError
 from lrsl.models import pretrained
-from lrsl.models.pretrained import MINILM, MINILM_SHA256, load_encoder, load_tokenizer, locate, longest_input
+from lrsl.models.pretrained import MINILM, MINILM_SHA256, adjust, load_encoder, load_tokenizer, locate, longest_input
 
 
 @pytest.fixture
@@ -98,3 +98,26 @@ def test_the_key_that_was_typed_is_named():
     for name in ("/no/such/folder", "nobody/nothing-of-the-kind"):
         with pytest.raises(InputError, match=f"^model.pretrained={name} is n"):
             load_tokenizer(name, "model.pretrained")
+
+
+def test_dropout_and_attention_are_changed_where_asked(tiny_bert):
+    encoder = load_encoder(str(tiny_bert)).eval()
+    ids = torch.arange(5, 13).reshape(2, 4)
+    before = encoder(input_ids=ids).last_hidden_state
+    dropouts = [module for module in encoder.modules() if isinstance(module, torch.nn.Dropout)]
+    kept = [module.p for module in dropouts]
+
+    adjust(encoder, None, None, "model")
+    assert [module.p for module in dropouts] == kept
+    assert any(kept)
+
+    adjust(encoder, 0.0, "eager", "model")
+    assert not any(module.p for module in dropouts)
+    assert encoder.config._attn_implementation == "eager"
+    encoder.train()  # nothing is dropped, so training mode gives what evaluation mode gave
+    torch.testing.assert_close(encoder(input_ids=ids).last_hidden_state, before, atol=1e-5, rtol=1e-5)
+
+
+def test_an_attention_nobody_knows_is_one_sentence(tiny_bert):
+    with pytest.raises(InputError, match=r"^embedding\.attention=flesh does not work here: .+"):
+        adjust(load_encoder(str(tiny_bert)), None, "flesh", "embedding")
