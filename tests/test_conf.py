@@ -175,7 +175,7 @@ def changed(value: Any) -> Any:
     kinds: dict[type, Callable[[Any], Any]] = {
         bool: lambda old: not old,
         int: lambda old: old + 1,
-        float: lambda old: old * 2,
+        float: lambda old: old * 2 + 0.125,
         str: lambda old: old + "x",
         type(None): lambda _: "x",
         list: lambda old: [*old, "x"],
