@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from lrsl import composition
 from lrsl.config import Config
+from lrsl.metrics import mean_std
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -55,6 +58,29 @@ def test_make_targets_exist(target: str) -> None:
 @pytest.mark.parametrize("link", re.findall(r"\]\((?!https?:)([^)#]+)\)", README))
 def test_links_lead_somewhere(link: str) -> None:
     assert (ROOT / link).exists()
+
+
+def recorded(folder: str) -> list[dict[str, Any]]:
+    paths = sorted((ROOT / "experiments" / "results" / folder).glob("seed*/results.json"))
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+
+
+def test_the_figures_on_banking77_are_those_recorded() -> None:
+    runs = recorded("banking77-minilm")
+    assert [run["seed"] for run in runs] == [0, 1, 2, 3, 4]
+    for system in ("origin", "rerank", "similarity"):
+        row = next(line for line in README.splitlines() if line.startswith(f"| {system}"))
+        for part in ("accuracy", "accuracy_hard") if system != "similarity" else ("accuracy",):
+            mean, std = mean_std([run[system][part] for run in runs])
+            assert f"{100 * mean:.2f} ± {100 * std:.2f}" in row
+
+
+def test_the_figures_on_telecom34_are_those_recorded() -> None:
+    (run,) = recorded("telecom34-minilm")
+    for system in ("origin", "rerank", "similarity"):
+        row = next(line for line in README.splitlines() if re.match(rf"{system} +\d", line))
+        assert row.split()[1:] == [f"{100 * value:.2f}" for value in run[system].values()]
+    assert f"p = {run['significance']['p_value']:.3g}" in README
 
 
 def test_the_plug_in_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
