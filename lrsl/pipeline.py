@@ -5,11 +5,12 @@ One direction, one function per stage. Each stage seeds itself, so that what one
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -409,3 +410,5 @@ def release() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    with suppress(AttributeError, OSError, TypeError):  # glibc keeps what was freed until told; others lack the call
+        ctypes.CDLL(None).malloc_trim(0)
