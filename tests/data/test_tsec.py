@@ -14,7 +14,7 @@ LABELS = ["negative", "neutral", "positive"]
 
 
 def config(**keys: Any) -> DatasetConfig:
-    made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(DatasetConfig), OmegaConf.load(YAML), keys))
+    made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(DatasetConfig), OmegaConf.load(YAML).dataset, keys))
     assert isinstance(made, DatasetConfig)
     return made
 
