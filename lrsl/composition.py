@@ -22,7 +22,7 @@ from lrsl.config import Config
 from lrsl.errors import InputError, nearest
 
 GROUPS = ("dataset", "model", "embedding", "reranker", "trainer", "logger", "launcher", "experiment")
-NO_EFFECT = ("logger", "rerun", "trainer.progress")
+NO_EFFECT = ("logger", "rerun", "cache", "cache_dir", "trainer.progress")
 """Keys that cannot change a result, so that runs which differ in nothing else are the same run."""
 
 _TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}

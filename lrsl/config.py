@@ -370,7 +370,11 @@ class Config:
     data_dir: str | None = None
     """Folder of local copies of the data sets; the environment variable LRSL_DATA_DIR sets it too."""
     rerun: bool = False
-    """Whether to run again what has already finished."""
+    """Whether to run again what has already finished, every stage of it."""
+    cache: bool = True
+    """Whether to take from the store what a stage of another run has made of the same; `off` makes everything anew."""
+    cache_dir: str = "cache"
+    """Folder of the store; the environment variable LRSL_CACHE_DIR sets it too."""
 
     def __post_init__(self) -> None:
         """Check ranges, and that the model suits the data: what the paper's Table 1 marks with a dash ends here."""

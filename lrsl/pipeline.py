@@ -1,4 +1,4 @@
-"""A run from beginning to end: classifier → confused labels → embedding → test.
+"""A run from beginning to end: classifier → confused labels → embedding → similarity → test.
 
 One direction, one function per stage. Each stage seeds itself, so that what one does never changes another.
 """
@@ -7,42 +7,29 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
-import pytorch_lightning as pl
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from sentence_transformers import SentenceTransformer
-from torch import Tensor
 
-from lrsl import core, metrics, results
+from lrsl import results
 from lrsl.config import Config, EmbeddingConfig, ModelConfig
 from lrsl.data import Corpus, load_corpus
 from lrsl.data.leaderboard import write_leaderboard
 from lrsl.errors import InputError
-from lrsl.models.batches import Batch, Samples, loader
-from lrsl.models.build import build_network
-from lrsl.models.hard_sample_reranking import HardSampleReranking, Reranked
-from lrsl.models.label_ranking import LabelRanking
-from lrsl.models.pretrained import adjust
-from lrsl.models.text_embedding import load_embedding, save_embedding
+from lrsl.models.hard_sample_reranking import HardSampleReranking
 from lrsl.models.view import View
+from lrsl.outcome import Tested, hard_sample_table, measure, summary_metrics
+from lrsl.stages import Job, finetune_embedding, mine_confused_labels, rerank, train_classifier
+from lrsl.store import Store
 from lrsl.tracking import Tracker
-from lrsl.training.callback import RerankingCallback
-from lrsl.training.classifier import Classifier
-from lrsl.training.embedding import EmbeddingTrainer
-from lrsl.training.trainer import build_trainer, precision
-
-PACKAGES = ("lrsl", "torch", "transformers", "sentence-transformers", "pytorch-lightning")
 
 
 def run(config: Config, folder: Path) -> dict[str, Any]:
@@ -61,40 +48,43 @@ def run(config: Config, folder: Path) -> dict[str, Any]:
         component("detector", config.reranker.detector, k=config.reranker.k), config.reranker.power
     )
     view: View = component("view", config.reranker.view)
-    # the second model is loaded before the first is trained: if it cannot be had, nothing is lost
-    embedding = load_embedding(
-        config.embedding.pretrained,
-        pooling=config.embedding.pooling,
-        max_length=config.embedding.max_length,
-        key="embedding.pretrained",
-    )
-    if embedding.transformers_model is not None:
-        adjust(embedding.transformers_model, config.embedding.encoder_dropout, config.embedding.attention, "embedding")
     watch = Stopwatch()
-    with Tracker(config, folder) as tracker:
-        job = Job(config, corpus, folder, tracker)
+    with Tracker(config, folder) as tracker, stage_store(config, folder) as store:
+        job = Job(config, corpus, folder, tracker, store)
         with watch("classifier"), enough_memory("classifier", "model", config.model):
             classifier = train_classifier(job, reranking)
-        with watch("confused labels"):
+            logits = {split: classifier.logits(split) for split in job.predicted}
+        with watch("confused labels"), enough_memory("classifier", "model", config.model):
             confused = mine_confused_labels(job, classifier)
         with watch("embedding"), enough_memory("embedding", "embedding", config.embedding):
-            embedding = finetune_embedding(job, embedding, confused)
+            embedding = finetune_embedding(job, confused)
+        with watch("similarity"), enough_memory("embedding", "embedding", config.embedding):
+            similarity = {split: embedding.similarity(view, split) for split in job.predicted}
         with watch("test"):
-            reranking.view = view.fit(embedding, corpus.label_texts, corpus.train.texts, corpus.train.labels)
-            tested = test(classifier)
-            classifier.module.network.export(folder / "classifier")  # the best epoch, which the test has loaded
-        with watch("similarity"):
-            measured = measure(job, classifier, tested)
+            reranking.view = similarity["test"]
+            reranked = rerank(job, reranking, logits)
+            measured = measure(config, corpus, Tested(logits, similarity, reranking, reranked))
         measured.results["seconds"] = watch.seconds
         if corpus.unlabelled is not None and config.dataset.leaderboard is not None:
-            logits = classifier.logits("unlabelled")
-            predicted = reranking.rerank(logits, corpus.unlabelled.texts).scores.argmax(-1)
+            reranking.view = similarity["unlabelled"]
+            predicted = reranking.rerank(logits["unlabelled"], corpus.unlabelled.texts).scores.argmax(-1)
             write_leaderboard(folder / config.dataset.leaderboard, corpus, predicted.tolist())
         results.write(folder, measured.results, measured.predictions)
         tracker.summary(summary_metrics(measured.results))
         tracker.table("hard_samples", *hard_sample_table(measured.predictions))
     results.show(measured.results)
     return measured.results
+
+
+@contextmanager
+def stage_store(config: Config, folder: Path) -> Iterator[Store]:
+    """Give the store of what stages make; with `cache=off` one that the run leaves nothing in."""
+    if config.cache:
+        yield Store(Path(config.cache_dir), again=config.rerun)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".", ignore_cleanup_errors=True) as scratch:
+        yield Store(Path(scratch))
 
 
 def finished(config: Config, folder: Path) -> dict[str, Any] | None:
@@ -140,16 +130,6 @@ def component(seam: str, settings: dict[str, Any], **given: Any) -> Any:
         raise InputError(f"reranker.{seam} cannot be made: {reason}") from None
 
 
-@dataclass
-class Job:
-    """What every stage needs to know: the run, its data, where it leaves things, and where it logs."""
-
-    config: Config
-    corpus: Corpus
-    folder: Path
-    tracker: Tracker
-
-
 class Stopwatch:
     """Seconds per stage."""
 
@@ -182,227 +162,6 @@ def enough_memory(stage: str, group: str, settings: ModelConfig | EmbeddingConfi
             f"the GPU's memory is too small for the {stage} with {group}.batch_size={settings.batch_size} and "
             f"{group}.max_length={settings.max_length}; {', or '.join(remedies)}"
         ) from None
-
-
-@dataclass
-class TrainedClassifier:
-    """A classifier at its best epoch.
-
-    Attributes:
-        module: its LightningModule.
-        trainer: the trainer that trained it.
-        callback: holds the threshold of the best epoch after a test.
-        checkpoint: the best epoch.
-        samples: the splits by name, as the network takes them.
-    """
-
-    module: Classifier
-    trainer: pl.Trainer
-    callback: RerankingCallback
-    checkpoint: str
-    samples: dict[str, Samples]
-
-    def logits(self, split: str) -> Tensor:
-        """Return the logits `(n, classes)` of a split, in its order."""
-        batches = self.trainer.predict(
-            self.module, loader(self.samples[split]), ckpt_path=self.checkpoint, weights_only=True
-        )
-        parts = cast(list[Batch], batches)
-        index = torch.cat([part["index"] for part in parts])
-        return torch.cat([part["logits"] for part in parts])[index.argsort()]
-
-
-def train_classifier(job: Job, reranking: HardSampleReranking) -> TrainedClassifier:
-    """Train the classifier; its best epoch is the one with the highest validation accuracy."""
-    config, corpus = job.config, job.corpus
-    pl.seed_everything(config.seed, workers=True, verbose=False)
-    model = config.model
-    network = build_network(model, corpus)
-    module = Classifier(network, model, len(corpus.labels))
-    callback = RerankingCallback(reranking, corpus.test.texts)
-    samples = {"train": network.samples(corpus.train), "val": network.samples(corpus.val)}
-    samples["test"] = network.samples(corpus.test)
-    if corpus.unlabelled is not None:
-        samples["unlabelled"] = network.samples(corpus.unlabelled)
-    trainer = build_trainer(
-        config.trainer,
-        "classifier",
-        job.folder / "classifier",
-        epochs=model.epochs,
-        monitor="val/acc",
-        patience=model.patience,
-        logger=job.tracker.logger,
-        callbacks=[callback],
-    )
-    trainer.fit(module, loader(samples["train"], model.batch_size, seed=config.seed), loader(samples["val"]))
-    return TrainedClassifier(module, trainer, callback, best_checkpoint(trainer), samples)
-
-
-def best_checkpoint(trainer: pl.Trainer) -> str:
-    """Return the path of the best epoch."""
-    assert trainer.checkpoint_callback is not None
-    return str(cast(Any, trainer.checkpoint_callback).best_model_path)
-
-
-def mine_confused_labels(job: Job, classifier: TrainedClassifier) -> Tensor | None:
-    """Return the labels the classifier confuses each training sample with, when the embedding learns from them."""
-    config, corpus = job.config, job.corpus
-    if not config.embedding.finetune or config.embedding.negatives != "confused":
-        return None
-    k = min(config.embedding.k, len(corpus.labels) - 1)
-    return core.confused_labels(classifier.logits("train"), torch.tensor(corpus.train.labels), k)
-
-
-def finetune_embedding(job: Job, embedding: SentenceTransformer, confused: Tensor | None) -> SentenceTransformer:
-    """Fine-tune the text embedding and save it as a sentence-transformers folder; off the shelf unless `finetune`.
-
-    Its best epoch is the one in which the nearest label is most often the right one on validation.
-    """
-    config, corpus, folder = job.config, job.corpus, job.folder / "embedding"
-    pl.seed_everything(config.seed, workers=True, verbose=False)
-    settings = config.embedding
-    trainer = build_trainer(
-        config.trainer,
-        "embedding",
-        folder,
-        epochs=settings.epochs,
-        monitor="embedding/val_acc",
-        patience=settings.patience,
-        logger=job.tracker.logger,
-    )
-    if settings.finetune:
-        ranking = LabelRanking(embedding, corpus.label_texts, settings, confused)
-        module = EmbeddingTrainer(ranking)
-        train = loader(ranking.samples(corpus.train), settings.batch_size, seed=config.seed)
-        trainer.fit(module, train, loader(ranking.samples(corpus.val)))
-        best = torch.load(best_checkpoint(trainer), weights_only=True, map_location="cpu")
-        module.load_state_dict(best["state_dict"])
-        shutil.rmtree(folder)
-        save_embedding(embedding, folder)
-    return embedding.to(trainer.strategy.root_device).eval()
-
-
-def test(classifier: TrainedClassifier) -> tuple[Tensor, Reranked]:
-    """Test the best epoch; return the logits of the test split and what reranking made of its hard samples."""
-    samples = loader(classifier.samples["test"])
-    classifier.trainer.test(
-        classifier.module, samples, ckpt_path=classifier.checkpoint, weights_only=True, verbose=False
-    )
-    callback = classifier.callback
-    assert callback.test_logits is not None
-    assert callback.reranked is not None
-    return callback.test_logits, callback.reranked
-
-
-@dataclass
-class Measured:
-    """The results of a run and its predictions, ready to be written."""
-
-    results: dict[str, Any]
-    predictions: list[dict[str, Any]]
-
-
-def measure(job: Job, classifier: TrainedClassifier, tested: tuple[Tensor, Reranked]) -> Measured:
-    """Return accuracies on test and validation, and one line per test sample.
-
-    Reranking looked at the hard samples alone. To report how the similarity does by itself (Tables 4 and 5) the easy
-    ones are embedded here too, after the fact.
-    """
-    config, corpus = job.config, job.corpus
-    (logits, reranked), reranking = tested, classifier.callback.reranking
-    assert reranking.view is not None
-    labels, hard = np.array(corpus.test.labels), reranked.hard.numpy()
-    easy_rows = (~reranked.hard).nonzero().flatten().tolist()
-    similarity = torch.zeros(logits.shape, dtype=reranked.similarity.dtype)
-    similarity[reranked.hard] = reranked.similarity
-    similarity[~reranked.hard] = reranking.view([corpus.test.texts[row] for row in easy_rows])
-    if_hard = core.rerank(logits, similarity, config.reranker.power)
-    predicted = {
-        "origin": logits.argmax(-1).numpy(),
-        "rerank": reranked.scores.argmax(-1).numpy(),
-        "similarity": similarity.argmax(-1).numpy(),
-    }
-    probabilities = logits.softmax(-1).numpy()
-    outcome: dict[str, Any] = {
-        "status": "finished",
-        "dataset": corpus.name,
-        "model": config.model.name,
-        "embedding": config.embedding.name if config.embedding.finetune else f"{config.embedding.name} off the shelf",
-        "seed": config.seed,
-        "k": config.reranker.k,
-        "power": config.reranker.power,
-        "classes": len(corpus.labels),
-        "n_train": len(corpus.train),
-        "n_val": len(corpus.val),
-        "n_test": len(corpus.test),
-        "n_hard": int(hard.sum()),
-        "sigma2_mis": reranking.threshold,
-        "hard_fraction": float(hard.mean()),
-        **{name: results.accuracies(prediction, labels, hard) for name, prediction in predicted.items()},
-        "significance": results.significance(predicted["origin"], predicted["rerank"], labels),
-        "calibration_error": metrics.expected_calibration_error(probabilities, labels),
-        "validation": on_validation(corpus, classifier),
-        "precision": precision(config.trainer),
-        "data": corpus.fingerprint(),
-        "versions": {name: version(name) for name in PACKAGES},
-    }
-    before = results.top_k(logits.numpy(), corpus.labels, config.reranker.k)
-    after = results.top_k(reranked.scores.numpy(), corpus.labels, config.reranker.k)
-    hardness = reranking.detector(logits).tolist()
-    lines = [
-        {
-            "id": corpus.test.ids[row],
-            "text": corpus.test.texts[row],
-            "gold": corpus.labels[labels[row]],
-            **{name: corpus.labels[prediction[row]] for name, prediction in predicted.items()},
-            "hard": bool(hard[row]),
-            "hardness": hardness[row],
-            "rerank_if_hard": corpus.labels[int(if_hard[row].argmax())],
-            "top_k_before": before[row],
-            "top_k_after": after[row],
-        }
-        for row in range(len(labels))
-    ]
-    return Measured(outcome, lines)
-
-
-def on_validation(corpus: Corpus, classifier: TrainedClassifier) -> dict[str, Any]:
-    """Return accuracies on the validation split, which is what options may be chosen by."""
-    reranking = classifier.callback.reranking
-    assert reranking.view is not None
-    logits = classifier.logits("val")
-    labels = np.array(corpus.val.labels)
-    reranked = reranking.rerank(logits, corpus.val.texts)
-    hard = reranked.hard.numpy()
-    similarity = reranking.view(corpus.val.texts)
-    predicted = {"origin": logits, "rerank": reranked.scores, "similarity": similarity}
-    accuracies = {
-        name: results.accuracies(scores.argmax(-1).numpy(), labels, hard) for name, scores in predicted.items()
-    }
-    return {"hard_fraction": float(hard.mean()), **accuracies}
-
-
-def summary_metrics(outcome: dict[str, Any]) -> dict[str, float]:
-    """Return the metrics by which runs are compared, under the same names everywhere."""
-    shown = {"val/sigma2_mis": outcome["sigma2_mis"], "test/hard_fraction": outcome["hard_fraction"]}
-    for system in ("origin", "rerank", "similarity"):
-        for name, value in outcome[system].items():
-            if value is not None:
-                shown[f"test/{system}_{name.replace('accuracy', 'acc')}"] = value
-    shown["test/gain"] = outcome["significance"]["gain"]
-    shown["test/p_value"] = outcome["significance"]["p_value"]
-    return shown
-
-
-def hard_sample_table(predictions: list[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
-    """Return the columns and rows of the hard samples before and after reranking."""
-    columns = ["id", "text", "gold", "origin", "rerank", "hardness", "top_k_before", "top_k_after"]
-    rows = [[_cell(line[column]) for column in columns] for line in predictions if line["hard"]]
-    return columns, rows
-
-
-def _cell(value: Any) -> Any:
-    return "; ".join(f"{label} {score:.4g}" for label, score in value) if isinstance(value, list) else value
 
 
 def release() -> None:

@@ -29,7 +29,9 @@ _MEASURES = {
 }
 """What is averaged → its heading; all are fractions, shown in %."""
 
-_SAME_CONFIGURATION = ("dataset", "model", "seed", "rerun", "data_dir", "logger", "launcher", "trainer.progress")
+_SAME_CONFIGURATION = (
+    *("dataset", "model", "seed", "rerun", "cache", "cache_dir", "data_dir", "logger", "launcher", "trainer.progress"),
+)
 """Keys that have a column of their own or change no result: never part of a row's label."""
 
 

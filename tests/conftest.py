@@ -12,6 +12,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
 os.environ["WANDB_ERROR_REPORTING"] = "false"
 
+os.environ.pop("LRSL_CACHE_DIR", None)  # tests make what they test
+
 # From here on a tensor of the wrong shape or type is a jaxtyping.TypeCheckError, in whichever test it turns up.
 install_import_hook("lrsl.core", "beartype.beartype")
 

@@ -8,10 +8,11 @@ import tiny
 import torch
 from sentence_transformers import SentenceTransformer
 
-from lrsl import core, pipeline, results
+from lrsl import core, outcome, pipeline, results, stages
 from lrsl.data import load_corpus
 from lrsl.errors import InputError
-from lrsl.models.text_embedding import encode
+from lrsl.models.text_embedding import encode, load_embedding
+from lrsl.store import Store
 
 
 def run(config, folder):
@@ -47,9 +48,9 @@ def test_results_hold_what_is_promised(first, corpus):
     assert expected.items() <= found.items()
     assert (found["n_train"], found["n_val"], found["classes"]) == (192, 48, 4)
     assert found["data"] == corpus.fingerprint()
-    assert set(found["seconds"]) == {"classifier", "confused labels", "embedding", "test", "similarity"}
+    assert set(found["seconds"]) == {"classifier", "confused labels", "embedding", "similarity", "test"}
     assert found["precision"] == "32-true"
-    assert set(found["versions"]) == set(pipeline.PACKAGES)
+    assert set(found["versions"]) == set(outcome.PACKAGES)
 
 
 def test_the_run_learned_something_and_reranked_something(first):
@@ -146,7 +147,7 @@ def test_another_seed_gives_another_classifier_on_the_same_data(first, other):
 def test_an_embedding_off_the_shelf_is_neither_trained_nor_saved(other, corpus, tiny_bert):
     assert other.results["embedding"] == "tiny off the shelf"
     assert not (other.folder / "embedding").exists()
-    embedding = pipeline.load_embedding(str(tiny_bert))
+    embedding = load_embedding(str(tiny_bert))
     similarity = core.label_similarity(encode(embedding, corpus.test.texts), encode(embedding, corpus.label_texts))
     assert [corpus.labels[i] for i in similarity.argmax(-1)] == [line["similarity"] for line in other.lines]
 
@@ -194,15 +195,15 @@ def test_what_the_user_got_wrong_is_one_sentence_before_anything_is_trained(firs
 
 
 def test_summary_metrics_leave_out_what_no_sample_has(first):
-    outcome = {**first.results, "origin": {"accuracy": 0.5, "accuracy_hard": None, "accuracy_easy": 0.5}}
-    shown = pipeline.summary_metrics(outcome)
+    found = {**first.results, "origin": {"accuracy": 0.5, "accuracy_hard": None, "accuracy_easy": 0.5}}
+    shown = outcome.summary_metrics(found)
     assert shown["test/origin_acc"] == shown["test/origin_acc_easy"] == 0.5
     assert "test/origin_acc_hard" not in shown
     assert shown["test/gain"] == first.results["significance"]["gain"]
 
 
 def test_the_table_of_hard_samples_is_readable(first):
-    columns, rows = pipeline.hard_sample_table(first.lines)
+    columns, rows = outcome.hard_sample_table(first.lines)
     assert len(rows) == first.results["n_hard"]
     before = dict(zip(columns, rows[0], strict=True))["top_k_before"]
     assert before.count(";") == 2
@@ -218,40 +219,50 @@ def test_validation_is_measured_too(first):
     assert found["origin"]["accuracy"] == pytest.approx(max(accuracies))  # of the best epoch
 
 
-def test_the_embedding_is_that_of_its_best_checkpoint(first, corpus, tiny_bert, tmp_path, monkeypatch):
-    best_checkpoint = pipeline.best_checkpoint
-    halved = tmp_path / "halved.ckpt"
+def job(config, corpus, folder):
+    """A job that leaves everything in a folder; nothing is logged."""
+    return stages.Job(config, corpus, folder, SimpleNamespace(logger=None), Store(folder / "store"))
+
+
+def test_the_embedding_is_that_of_its_best_checkpoint(first, corpus, tmp_path, monkeypatch):
+    best_checkpoint = stages.best_checkpoint
+    best = {}
 
     def tampered(trainer):
-        saved = torch.load(best_checkpoint(trainer), weights_only=True)
-        torch.save({"state_dict": {name: value / 2 for name, value in saved["state_dict"].items()}}, halved)
-        return str(halved)
+        path = best_checkpoint(trainer)
+        saved = torch.load(path, weights_only=True)
+        best.update({name: value / 2 for name, value in saved["state_dict"].items()})
+        torch.save({**saved, "state_dict": best}, path)
+        return path
 
-    monkeypatch.setattr(pipeline, "best_checkpoint", tampered)
+    monkeypatch.setattr(stages, "best_checkpoint", tampered)
     config = replace(first.config, embedding=replace(first.config.embedding, negatives="all", epochs=1))
-    with pipeline.Tracker(config, tmp_path) as tracker:
-        job = pipeline.Job(config, corpus, tmp_path, tracker)
-        embedding = pipeline.finetune_embedding(job, pipeline.load_embedding(str(tiny_bert)), None)
-    best = torch.load(halved, weights_only=True)["state_dict"]
+    embedding = stages.finetune_embedding(job(config, corpus, tmp_path), None)
     saved = SentenceTransformer(str(tmp_path / "embedding"), device="cpu").state_dict()
-    for found in (saved, embedding.state_dict()):
+    for found in (saved, embedding.model.state_dict()):
         assert all(torch.equal(value, best[f"ranking.embedding.{name}"]) for name, value in found.items())
+    assert best
 
 
-def test_logits_are_those_of_the_best_checkpoint_in_the_order_of_the_split(first, corpus, tmp_path):
+def test_logits_are_those_of_the_best_checkpoint_in_the_order_of_the_split(first, corpus, tmp_path, monkeypatch):
+    load_best = stages.load_best
+
+    def spoilt(module, checkpoint):
+        with torch.no_grad():
+            for parameter in module.parameters():  # as if later epochs had spoilt them
+                parameter.zero_()
+        load_best(module, checkpoint)
+
+    monkeypatch.setattr(stages, "load_best", spoilt)
     detector = pipeline.component("detector", first.config.reranker.detector, k=3)
-    with pipeline.Tracker(first.config, tmp_path) as tracker:
-        job = pipeline.Job(first.config, corpus, tmp_path, tracker)
-        classifier = pipeline.train_classifier(job, pipeline.HardSampleReranking(detector))
-    best = torch.load(classifier.checkpoint, weights_only=True)["state_dict"]
-    with torch.no_grad():
-        for parameter in classifier.module.parameters():  # as if later epochs had spoilt them
-            parameter.zero_()
+    made = job(first.config, corpus, tmp_path)
+    classifier = stages.train_classifier(made, pipeline.HardSampleReranking(detector))
     found = classifier.logits("val")
 
-    module = classifier.module
-    module.load_state_dict(best)
-    samples = classifier.samples["val"]
+    module = stages.build_classifier(made)
+    best = torch.load(tmp_path / "classifier" / "best.ckpt", weights_only=True)
+    module.load_state_dict(best["state_dict"])
+    samples = module.network.samples(corpus.val)
     with torch.no_grad():
         alone = [module.eval()(samples.collate([samples[row]])) for row in range(len(samples))]
     torch.testing.assert_close(found, torch.cat(alone), rtol=0, atol=1e-4)

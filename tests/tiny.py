@@ -101,6 +101,7 @@ def config(corpus: Path, pretrained: Path, *, seed: int = 0) -> Config:
         trainer=TrainerConfig(accelerator="cpu", precision="32-true", progress=False),
         logger=LoggerConfig(name="csv"),
         seed=seed,
+        cache=False,
     )
 
 

