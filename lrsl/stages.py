@@ -11,8 +11,10 @@ import functools
 import hashlib
 import importlib.metadata
 import inspect
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from lrsl import core
 from lrsl.config import Config, TrainerConfig
 from lrsl.data.corpus import Corpus, Split
-from lrsl.models.batches import loader
+from lrsl.models.batches import Text, Tokens, loader, tokenize
 from lrsl.models.build import build_network
 from lrsl.models.hard_sample_reranking import HardSampleReranking, Reranked
 from lrsl.models.label_ranking import LabelRanking
@@ -45,6 +48,7 @@ LIBRARIES_OF_LLMS = ("peft", "bitsandbytes")
 CODE = ("core.py", "stages.py", "models", "training")
 CHECKPOINT = "best.ckpt"
 TENSOR = "tensor"
+PASSING = ("truncation", "padding")  # what a tokenizer remembers of the last call, and is told anew with the next
 
 
 @dataclass
@@ -176,7 +180,47 @@ def rerank(job: Job, reranking: HardSampleReranking, logits: Mapping[str, Tensor
 def build_classifier(job: Job) -> Classifier:
     """Return an untrained classifier, its head drawn by the run's seed."""
     pl.seed_everything(job.config.seed, workers=True, verbose=False)
-    return Classifier(build_network(job.config.model, job.corpus), job.config.model, len(job.corpus.labels))
+    network = build_network(job.config.model, job.corpus)
+    network.tokenize = StoredTokens(job)
+    return Classifier(network, job.config.model, len(job.corpus.labels))
+
+
+class StoredTokens:
+    """Tokenises what the store does not hold yet."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    def __call__(
+        self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[Text], max_length: int, *, token_types: bool = False
+    ) -> list[Tokens]:
+        """Return the tokens of each text."""
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        if backend is None or not texts:  # a tokenizer in Python does not say what it is made of
+            return tokenize(tokenizer, texts, max_length, token_types=token_types)
+
+        def make(folder: Path) -> None:
+            tokens = tokenize(tokenizer, texts, max_length, token_types=token_types)
+            tensors = {
+                key: torch.tensor(list(chain.from_iterable(of[key] for of in tokens)), dtype=torch.int32)
+                for key in tokens[0]
+            }
+            tensors["lengths"] = torch.tensor([len(of_text["input_ids"]) for of_text in tokens])
+            save_file(tensors, folder / f"{TENSOR}.safetensors")
+
+        settings = {key: value for key, value in json.loads(backend.to_str()).items() if key not in PASSING}
+        made_of = {
+            "tokenizer": key_of(settings),
+            "library": versions(["tokenizers", "transformers"]),
+            "max_length": max_length,
+            "token_types": token_types,
+            "texts": key_of({"texts": texts}),
+        }
+        folder = self.job.store.get("tokens", made_of, make, about=f"{self.job.corpus.name}, {len(texts):,} texts")
+        tensors = load_file(folder / f"{TENSOR}.safetensors")
+        lengths = tensors.pop("lengths").tolist()
+        parts = {key: [ids.tolist() for ids in tensor.split(lengths)] for key, tensor in tensors.items()}
+        return [dict(zip(parts, of_text, strict=True)) for of_text in zip(*parts.values(), strict=True)]
 
 
 def load_best(module: pl.LightningModule, checkpoint: Path) -> None:
@@ -255,6 +299,7 @@ def finetune_embedding(job: Job, confused: Tensor | None) -> FinetunedEmbedding:
             logger=job.tracker.logger,
         )
         ranking = LabelRanking(embedding, corpus.label_texts, settings, confused)
+        ranking.tokenize = StoredTokens(job)
         module = EmbeddingTrainer(ranking)
         train = loader(ranking.samples(corpus.train), settings.batch_size, seed=config.seed)
         trainer.fit(module, train, loader(ranking.samples(corpus.val)))

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
@@ -10,6 +11,8 @@ import tiny
 
 from lrsl import pipeline, stages
 from lrsl.config import ModelConfig
+from lrsl.models.batches import tokenize
+from lrsl.models.pretrained import load_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -22,12 +25,13 @@ def config(tiny_corpus, tiny_bert, tmp_path_factory):
 
 @pytest.fixture
 def made(monkeypatch):
-    """The stages that are made, not taken, from here on, in their order."""
+    """The stages but tokens that are made, not taken, from here on, in their order."""
     stages_made = []
     make = stages.Store._make
 
     def spy(self, place, manifest, *arguments):
-        stages_made.append(manifest["stage"])
+        if manifest["stage"] != "tokens":
+            stages_made.append(manifest["stage"])
         return make(self, place, manifest, *arguments)
 
     monkeypatch.setattr(stages.Store, "_make", spy)
@@ -165,3 +169,23 @@ def test_a_classifier_from_the_store_answers_as_it_did_when_trained(config, made
     made.clear()
     assert contents(config, tmp_path / "reused") == fresh
     assert made == ["logits", "logits"]
+
+
+def test_a_tokenised_corpus_is_reused(config, first, tmp_path, monkeypatch, tiny_bert):
+    monkeypatch.setattr(stages, "tokenize", None)  # nothing is tokenised
+    contents(replace(config, seed=5), tmp_path)
+
+
+def test_tokens_from_the_store_are_those_of_the_tokenizer(tmp_path, tiny_bert):
+    tokenizer = load_tokenizer(str(tiny_bert))
+    job = SimpleNamespace(store=stages.Store(tmp_path), corpus=SimpleNamespace(name="tiny"))
+    stored = stages.StoredTokens(job)
+    texts = [("card1 the loan2",), ("cash0", "rate1 a please rate3"), ("a",)]
+    for types in (False, True):
+        expected = tokenize(tokenizer, texts, 6, token_types=types)
+        assert "token_type_ids" in expected[0] or not types
+        assert stored(tokenizer, texts, 6, token_types=types) == expected  # made
+        assert stored(tokenizer, texts, 6, token_types=types) == expected  # taken
+    assert stored(tokenizer, texts, 4) == tokenize(tokenizer, texts, 4)
+    assert stored(tokenizer, [], 4) == []
+    assert len(list((tmp_path / "tokens").glob("*/stage.json"))) == 3

@@ -22,13 +22,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lrsl.config import ModelConfig
 from lrsl.data.corpus import Split, Turn
-from lrsl.models.batches import Batch, pad
+from lrsl.models.batches import Batch, Text, Tokenize, pad, tokenize
 from lrsl.models.encoder import MLPHead
 from lrsl.models.network import Network
 from lrsl.models.pretrained import longest_input
-
-Pair = tuple[str, ...]
-"""A pair's two parts, or the one part of a half-pair."""
 
 TOKENS_PER_CALL = 4096
 """Most tokens, padding included, that the encoder sees at once: pairs of one batch differ much in length."""
@@ -59,7 +56,7 @@ def utterances(turns: Sequence[Turn]) -> list[str]:
     return [text for speaker, texts in runs for text in ([" ".join(texts)] if speaker else texts)]
 
 
-def adjacency_pairs(units: Sequence[str], max_pairs: int) -> list[Pair]:
+def adjacency_pairs(units: Sequence[str], max_pairs: int) -> list[Text]:
     """Return the units two by two, in order; what is left over at the end is a half-pair."""
     return [tuple(units[i : i + 2]) for i in range(0, min(len(units), 2 * max_pairs), 2)]
 
@@ -73,21 +70,23 @@ class PairDataset(Dataset[dict[str, Any]]):
         labels: their labels.
         max_length: longest pair in tokens; the longer part is cut first.
         token_types: whether the network tells the parts of a pair apart by token types.
+        tokenize: how the tokenizer is asked.
     """
 
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerBase,
-        pairs: Sequence[Sequence[Pair]],
+        pairs: Sequence[Sequence[Text]],
         labels: Sequence[int],
         max_length: int,
         *,
         token_types: bool,
+        tokenize: Tokenize = tokenize,
     ) -> None:
         self.labels = list(labels)
         self.pad_token_id = int(tokenizer.pad_token_id or 0)
         flat = [pair for sample in pairs for pair in sample]
-        encoded = iter(_tokenize(tokenizer, flat, max_length, token_types=token_types))
+        encoded = iter(tokenize(tokenizer, flat, max_length, token_types=token_types))
         self.pairs = [[next(encoded) for _ in sample] for sample in pairs]
 
     def __len__(self) -> int:
@@ -114,27 +113,6 @@ class PairDataset(Dataset[dict[str, Any]]):
     def lengths(self) -> list[int]:
         """Return the number of tokens in all pairs of each sample."""
         return [sum(len(pair["input_ids"]) for pair in pairs) for pairs in self.pairs]
-
-
-def _tokenize(
-    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], max_length: int, *, token_types: bool
-) -> list[dict[str, list[int]]]:
-    encoded: list[dict[str, list[int]]] = [{} for _ in pairs]
-    for size in (1, 2):
-        rows = [row for row, pair in enumerate(pairs) if len(pair) == size]
-        if rows:
-            parts = [[pairs[row][part] for row in rows] for part in range(size)]
-            found = tokenizer(
-                *parts,
-                truncation="longest_first",
-                max_length=max_length,
-                return_attention_mask=False,
-                return_token_type_ids=token_types,
-                verbose=False,
-            )
-            for i, row in enumerate(rows):
-                encoded[row] = {key: values[i] for key, values in found.items()}
-    return encoded
 
 
 class Attention(nn.Module):
@@ -222,7 +200,14 @@ class AdjacencyPairNetwork(Network):
         """Return the token ids of the pairs of each sample."""
         units = map(sentences, split.texts) if split.turns is None else map(utterances, split.turns)
         pairs = [adjacency_pairs(of_sample, self.max_pairs) for of_sample in units]
-        return PairDataset(self.tokenizer, pairs, split.labels, self.max_length, token_types=self.token_types)
+        return PairDataset(
+            self.tokenizer,
+            pairs,
+            split.labels,
+            self.max_length,
+            token_types=self.token_types,
+            tokenize=self.tokenize,
+        )
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits `(n, classes)` in float32 for a batch of `PairDataset`."""

@@ -34,20 +34,68 @@ class Samples(Protocol):
         ...
 
 
+Text = tuple[str, ...]
+"""A text, or the two texts of a pair."""
+
+Tokens = dict[str, list[int]]
+"""What a network is given for one text: `input_ids` and perhaps `token_type_ids`."""
+
+
+class Tokenize(Protocol):
+    """Turns texts into token ids; `tokenize`, or something that remembers what it returned."""
+
+    def __call__(
+        self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[Text], max_length: int, *, token_types: bool = False
+    ) -> list[Tokens]:
+        """Return the tokens of each text."""
+        ...
+
+
+def tokenize(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[Text], max_length: int, *, token_types: bool = False
+) -> list[Tokens]:
+    """Return the tokens of each text or pair, special tokens included, at most `max_length` of them.
+
+    A pair is joined as its network knows it, `[CLS] … [SEP] … [SEP]`, and its longer part is cut first.
+    """
+    tokens: list[Tokens] = [{} for _ in texts]
+    for size in (1, 2):
+        rows = [row for row, text in enumerate(texts) if len(text) == size]
+        if rows:
+            encoded = tokenizer(
+                *([texts[row][part] for row in rows] for part in range(size)),
+                truncation="longest_first",
+                max_length=max_length,
+                return_attention_mask=False,
+                return_token_type_ids=token_types,
+                verbose=False,
+            )
+            for i, row in enumerate(rows):
+                tokens[row] = {key: values[i] for key, values in encoded.items()}
+    return tokens
+
+
 class TokenDataset(Dataset[dict[str, list[int]]]):
-    """Token ids with their labels; tokenised once.
+    """Token ids with their labels.
 
     Args:
         tokenizer: turns texts into ids.
         texts: n texts.
         labels: their labels.
         max_length: longest input in tokens; the rest is cut off.
+        tokenize: how the tokenizer is asked.
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], labels: Sequence[int], max_length: int
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        texts: Sequence[str],
+        labels: Sequence[int],
+        max_length: int,
+        tokenize: Tokenize = tokenize,
     ) -> None:
-        self.input_ids = tokenize(tokenizer, texts, max_length)
+        tokens = tokenize(tokenizer, [(text,) for text in texts], max_length)
+        self.input_ids = [of_text["input_ids"] for of_text in tokens]
         self.labels = list(labels)
         self.pad_token_id = int(tokenizer.pad_token_id or 0)
 
@@ -69,13 +117,10 @@ class TokenDataset(Dataset[dict[str, list[int]]]):
         return [len(ids) for ids in self.input_ids]
 
 
-def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> list[list[int]]:
-    """Return the token ids of each text, special tokens included, at most `max_length` of them."""
-    if not texts:
-        return []
-    encoded = tokenizer(list(texts), truncation=True, max_length=max_length, return_attention_mask=False, verbose=False)
-    ids: list[list[int]] = encoded["input_ids"]
-    return ids
+def padded(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> Batch:
+    """Return `input_ids` and `attention_mask`, `(n, tokens)`, of n texts."""
+    tokens = TokenDataset(tokenizer, texts, [0] * len(texts), max_length)
+    return pad(tokens.input_ids, tokens.pad_token_id)
 
 
 def pad(input_ids: Sequence[Sequence[int]], pad_token_id: int) -> Batch:

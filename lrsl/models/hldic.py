@@ -24,7 +24,7 @@ from lrsl.config import ModelConfig
 from lrsl.data.corpus import Corpus, Split
 from lrsl.data.label_texts import readable
 from lrsl.errors import InputError
-from lrsl.models.batches import Batch, TokenDataset, pad, tokenize
+from lrsl.models.batches import Batch, TokenDataset, padded
 from lrsl.models.encoder import MLPHead, pool
 from lrsl.models.network import Network
 from lrsl.models.pretrained import longest_input
@@ -140,12 +140,12 @@ class LabelTreeNetwork(Network):
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Return the mean of each text's token states, `(n, d)`."""
-        batch = pad(tokenize(self.tokenizer, texts, self.max_length), int(self.tokenizer.pad_token_id or 0))
+        batch = padded(self.tokenizer, texts, self.max_length)
         return pool(self.encoder(**batch).last_hidden_state.float(), batch["attention_mask"], "mean")
 
     def samples(self, split: Split) -> TokenDataset:
         """Return the token ids of the texts."""
-        return TokenDataset(self.tokenizer, split.texts, split.labels, self.max_length)
+        return TokenDataset(self.tokenizer, split.texts, split.labels, self.max_length, self.tokenize)
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the logits of the labels, `(n, classes)`, in float32, for `input_ids` and `attention_mask`."""

@@ -15,7 +15,7 @@ from lrsl import core
 from lrsl.config import EmbeddingConfig
 from lrsl.data.corpus import Split
 from lrsl.errors import InputError
-from lrsl.models.batches import Batch, TokenDataset, loader, pad, tokenize
+from lrsl.models.batches import Batch, TokenDataset, Tokenize, loader, pad, tokenize
 from lrsl.models.optimisation import adamw, trainable
 from lrsl.models.text_embedding import encode
 
@@ -36,6 +36,7 @@ class LabelRanking(nn.Module):
     """
 
     confused: Tensor | None
+    tokenize: Tokenize = staticmethod(tokenize)
 
     def __init__(
         self,
@@ -51,7 +52,9 @@ class LabelRanking(nn.Module):
         self.settings = settings
         self.register_buffer("confused", confused, persistent=False)
         tokenizer = embedding.tokenizer
-        self.label_ids = tokenize(tokenizer, label_texts, self.max_length)
+        self.label_ids = [
+            tokens["input_ids"] for tokens in tokenize(tokenizer, [(text,) for text in label_texts], self.max_length)
+        ]
         self.pad_token_id = int(tokenizer.pad_token_id or 0)
 
     @property
@@ -61,7 +64,7 @@ class LabelRanking(nn.Module):
 
     def samples(self, split: Split) -> TokenDataset:
         """Return the token ids of a split's texts."""
-        return TokenDataset(self.embedding.tokenizer, split.texts, split.labels, self.max_length)
+        return TokenDataset(self.embedding.tokenizer, split.texts, split.labels, self.max_length, self.tokenize)
 
     def encode(self, batch: Batch) -> Tensor:
         """Return embeddings `(n, d)`, float32, for `input_ids` and `attention_mask` `(n, tokens)`."""

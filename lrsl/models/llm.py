@@ -78,7 +78,7 @@ class LLMClassifier(Network):
 
     def samples(self, split: Split) -> TokenDataset:
         """Return the token ids of the texts."""
-        return TokenDataset(self.tokenizer, split.texts, split.labels, self.max_length)
+        return TokenDataset(self.tokenizer, split.texts, split.labels, self.max_length, self.tokenize)
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits `(n, classes)` in float32 for `input_ids` and `attention_mask` `(n, tokens)`."""

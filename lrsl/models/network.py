@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lrsl.data.corpus import Split
-from lrsl.models.batches import Batch, Samples
+from lrsl.models.batches import Batch, Samples, Tokenize, tokenize
 
 
 class Network(nn.Module, ABC):
@@ -17,9 +17,11 @@ class Network(nn.Module, ABC):
 
     Attributes:
         head: the layers that make logits; they are trained with a learning rate of their own.
+        tokenize: how texts become token ids; whoever has a store may put it in between.
     """
 
     head: nn.Module
+    tokenize: Tokenize = staticmethod(tokenize)
 
     @abstractmethod
     def samples(self, split: Split) -> Samples:

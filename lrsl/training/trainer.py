@@ -25,6 +25,8 @@ warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and 
 warnings.filterwarnings("ignore", message=".*The number of training batches.*is smaller than the logging interval.*")
 # our sampler returns every row once
 warnings.filterwarnings("ignore", message=".*You are using a custom batch sampler.*")
+# one process per job, whatever starts it; a machine that has Slurm does not have to use it
+warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
 warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
 
 

@@ -24,7 +24,8 @@ def rows(sampler):
 
 
 def test_texts_become_ids_with_special_tokens_and_are_cut_at_max_length(tokenizer):
-    short, long = tokenize(tokenizer, ["card1", "card1 card2 the a please loan"], max_length=5)
+    texts = [("card1",), ("card1 card2 the a please loan",)]
+    short, long = (tokens["input_ids"] for tokens in tokenize(tokenizer, texts, max_length=5))
     assert short == [2, tokenizer.convert_tokens_to_ids("card1"), 3]
     assert len(long) == 5
     assert long[-1] == 3  # the last special token survives the cut

@@ -4,7 +4,7 @@ from torch import nn
 
 from lrsl.config import ModelConfig
 from lrsl.data.corpus import Split
-from lrsl.models.batches import loader, pad, tokenize
+from lrsl.models.batches import loader, padded
 from lrsl.models.encoder import EncoderClassifier, MLPHead, pool
 from lrsl.models.pretrained import load_encoder, load_tokenizer
 
@@ -23,7 +23,7 @@ def classifier(pretrained, **options):
 
 def batch_of(pretrained, texts):
     tokenizer = load_tokenizer(pretrained)
-    return pad(tokenize(tokenizer, texts, 24), tokenizer.pad_token_id)
+    return padded(tokenizer, texts, 24)
 
 
 def test_pooling_takes_the_first_token_or_the_mean_of_the_real_ones():

@@ -4,7 +4,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from lrsl.errors import InputError
-from lrsl.models.batches import pad, tokenize
+from lrsl.models.batches import padded
 from lrsl.models.encoder import pool
 from lrsl.models.pretrained import load_encoder, load_tokenizer
 from lrsl.models.text_embedding import encode, load_embedding, save_embedding
@@ -19,7 +19,7 @@ def test_a_plain_encoder_gets_the_pooling_asked_for(request, network, pooling):
     found = encode(load_embedding(folder, pooling=pooling, max_length=256), TEXTS)
 
     tokenizer = load_tokenizer(folder)
-    batch = pad(tokenize(tokenizer, TEXTS, 24), tokenizer.pad_token_id)
+    batch = padded(tokenizer, TEXTS, 24)
     with torch.no_grad():
         pooled = pool(load_encoder(folder)(**batch).last_hidden_state, batch["attention_mask"], pooling)
     torch.testing.assert_close(found, torch.nn.functional.normalize(pooled), rtol=0, atol=1e-5)
