@@ -184,7 +184,7 @@ class ModelConfig:
     """Dropout inside the encoder; null keeps what it was pretrained with."""
     attention: str | None = None
     """How the encoder computes attention, by transformers' names (sdpa, eager, flash_attention_2); null leaves the
-    choice to transformers. Training on a CPU is fastest with eager."""
+    choice to transformers where there is a GPU, and trains fastest where there is none."""
     head_hidden: int = 0
     """Width of the head's hidden layer; 0 for a single linear layer."""
     pooling: str = "cls"

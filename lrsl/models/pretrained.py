@@ -10,11 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from lrsl.errors import InputError
+from lrsl.models.dropout import quicken
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 _LOADED = {".safetensors", ".bin", ".json", ".txt", ".model"}  # what weights, tokenizers and configurations are kept in
@@ -141,12 +143,12 @@ def load_encoder(pretrained: str, key: str = "pretrained") -> PreTrainedModel:
 
 
 def adjust(network: PreTrainedModel, dropout: float | None, attention: str | None, group: str) -> None:
-    """Change the dropout inside a pretrained network and how it computes attention; None leaves either as it is.
+    """Change the dropout inside a pretrained network and how it computes attention.
 
     Args:
         network: the network, changed in place.
-        dropout: the probability with which values are dropped.
-        attention: transformers' name for a way to compute attention.
+        dropout: the probability with which values are dropped; None leaves it as it is.
+        attention: transformers' name for a way to compute attention; None for `quicken` where there is no GPU.
         group: the configuration group that an error names.
 
     Raises:
@@ -156,7 +158,10 @@ def adjust(network: PreTrainedModel, dropout: float | None, attention: str | Non
         for module in network.modules():
             if isinstance(module, nn.Dropout):
                 module.p = dropout
-    if attention is not None:
+    if attention is None:
+        if not torch.cuda.is_available():
+            quicken(network)
+    else:
         try:
             network.set_attn_implementation(attention)
         except (ValueError, ImportError) as error:
