@@ -1,0 +1,54 @@
+"""What runs say of the labels of their data sets."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.collect import Run
+from experiments.configurations import Configuration
+
+logger = logging.getLogger("experiments")
+
+LABELS = "labels.json"
+
+
+def labels(run: Run) -> dict[str, Any] | None:
+    """Return the content of labels.json; None where a run left none, and a warning if it is damaged."""
+    path = run.folder / LABELS
+    if not path.is_file():
+        return None
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        [len(found[key]) for key in ("labels", "counts")]
+        return found
+    except (ValueError, KeyError, TypeError) as error:
+        logger.warning("%s is damaged and left out (%s)", path, " ".join(str(error).split()))
+        return None
+
+
+def described(
+    configurations: Sequence[Configuration], need: str = "counts"
+) -> tuple[dict[str, tuple[Run, dict[str, Any]]], list[str]]:
+    """Return for each data set the first run whose labels.json has what is needed, with that file's content.
+
+    Args:
+        configurations: runs in the order of preference.
+        need: the entry of labels.json that must not be empty.
+
+    Returns:
+        the runs by data set, and a sentence for each data set that has none.
+    """
+    found: dict[str, tuple[Run, dict[str, Any]]] = {}
+    without: dict[str, str] = {}
+    for configuration in configurations:
+        dataset = configuration.dataset
+        for run in configuration.runs.values():
+            content = None if dataset in found else labels(run)
+            if content is not None and content.get(need):
+                found[dataset] = (run, content)
+            elif dataset not in found:
+                without[dataset] = LABELS if content is None else f"{LABELS} with {need}"
+    return found, [f"{dataset}: no run has {file}." for dataset, file in without.items() if dataset not in found]

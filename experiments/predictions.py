@@ -1,0 +1,33 @@
+"""The predictions of a run, a line per test sample."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from experiments.collect import Run
+from lrsl import results
+
+logger = logging.getLogger("experiments")
+
+NEEDED = ("id", "text", "gold", "origin", "rerank", "hard", "hardness", "top_k_before", "top_k_after")
+
+
+def predictions(run: Run) -> list[dict[str, Any]]:
+    """Return the lines of predictions.jsonl; none where a run left none, and a warning if damaged ones.
+
+    They are read anew each time: all runs of a large sweep together do not fit into a small machine's memory.
+    """
+    path = run.folder / results.PREDICTIONS
+    if not path.is_file():
+        return []
+    try:
+        with path.open(encoding="utf-8") as file:
+            lines: list[dict[str, Any]] = [json.loads(line) for line in file]
+        for key in NEEDED:
+            [line[key] for line in lines]
+        return lines
+    except (ValueError, KeyError, TypeError) as error:
+        logger.warning("%s is damaged and left out (%s)", path, " ".join(str(error).split()))
+        return []
