@@ -1,7 +1,8 @@
 """What a run is judged by: accuracy, calibration, mean and spread over seeds, and paired significance.
 
-Plain numpy and scipy. Two classifiers are always compared on the same samples, so both tests are paired: they look at
-the samples on which exactly one of the two is right.
+Plain numpy and scipy. Two classifiers are always compared on the same samples, so all tests are paired: they look at
+the samples on which exactly one of the two is right. Runs that differ in the seed alone share their samples, too; where
+they are taken together, what the seeds make of one sample stays together (clustered).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest
 
 
 class MeanStd(NamedTuple):
@@ -156,10 +157,7 @@ def bootstrap_gain(
         ValueError: the shapes differ or are not (n,), a value is not a bool, there are no resamples, or the level is
             not between 0 and 1.
     """
-    if resamples < 1:
-        raise ValueError(f"resamples is {resamples}; it must be at least 1")
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}; it must be between 0 and 1")
+    _check_resampling(resamples, level)
     only_a, only_b, n = _discordant(a_correct, b_correct)
     if not n:
         return Gain(float("nan"), float("nan"), float("nan"))
@@ -169,13 +167,85 @@ def bootstrap_gain(
     return Gain((only_b - only_a) / n, float(low), float(high))
 
 
+def clustered_bootstrap_gain(
+    a_correct: npt.ArrayLike, b_correct: npt.ArrayLike, seed: int = 0, resamples: int = 10_000, level: float = 0.95
+) -> Gain:
+    """Return the mean gain in accuracy from a to b over several seeds with its bootstrap percentile interval.
+
+    Drawn with replacement are the samples, each with what all seeds made of it: the seeds see the same samples, so n
+    samples under s seeds are n pieces of evidence and not n x s. The seeds are taken as they are: the interval says how
+    the gain would differ on other samples, not how it would under other seeds. With one seed this is `bootstrap_gain`.
+
+    Args:
+        a_correct: whether a is right, (seeds, n) bool.
+        b_correct: whether b is right, (seeds, n) bool.
+        seed: seed of the resampling; the same seed gives the same interval.
+        resamples: number of resamples.
+        level: coverage of the interval.
+
+    Returns:
+        the gain and its interval; NaN thrice for zero samples.
+
+    Raises:
+        ValueError: the shapes differ or are not (seeds, n), a value is not a bool, there are no resamples, or the level
+            is not between 0 and 1.
+    """
+    _check_resampling(resamples, level)
+    surplus, seeds = _surplus(a_correct, b_correct)
+    if not len(surplus):
+        return Gain(float("nan"), float("nan"), float("nan"))
+    values, counts = np.unique(surplus, return_counts=True)
+    drawn = np.random.default_rng(seed).multinomial(len(surplus), counts / len(surplus), size=resamples)
+    gains = drawn @ values / (len(surplus) * seeds)
+    low, high = np.quantile(gains, [(1 - level) / 2, (1 + level) / 2])
+    return Gain(float(surplus.sum()) / (len(surplus) * seeds), float(low), float(high))
+
+
+def sign_flip_test(a_correct: npt.ArrayLike, b_correct: npt.ArrayLike) -> float:
+    """Test whether a and b are equally accurate over several seeds: McNemar's test, clustered, exact and two-sided.
+
+    For each sample s_i says by how many seeds b is right more often than a, from -seeds to seeds. Were a and b equally
+    good, each s_i could as well have the other sign. The p-value is the probability that the sum of all s_i, every sign
+    tossed anew, lies at least as far from 0 as it does. The seeds of one sample keep their sign together, so that they
+    may depend on each other; as in `clustered_bootstrap_gain` they are taken as they are. With one seed this is
+    McNemar's exact test.
+
+    Args:
+        a_correct: whether a is right, (seeds, n) bool.
+        b_correct: whether b is right, (seeds, n) bool.
+
+    Returns:
+        the p-value, which is 1.0 when a and b are right on the same samples.
+
+    Raises:
+        ValueError: the shapes differ or are not (seeds, n), or a value is not a bool.
+    """
+    surplus, _ = _surplus(a_correct, b_correct)
+    sizes, counts = np.unique(np.abs(surplus[surplus != 0]), return_counts=True)
+    probability = np.ones(1)  # of each sum of the |s_i| whose sign came up positive
+    for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
+        positive = np.zeros(size * count + 1)
+        positive[::size] = binom.pmf(np.arange(count + 1), count, 0.5)
+        probability = np.convolve(probability, positive)
+    total = len(probability) - 1
+    sums = 2 * np.arange(total + 1) - total
+    return min(1.0, float(probability[np.abs(sums) >= abs(int(surplus.sum()))].sum()))
+
+
+def _surplus(a_correct: npt.ArrayLike, b_correct: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], int]:
+    """Return by how many seeds b is right more often than a, for each sample, and how many seeds there are."""
+    a, b = np.asarray(a_correct), np.asarray(b_correct)
+    if a.ndim != 2 or a.shape != b.shape or not len(a):
+        raise ValueError(f"a_correct has the shape {a.shape} and b_correct {b.shape}; both must be (seeds, n)")
+    _check_bools(a_correct=a, b_correct=b)
+    return b.sum(axis=0, dtype=np.int64) - a.sum(axis=0, dtype=np.int64), len(a)
+
+
 def _discordant(a_correct: npt.ArrayLike, b_correct: npt.ArrayLike) -> tuple[int, int, int]:
     """Return how many samples a alone gets right, how many b alone, and how many there are."""
     a, b = np.asarray(a_correct), np.asarray(b_correct)
     _check_paired("a_correct", a, "b_correct", b)
-    for name, values in (("a_correct", a), ("b_correct", b)):
-        if values.size and values.dtype != np.bool_:
-            raise ValueError(f"{name} holds {values.dtype} values; it must hold one bool per sample")
+    _check_bools(a_correct=a, b_correct=b)
     a, b = a.astype(bool), b.astype(bool)  # an empty list comes as float64
     return int((a & ~b).sum()), int((b & ~a).sum()), len(a)
 
@@ -183,6 +253,19 @@ def _discordant(a_correct: npt.ArrayLike, b_correct: npt.ArrayLike) -> tuple[int
 def _check_paired(name: str, values: npt.NDArray[np.generic], other: str, others: npt.NDArray[np.generic]) -> None:
     if values.ndim != 1 or values.shape != others.shape:
         raise ValueError(f"{name} has the shape {values.shape} and {other} {others.shape}; both must be (n,)")
+
+
+def _check_bools(**named: npt.NDArray[np.generic]) -> None:
+    for name, values in named.items():
+        if values.size and values.dtype != np.bool_:
+            raise ValueError(f"{name} holds {values.dtype} values; it must hold one bool per sample")
+
+
+def _check_resampling(resamples: int, level: float) -> None:
+    if resamples < 1:
+        raise ValueError(f"resamples is {resamples}; it must be at least 1")
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}; it must be between 0 and 1")
 
 
 def _check_distributions(probabilities: npt.NDArray[np.float64]) -> None:

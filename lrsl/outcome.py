@@ -66,6 +66,8 @@ def measure(config: Config, corpus: Corpus, tested: Tested) -> Measured:
         "dataset": corpus.name,
         "model": config.model.name,
         "embedding": config.embedding.name if config.embedding.finetune else f"{config.embedding.name} off the shelf",
+        "embedding_finetuned": config.embedding.finetune,
+        "negatives": config.embedding.negatives if config.embedding.finetune else None,
         "seed": config.seed,
         "k": config.reranker.k,
         "power": config.reranker.power,
@@ -86,6 +88,10 @@ def measure(config: Config, corpus: Corpus, tested: Tested) -> Measured:
     }
     before = results.top_k(logits.numpy(), corpus.labels, config.reranker.k)
     after = results.top_k(reranked.scores.numpy(), corpus.labels, config.reranker.k)
+    gold_rank = {
+        "before": results.ranks(logits.numpy(), labels).tolist(),
+        "after": results.ranks(reranked.scores.numpy(), labels).tolist(),
+    }
     hardness = reranking.detector(logits).tolist()
     lines = [
         {
@@ -95,6 +101,8 @@ def measure(config: Config, corpus: Corpus, tested: Tested) -> Measured:
             **{name: corpus.labels[prediction[row]] for name, prediction in predicted.items()},
             "hard": bool(hard[row]),
             "hardness": hardness[row],
+            "gold_rank_before": gold_rank["before"][row],
+            "gold_rank_after": gold_rank["after"][row],
             "rerank_if_hard": corpus.labels[int(if_hard[row].argmax())],
             "top_k_before": before[row],
             "top_k_after": after[row],
@@ -102,6 +110,30 @@ def measure(config: Config, corpus: Corpus, tested: Tested) -> Measured:
         for row in range(len(labels))
     ]
     return Measured(outcome, lines)
+
+
+def describe_labels(corpus: Corpus, before: Tensor | None, after: Tensor) -> dict[str, Any]:
+    """Return what is known of the labels: texts, groups, samples per split, and how like each other they are.
+
+    Args:
+        corpus: the data.
+        before: cosines of the labels' embeddings off the shelf, `(classes, classes)`; None when that is all there is.
+        after: the same as the run used them (Figure 9).
+    """
+    splits = {"train": corpus.train, "val": corpus.val, "test": corpus.test}
+    classes = len(corpus.labels)
+    return {
+        "labels": corpus.labels,
+        "texts": corpus.label_texts,
+        "groups": corpus.groups,
+        "counts": {name: np.bincount(split.labels, minlength=classes).tolist() for name, split in splits.items()},
+        "similarity_before": None if before is None else _rounded(before),
+        "similarity_after": _rounded(after),
+    }
+
+
+def _rounded(similarity: Tensor) -> list[list[float]]:
+    return [[round(value, 4) for value in row] for row in similarity.tolist()]
 
 
 def on_validation(corpus: Corpus, tested: Tested) -> dict[str, Any]:

@@ -26,8 +26,15 @@ from lrsl.data.leaderboard import write_leaderboard
 from lrsl.errors import InputError
 from lrsl.models.hard_sample_reranking import HardSampleReranking
 from lrsl.models.view import View
-from lrsl.outcome import Tested, hard_sample_table, measure, summary_metrics
-from lrsl.stages import Job, finetune_embedding, mine_confused_labels, rerank, train_classifier
+from lrsl.outcome import Tested, describe_labels, hard_sample_table, measure, summary_metrics
+from lrsl.stages import (
+    Job,
+    embedding_off_the_shelf,
+    finetune_embedding,
+    mine_confused_labels,
+    rerank,
+    train_classifier,
+)
 from lrsl.store import Store
 from lrsl.tracking import Tracker
 
@@ -60,6 +67,8 @@ def run(config: Config, folder: Path) -> dict[str, Any]:
             embedding = finetune_embedding(job, confused)
         with watch("similarity"), enough_memory("embedding", "embedding", config.embedding):
             similarity = {split: embedding.similarity(view, split) for split in job.predicted}
+            before = embedding_off_the_shelf(job).label_similarity() if config.embedding.finetune else None
+            labels = describe_labels(corpus, before, embedding.label_similarity())
         with watch("test"):
             reranking.view = similarity["test"]
             reranked = rerank(job, reranking, logits)
@@ -69,7 +78,7 @@ def run(config: Config, folder: Path) -> dict[str, Any]:
             reranking.view = similarity["unlabelled"]
             predicted = reranking.rerank(logits["unlabelled"], corpus.unlabelled.texts).scores.argmax(-1)
             write_leaderboard(folder / config.dataset.leaderboard, corpus, predicted.tolist())
-        results.write(folder, measured.results, measured.predictions)
+        results.write(folder, measured.results, measured.predictions, labels)
         tracker.summary(summary_metrics(measured.results))
         tracker.table("hard_samples", *hard_sample_table(measured.predictions))
     results.show(measured.results)

@@ -16,6 +16,7 @@ from lrsl import metrics
 
 RESULTS = "results.json"
 PREDICTIONS = "predictions.jsonl"
+LABELS = "labels.json"
 
 Labels = NDArray[np.int64]
 Scores = NDArray[np.floating[Any]]
@@ -49,8 +50,22 @@ def top_k(scores: Scores, names: Sequence[str], k: int) -> list[list[tuple[str, 
     return [[(names[j], float(row[j])) for j in best] for row, best in zip(scores, order, strict=True)]
 
 
-def write(folder: Path, results: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]] | None = None) -> None:
-    """Write the predictions, if any, and then results.json, each whole or not at all."""
+def ranks(scores: Scores, labels: Labels) -> Labels:
+    """Return the place of each row's true label, 1 for the best; equal scores keep the order of the labels."""
+    order = np.argsort(-scores, axis=1, kind="stable")
+    places: Labels = (order == labels[:, None]).argmax(axis=1) + 1
+    return places
+
+
+def write(
+    folder: Path,
+    results: Mapping[str, Any],
+    predictions: Sequence[Mapping[str, Any]] | None = None,
+    labels: Mapping[str, Any] | None = None,
+) -> None:
+    """Write labels.json and the predictions, if any, and then results.json, each whole or not at all."""
+    if labels is not None:
+        _replace(folder / LABELS, json.dumps(labels, ensure_ascii=False) + "\n")
     if predictions is not None:
         lines = (json.dumps(line, ensure_ascii=False) for line in predictions)
         _replace(folder / PREDICTIONS, "".join(f"{line}\n" for line in lines))

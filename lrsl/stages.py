@@ -33,7 +33,7 @@ from lrsl.models.build import build_network
 from lrsl.models.hard_sample_reranking import HardSampleReranking, Reranked
 from lrsl.models.label_ranking import LabelRanking
 from lrsl.models.pretrained import adjust, fingerprint
-from lrsl.models.text_embedding import load_embedding, save_embedding
+from lrsl.models.text_embedding import encode, load_embedding, save_embedding
 from lrsl.models.view import KnownScores, View
 from lrsl.store import Store, key_of, link
 from lrsl.tracking import Tracker
@@ -239,8 +239,8 @@ def mine_confused_labels(job: Job, classifier: TrainedClassifier) -> Tensor | No
     return core.confused_labels(classifier.logits("train"), torch.tensor(corpus.train.labels), k)
 
 
-class FinetunedEmbedding:
-    """The text embedding as a run uses it, which is loaded only when a text has to be encoded.
+class TextEmbedding:
+    """The text embedding of a run, which is loaded only when a text has to be encoded.
 
     Args:
         job: the run.
@@ -278,8 +278,30 @@ class FinetunedEmbedding:
         found = self.job.store.get("similarity", made_of, make, about=f"{about(self.job)}, {split}")
         return KnownScores(samples.texts, load(found))
 
+    def label_similarity(self) -> Tensor:
+        """Return the cosine similarities of all labels with each other, `(classes, classes)`."""
+        texts = self.job.corpus.label_texts
 
-def finetune_embedding(job: Job, confused: Tensor | None) -> FinetunedEmbedding:
+        def make(folder: Path) -> None:
+            vectors = encode(self.model, texts)
+            save(core.label_similarity(vectors, vectors), folder)
+
+        made_of = {"embedding": key_of(self.made_of), "labels": texts}
+        return load(self.job.store.get("labels", made_of, make, about=about(self.job)))
+
+
+def embedding_off_the_shelf(job: Job) -> TextEmbedding:
+    """Return the text embedding as it was pretrained."""
+    settings = job.config.embedding
+    made_of = {
+        **conditions(job),
+        "weights": fingerprint(settings.pretrained, "embedding.pretrained"),
+        "settings": {"pooling": settings.pooling, "max_length": settings.max_length, "attention": settings.attention},
+    }
+    return TextEmbedding(job, made_of, settings.pretrained)
+
+
+def finetune_embedding(job: Job, confused: Tensor | None) -> TextEmbedding:
     """Fine-tune the text embedding and save it as a sentence-transformers folder; off the shelf unless `finetune`.
 
     Its best epoch is the one in which the nearest label is most often the right one on validation.
@@ -308,21 +330,20 @@ def finetune_embedding(job: Job, confused: Tensor | None) -> FinetunedEmbedding:
         best.unlink()
         save_embedding(embedding, folder)
 
-    made_of: dict[str, Any] = {
-        **conditions(job),
-        "weights": fingerprint(settings.pretrained, "embedding.pretrained"),
-        "settings": {"pooling": settings.pooling, "max_length": settings.max_length, "attention": settings.attention},
-    }
     if not settings.finetune:
-        return FinetunedEmbedding(job, made_of, settings.pretrained)
+        return embedding_off_the_shelf(job)
     unused = ("name", "pretrained", "finetune", "k")
-    made_of["settings"] = {key: value for key, value in asdict(settings).items() if key not in unused}
-    made_of["seed"] = config.seed
-    made_of["confused"] = None if confused is None else hashlib.sha256(confused.numpy().tobytes()).hexdigest()
-    made_of["data"] = [corpus.label_texts, corpus.train.fingerprint(), corpus.val.fingerprint()]
+    made_of = {
+        **conditions(job),
+        "seed": config.seed,
+        "weights": fingerprint(settings.pretrained, "embedding.pretrained"),
+        "settings": {key: value for key, value in asdict(settings).items() if key not in unused},
+        "confused": None if confused is None else hashlib.sha256(confused.numpy().tobytes()).hexdigest(),
+        "data": [corpus.label_texts, corpus.train.fingerprint(), corpus.val.fingerprint()],
+    }
     folder = job.store.get("embedding", made_of, make, about=about(job))
     link(folder, job.folder / "embedding")
-    return FinetunedEmbedding(job, made_of, str(folder))
+    return TextEmbedding(job, made_of, str(folder))
 
 
 def configured_embedding(job: Job, pretrained: str) -> SentenceTransformer:

@@ -15,7 +15,10 @@ from lrsl.errors import InputError
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 CHOICES = sorted(f"{path.parent.relative_to(CONF)}={path.stem}" for path in CONF.rglob("*.yaml") if path.parent != CONF)
-NEEDED = {"model=convbert": ["model.pretrained=folder"]}
+NEEDED = {
+    "model=convbert": ["model.pretrained=folder"],
+    **{choice: ["experiment=table3"] for choice in CHOICES if choice.startswith("embedding/ablation=")},
+}
 """What a choice cannot do without."""
 
 
@@ -91,6 +94,51 @@ def test_the_papers_recipe() -> None:
     assert (made.model.dropout, made.model.patience, made.model.pooling) == (0.1, 4, "cls")
     assert (made.embedding.name, made.embedding.negatives, made.embedding.scale) == ("roberta", "confused", 1)
     assert (made.reranker.k, made.embedding.k, made.reranker.power) == (3, 3, 1)
+
+
+def test_the_papers_recipe_leaves_a_language_models_own_alone() -> None:
+    made = config("experiment=paper_llm", "model=mistral")
+    assert made.model == config("model=mistral").model
+    assert (made.model.batch_size, made.model.lr, made.model.epochs) == (8, 1e-5, 5)
+    assert made.embedding == config("experiment=paper").embedding
+
+
+def sweeps(*overrides: str) -> dict[str, list[str]]:
+    """What an experiment runs with -m, by key."""
+    params = compose("config", list(overrides), return_hydra_config=True).hydra.sweeper.params or {}
+    return {key: value.split(",") for key, value in params.items()}
+
+
+@pytest.mark.parametrize("choice", [choice for choice in CHOICES if choice.startswith("experiment=")])
+def test_what_an_experiment_sweeps_can_be_composed(choice: str) -> None:
+    for key, values in sweeps(choice).items():
+        for value in values:
+            assert composed(choice, f"{key}={value}")
+
+
+def test_the_main_results_are_those_of_the_papers_models() -> None:
+    models = ["bert", "roberta", "convbert", "aphan", "hldic", "llama2", "mistral"]
+    for name in ("table1", "topk", "logits"):
+        assert sweeps(f"experiment={name}") == {"model": models}
+
+
+@pytest.mark.parametrize(("recipe", "negatives"), [("table3", "all"), ("[paper,table3]", "confused")])
+def test_the_ablations_of_semantic_mapping(recipe: str, negatives: str) -> None:
+    recipe = f"experiment={recipe}"
+    ((key, variants),) = sweeps(recipe).items()
+    made = {variant: config(recipe, f"{key}={variant}") for variant in variants}
+    assert list(made) == ["full", "without_triplets", "without_finetuning"]
+    found = [(one.embedding.finetune, one.embedding.negatives) for one in made.values()]
+    assert found == [(True, negatives), (True, "batch"), (False, negatives)]
+    assert all(one.model == made["full"].model for one in made.values())
+    assert composition.folder(composed(recipe)) == composition.folder(composed(recipe, f"{key}=full"))
+
+
+def test_a_study_in_full_is_the_run_that_anyone_would_type() -> None:
+    for study in ("table1", "table3", "topk", "logits", "datasets", "labels", "distances"):
+        assert composition.folder(composed(f"experiment={study}", "seed=3")) == composition.folder(composed("seed=3"))
+    assert composition.folder(composed("experiment=table4")) == composition.folder(composed("model=roberta"))
+    assert composition.folder(composed("experiment=marginal")) == composition.folder(composed("model=mistral"))
 
 
 def test_what_is_typed_wins_over_an_experiment() -> None:

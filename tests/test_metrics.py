@@ -13,9 +13,24 @@ from scipy import stats
 from sklearn.metrics import accuracy_score
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from lrsl.metrics import Gain, McNemar, MeanStd, accuracy, bootstrap_gain, expected_calibration_error, mcnemar, mean_std
+from lrsl.metrics import (
+    Gain,
+    McNemar,
+    MeanStd,
+    accuracy,
+    bootstrap_gain,
+    clustered_bootstrap_gain,
+    expected_calibration_error,
+    mcnemar,
+    mean_std,
+    sign_flip_test,
+)
 
 PAIRS = st.lists(st.tuples(st.booleans(), st.booleans()), max_size=40)
+SEEDS = st.integers(0, 2**32 - 1).map(
+    lambda seed: np.random.default_rng(seed).random((2, *np.random.default_rng(seed).integers(1, (4, 9)))) < 0.5
+)
+"""Whether a and b are right, (2, seeds, n), for up to 3 seeds and 8 samples."""
 
 
 def columns(pairs: list[tuple[bool, bool]]) -> tuple[np.ndarray, np.ndarray]:
@@ -271,3 +286,87 @@ def test_paired_tests_refuse_what_is_not_paired_or_not_bool(test):
 def test_bootstrap_refuses(key, value):
     with pytest.raises(ValueError, match=f"{key} is {value}; it must be"):
         bootstrap_gain([True], [False], **{key: value})
+
+
+# several seeds
+
+
+@given(SEEDS)
+def test_sign_flip_equals_every_toss_of_the_signs(both):
+    a, b = both
+    surplus = b.sum(0, dtype=int) - a.sum(0, dtype=int)
+    tosses = [abs(np.dot(signs, surplus)) for signs in itertools.product((-1, 1), repeat=len(surplus))]
+    assert sign_flip_test(a, b) == pytest.approx(np.mean(np.array(tosses) >= abs(surplus.sum())))
+    assert sign_flip_test(b, a) == sign_flip_test(a, b)
+
+
+@given(PAIRS)
+def test_sign_flip_under_one_seed_is_mcnemars_test_and_the_same_seed_twice_is_no_more_evidence(pairs):
+    a, b = columns(pairs)
+    p_value = mcnemar(a, b).p_value
+    for times in (1, 2, 3):
+        assert sign_flip_test([a] * times, [b] * times) == pytest.approx(p_value)
+
+
+def test_sign_flip_of_seeds_that_mend_different_samples_is_more_evidence():
+    """Five seeds that each mend four samples of their own: twenty samples."""
+    b = np.zeros((5, 100), dtype=bool)
+    for seed in range(5):
+        b[seed, 4 * seed : 4 * seed + 4] = True
+    assert sign_flip_test(np.zeros_like(b), b) == pytest.approx(2 / 2**20)
+    assert mcnemar(np.zeros(100, dtype=bool), b[0]).p_value == pytest.approx(2 / 2**4)
+
+
+def test_sign_flip_of_many_samples_is_quick_and_a_probability():
+    rng = np.random.default_rng(0)
+    a, b = rng.random((2, 5, 4000)) < 0.5
+    assert 0 < sign_flip_test(a, b) <= 1
+    assert sign_flip_test(np.zeros_like(a), np.ones_like(b)) == 0
+
+
+def test_sign_flip_keeps_its_level():
+    """Under seeds that agree with one another, it errs about as often as it says; pooling the seeds would not."""
+    rng = np.random.default_rng(0)
+    p_values = []
+    for _ in range(400):
+        hard = rng.random((2, 300)) < 0.5
+        flipped = rng.random((2, 5, 300)) < 0.05
+        a, b = hard[:, None] ^ flipped
+        p_values.append(sign_flip_test(a, b))
+    assert np.mean(np.array(p_values) < 0.05) == pytest.approx(0.05, abs=0.025)
+
+
+@pytest.mark.parametrize("times", [1, 4])
+def test_clustered_bootstrap_of_one_seed_is_the_bootstrap_however_often_it_is_repeated(times):
+    a, b = correct(40, 90, 800, 70)
+    assert clustered_bootstrap_gain([a] * times, [b] * times) == pytest.approx(bootstrap_gain(a, b), abs=0.002)
+
+
+def test_clustered_bootstrap_equals_resampling_samples_by_scipy():
+    rng = np.random.default_rng(0)
+    a = rng.random((3, 200)) < 0.6
+    b = a ^ (rng.random((3, 200)) < 0.2)
+    theirs = stats.bootstrap(
+        ((b.astype(float) - a).mean(0),),
+        np.mean,
+        n_resamples=20_000,
+        method="percentile",
+        rng=np.random.default_rng(1),
+    ).confidence_interval
+    ours = clustered_bootstrap_gain(a, b, resamples=20_000)
+    assert ours.gain == pytest.approx(b.mean() - a.mean())
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.003)
+
+
+def test_clustered_bootstrap_of_zero_samples_is_nan():
+    assert all(math.isnan(x) for x in clustered_bootstrap_gain([[]], [[]]))
+    assert sign_flip_test([[]], [[]]) == 1
+
+
+@pytest.mark.parametrize("test", [sign_flip_test, clustered_bootstrap_gain])
+def test_clustered_tests_refuse_what_is_not_paired_or_not_bool(test):
+    for wrong in ([True], [[True]] * 2, [[True, True]], []):
+        with pytest.raises(ValueError, match=r"both must be \(seeds, n\)"):
+            test(wrong, [[True]] if wrong else wrong)
+    with pytest.raises(ValueError, match="b_correct holds int64 values; it must hold one bool per sample"):
+        test(np.array([[True, False]]), np.array([[3, 17]]))

@@ -79,6 +79,23 @@ def test_a_line_per_test_sample_in_the_order_of_the_file(first, corpus):
     assert [line["gold"] for line in first.lines] == [corpus.labels[label] for label in corpus.test.labels]
 
 
+def test_ranks_of_the_gold_label_are_those_of_the_scores(first):
+    for line in first.lines:
+        for rank, top in (("gold_rank_before", "top_k_before"), ("gold_rank_after", "top_k_after")):
+            names = [name for name, _ in line[top]]
+            assert names.index(line["gold"]) + 1 == line[rank] if line["gold"] in names else line[rank] == 4
+
+
+def test_the_labels_are_described_as_the_run_saw_them(first, corpus):
+    found = json.loads((first.folder / "labels.json").read_text(encoding="utf-8"))
+    assert (found["labels"], found["texts"], found["groups"]) == (corpus.labels, corpus.label_texts, None)
+    assert [sum(found["counts"][split]) for split in ("train", "val", "test")] == [192, 48, 60]
+    embedding = SentenceTransformer(str(first.folder / "embedding"), device="cpu")
+    vectors = torch.tensor(embedding.encode(corpus.label_texts))
+    torch.testing.assert_close(torch.tensor(found["similarity_after"]), vectors @ vectors.T, rtol=0, atol=1e-3)
+    assert found["similarity_before"] != found["similarity_after"]
+
+
 def test_the_leaderboard_gets_the_reranked_labels(first):
     lines = [json.loads(line) for line in (first.folder / "predict.json").read_text(encoding="utf-8").splitlines()]
     assert [line["label"] for line in lines] == [line["rerank"] for line in first.lines]

@@ -114,3 +114,8 @@ def test_the_table_shows_every_figure():
         "σ²_mis = 1.235 from validation; hard samples: 8.3 % of test",
     ):
         assert expected in text
+
+
+def test_ranks_count_from_one_and_equal_scores_keep_the_order_of_the_labels():
+    scores = np.array([[0.1, 0.9, 0.5], [0.5, 0.5, 0.5], [3.0, 2.0, 1.0]])
+    assert results.ranks(scores, np.array([2, 1, 0])).tolist() == [2, 2, 1]

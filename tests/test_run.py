@@ -303,6 +303,41 @@ def test_several_configurations_are_several_rows(pipeline: Pipeline, monkeypatch
     assert "| telecom34 | minilm | reranker.power=2 | 2 |" in text
 
 
+def test_an_experiment_brings_its_own_sweep(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert typed(monkeypatch, "experiment=table3", "seed=0,1", "dataset=banking77", "-m") == 0
+    assert [(made.embedding.finetune, made.embedding.negatives, made.seed) for made, _ in pipeline.ran] == [
+        *((True, "all", 0), (True, "all", 1), (True, "batch", 0), (True, "batch", 1), (False, "all", 0)),
+        (False, "all", 1),
+    ]
+    assert len({folder.parent for _, folder in pipeline.ran}) == 3
+    (sweep_folder,) = Path("multirun_outputs/sweeps").iterdir()
+    assert sweep_folder.name.startswith("experiment=table3_seed=0_1_dataset=banking77-")
+    text = (sweep_folder / "summary.md").read_text()
+    for variant in ("full", "without_triplets", "without_finetuning"):
+        assert f"| banking77 | minilm | embedding/ablation={variant} | 2 | 90.50 ± 0.71 |" in text
+    assert typed(monkeypatch, "dataset=banking77", "seed=1", "-m") == 0  # it is the ablation in full
+    assert typed(monkeypatch, "experiment=table3", "dataset=banking77", "-m") == 0
+    assert len(pipeline.ran) == 6
+
+
+def test_what_is_typed_replaces_what_an_experiment_sweeps(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert typed(monkeypatch, "experiment=table1", "model=minilm,nope", "seed=0,1", "-m") == 1
+    assert [(made.model.name, made.seed) for made, _ in pipeline.ran] == [("minilm", 0), ("minilm", 1)]
+    assert "failed: model=nope:" in capsys.readouterr().out
+
+
+def test_what_does_not_apply_does_not_keep_the_rest_of_an_experiment_from_running(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert typed(monkeypatch, "experiment=table1", "dataset=banking77", "-m") == 1
+    assert [made.model.name for made, _ in pipeline.ran] == ["bert", "roberta", "llama2", "mistral"]
+    output = capsys.readouterr().out
+    for model in ("convbert", "aphan", "hldic"):
+        assert f"failed: model={model} experiment=table1 dataset=banking77: model" in output
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["sed=1"], ["seed=-1"]])
 def test_torch_is_not_loaded_before_there_is_something_to_do(tmp_path: Path, arguments: list[str]) -> None:
     program = (

@@ -2,6 +2,7 @@
 
 import csv
 import random
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -60,28 +61,40 @@ def write_corpus(folder: Path) -> Path:
     return folder
 
 
-def write_bert(folder: Path) -> Path:
-    """Write a BERT with its tokenizer into a folder and return it."""
-    config = BertConfig(max_position_embeddings=POSITIONS, pad_token_id=0, **_sizes())
-    return _write(
-        BertModel, config, _tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]"], "[PAD] [UNK] [CLS] [SEP]"), folder
-    )
+def vocabulary(texts: Iterable[str]) -> list[str]:
+    """Return the words of texts, a Chinese character being one, and the characters that spell any other word."""
+    clean, split = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    words = {word for text in texts for word, _ in split.pre_tokenize_str(clean.normalize_str(text))}
+    characters = {character for word in words for character in word}
+    return sorted(words | characters | {f"##{character}" for character in characters})
 
 
-def write_roberta(folder: Path) -> Path:
+def write_bert(folder: Path, words: Sequence[str] = VOCABULARY, positions: int = POSITIONS) -> Path:
+    """Write a BERT with its tokenizer, which knows some words, into a folder and return it."""
+    tokenizer = _tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]"], "[PAD] [UNK] [CLS] [SEP]", words)
+    config = BertConfig(max_position_embeddings=positions, pad_token_id=0, **_sizes(len(tokenizer)))
+    return _write(BertModel, config, tokenizer, folder)
+
+
+def write_roberta(folder: Path, words: Sequence[str] = VOCABULARY, positions: int = POSITIONS) -> Path:
     """Write a RoBERTa, whose padding is token 1 and whose positions start at 2, into a folder and return it."""
-    config = RobertaConfig(max_position_embeddings=POSITIONS + 2, pad_token_id=1, type_vocab_size=1, **_sizes())
-    return _write(RobertaModel, config, _tokenizer(["<s>", "<pad>", "</s>", "<unk>"], "<pad> <unk> <s> </s>"), folder)
+    tokenizer = _tokenizer(["<s>", "<pad>", "</s>", "<unk>"], "<pad> <unk> <s> </s>", words)
+    sizes = _sizes(len(tokenizer))
+    config = RobertaConfig(max_position_embeddings=positions + 2, pad_token_id=1, type_vocab_size=1, **sizes)
+    return _write(RobertaModel, config, tokenizer, folder)
 
 
-def write_llama(folder: Path) -> Path:
+def write_llama(folder: Path, words: Sequence[str] = VOCABULARY) -> Path:
     """Write a Llama with its tokenizer, which cannot pad, into a folder and return it."""
-    return _write(LlamaForCausalLM, LlamaConfig(**_llm_sizes()), _llm_tokenizer(), folder)
+    tokenizer = _llm_tokenizer(words)
+    return _write(LlamaForCausalLM, LlamaConfig(**_llm_sizes(len(tokenizer))), tokenizer, folder)
 
 
-def write_mistral(folder: Path) -> Path:
+def write_mistral(folder: Path, words: Sequence[str] = VOCABULARY) -> Path:
     """Write a Mistral with its tokenizer, which cannot pad, into a folder and return it."""
-    return _write(MistralForCausalLM, MistralConfig(sliding_window=None, **_llm_sizes()), _llm_tokenizer(), folder)
+    tokenizer = _llm_tokenizer(words)
+    config = MistralConfig(sliding_window=None, **_llm_sizes(len(tokenizer)))
+    return _write(MistralForCausalLM, config, tokenizer, folder)
 
 
 def config(corpus: Path, pretrained: Path, *, seed: int = 0) -> Config:
@@ -105,9 +118,9 @@ def config(corpus: Path, pretrained: Path, *, seed: int = 0) -> Config:
     )
 
 
-def _sizes() -> dict[str, int]:
+def _sizes(tokens: int) -> dict[str, int]:
     return {
-        "vocab_size": 4 + len(VOCABULARY),
+        "vocab_size": tokens,
         "hidden_size": 32,
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
@@ -115,9 +128,9 @@ def _sizes() -> dict[str, int]:
     }
 
 
-def _llm_sizes() -> dict[str, int]:
+def _llm_sizes(tokens: int) -> dict[str, int]:
     return {
-        "vocab_size": 3 + len(VOCABULARY),
+        "vocab_size": tokens,
         "hidden_size": 64,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
@@ -129,20 +142,20 @@ def _llm_sizes() -> dict[str, int]:
     }
 
 
-def _llm_tokenizer() -> PreTrainedTokenizerFast:
-    tokenizer = _tokenizer(["<unk>", "<s>", "</s>"], "<unk> <unk> <s> </s>")
+def _llm_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
+    tokenizer = _tokenizer(["<unk>", "<s>", "</s>"], "<unk> <unk> <s> </s>", words)
     backend = tokenizer.backend_tokenizer
     backend.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 1)])
     return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", bos_token="<s>", eos_token="</s>")
 
 
-def _tokenizer(special: list[str], roles: str) -> PreTrainedTokenizerFast:
+def _tokenizer(special: Sequence[str], roles: str, words: Sequence[str]) -> PreTrainedTokenizerFast:
     pad, unknown, first, last = roles.split()
-    vocabulary = {token: i for i, token in enumerate([*special, *VOCABULARY])}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=unknown))
-    tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    ends = [(token, vocabulary[token]) for token in (first, last)]
+    tokens = {token: i for i, token in enumerate([*special, *words])}
+    tokenizer = Tokenizer(models.WordPiece(tokens, unk_token=unknown))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    ends = [(token, tokens[token]) for token in (first, last)]
     tokenizer.post_processor = processors.TemplateProcessing(f"{first} $A {last}", special_tokens=ends)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
