@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -212,14 +213,14 @@ def _configured(folder: Path) -> dict[str, Any]:
     """Return the settings in a run's folder: config.json of a finished run, Hydra's own copy of any other."""
     with suppress(OSError, ValueError):
         return dict(_flat(json.loads((folder / "config.json").read_text(encoding="utf-8"))))
-    with suppress(OSError, ValueError, OmegaConfBaseException):
+    with suppress(OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):
         composed = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"), resolve=True)
         return dict(_flat(composed))
     return {}
 
 
 def _flat(node: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for key, value in node.items():
+    for key, value in (node if isinstance(node, dict) else {}).items():
         name = f"{prefix}{key}"
         if name in _TOLD_ELSEWHERE:
             continue

@@ -41,7 +41,7 @@ class Configuration:
     def label(self) -> str:
         """What tells it from others in few words; empty where there is no other."""
         text = ", ".join(f"{key}={value}" for key, value in self.telling.items())
-        return text if len(text) <= 40 else self.folder.name
+        return text if len(self.telling) <= 2 and len(text) <= 60 else self.folder.name
 
     @property
     def folder(self) -> Path:
