@@ -30,8 +30,8 @@ def main() -> int:
     status = 0
     try:
         launch()
-    except composition.COMPOSITION_ERRORS as error:
-        print(composition.explain(error), file=sys.stderr)
+    except (InputError, *composition.COMPOSITION_ERRORS) as error:
+        print(error if isinstance(error, InputError) else composition.explain(error), file=sys.stderr)
         status = 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -42,26 +42,27 @@ def main() -> int:
 
 
 @hydra.main(version_base="1.3", config_path=str(Path(__file__).resolve().parent / "conf"), config_name="config")
-def launch(composed: DictConfig) -> None:
-    """Do one job; a failing one ends a single run, but not a sweep."""
-    folder = Path(HydraConfig.get().runtime.output_dir)
+def launch(composed: DictConfig) -> dict[str, Any] | None:
+    """Do one job; a failing one ends a single run, but not a sweep, to which is returned what became of the job."""
+    hydra_config = HydraConfig.get()
+    folder = Path(hydra_config.runtime.output_dir)
     configuration = composition.plain(composed)
-    overrides = list(HydraConfig.get().overrides.task)
     error = attempt(composed, configuration, folder)
-    sweep.record(
-        {
-            "dataset": configuration["dataset"]["name"],
-            "model": configuration["model"]["name"],
-            "configuration": composition.digest(configuration),
-            "seed": configuration["seed"],
-            "folder": str(folder),
-            "overrides": overrides,
-            "status": "failed" if error else "finished",
-            "error": error,
-        }
-    )
-    if error and not sweep.under_way():
-        sys.exit(1)
+    if not sweep.under_way():
+        return sys.exit(1) if error else None
+    line = {
+        "job": hydra_config.job.num,
+        "dataset": configuration["dataset"]["name"],
+        "model": configuration["model"]["name"],
+        "configuration": composition.digest(configuration),
+        "seed": configuration["seed"],
+        "folder": str(folder),
+        "overrides": list(hydra_config.overrides.task),
+        "status": "failed" if error else "finished",
+        "error": error,
+    }
+    sweep.record(line)
+    return line
 
 
 def attempt(composed: DictConfig, configuration: dict[str, Any], folder: Path) -> str | None:

@@ -160,7 +160,7 @@ def _unknown_key(key: str, where: str = "") -> str:
 
 def _explain_choice(error: MissingConfigException) -> str:
     group, _, choice = str(error.missing_cfg_file).rpartition("/")
-    if group == "hydra/launcher" and choice in ("joblib", "submitit_local", "submitit_slurm"):
+    if group == "hydra/launcher" and choice in ("joblib", "ray", "submitit_local", "submitit_slurm"):
         extra = choice.partition("_")[0]
         return f"launcher={choice} needs a package that is not installed; pip install 'lrsl[{extra}]' adds it"
     options = sorted(error.options or [])

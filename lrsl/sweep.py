@@ -1,7 +1,7 @@
 """A sweep from outside its jobs: its folder, what became of each job, and the summary at the end.
 
-Jobs may run in other processes. They find the sweep's folder in an environment variable and append a line each to
-`runs.jsonl` there; the process that started the sweep reads the lines when the launcher is done.
+The folder is in an environment variable. A line of `runs.jsonl` in it says what became of a job. A job writes its line
+itself in the process that started the sweep; from another it is returned there, so that only one process writes.
 """
 
 from __future__ import annotations
@@ -39,8 +39,7 @@ class SweepStart(Callback):
         _open(Path(config.hydra.sweep.dir), overrides)
         kept, reasons = composable(overrides, list(config.hydra.overrides.hydra), config.hydra.job.config_name)
         for override, reason in reasons.items():
-            print(f"{override} failed: {reason}", file=sys.stderr, flush=True)
-            record({"overrides": [override], "status": "failed", "error": reason})
+            lose([override], reason)
         config.hydra.overrides.task = kept
 
 
@@ -70,11 +69,22 @@ def composable(
 
 
 def record(line: Mapping[str, Any]) -> None:
-    """Append what became of a job to the sweep's `runs.jsonl`; outside a sweep do nothing."""
+    """Append what became of a job to the sweep's `runs.jsonl`, in the process that knows its folder."""
     folder = os.environ.get(FOLDER_VARIABLE)
     if folder:
         with (Path(folder) / RUNS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def report(overrides: Sequence[str], reason: str) -> None:
+    """Say at once that a job failed."""
+    print(f"{' '.join(overrides)} failed: {reason}", file=sys.stderr, flush=True)
+
+
+def lose(overrides: Sequence[str], reason: str, number: int = -1) -> None:
+    """Report and record a job that could not say itself what became of it."""
+    report(overrides, reason)
+    record({"job": number, "overrides": list(overrides), "status": "failed", "error": reason})
 
 
 def under_way() -> bool:
@@ -88,8 +98,8 @@ def conclude() -> int:
     if name is None:
         return 0
     folder = Path(name)
-    text = (folder / RUNS).read_text(encoding="utf-8")
-    lines = [json.loads(line) for line in text.splitlines()]
+    with (folder / RUNS).open(encoding="utf-8") as file:
+        lines = sorted(map(json.loads, file), key=lambda line: int(line["job"]))  # not in the order they ended in
     if lines:
         from lrsl import summary  # noqa: PLC0415  (numpy and scipy can wait)
 

@@ -9,6 +9,7 @@ from jaxtyping import install_import_hook
 
 # Set before anything imports the libraries that read them, and inherited by the runs that tests start.
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks this small only wait for a second thread
 os.environ["WANDB_MODE"] = "offline"
 os.environ["WANDB_ERROR_REPORTING"] = "false"
 

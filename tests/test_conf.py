@@ -1,6 +1,7 @@
 """Every file under conf/ is loaded; mistakes on the command line become one sentence; a run's folder is its own."""
 
 import copy
+import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,17 @@ NEEDED = {
     **{choice: ["experiment=table3"] for choice in CHOICES if choice.startswith("embedding/ablation=")},
 }
 """What a choice cannot do without."""
+EXTRAS = {
+    "launcher=joblib": "hydra_plugins.hydra_joblib_launcher",
+    "launcher=ray": "ray",
+    "launcher=submitit_local": "hydra_plugins.hydra_submitit_launcher",
+    "launcher=submitit_slurm": "hydra_plugins.hydra_submitit_launcher",
+}
+"""Choices for which a package must be installed."""
+
+
+def installed(choice: str) -> bool:
+    return choice not in EXTRAS or importlib.util.find_spec(EXTRAS[choice]) is not None
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +64,9 @@ def test_there_are_choices_in_every_group() -> None:
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_file_is_loaded_and_fits_the_schema(choice: str) -> None:
+    if not installed(choice):
+        assert "pip install 'lrsl[" in refusal(choice)
+        return
     made = config(choice, *NEEDED.get(choice, []))
     group, _, name = choice.partition("=")
     assert isinstance(made, Config)
@@ -257,8 +272,9 @@ def test_every_key_that_can_change_a_result_changes_the_folder() -> None:
         ["dataset=telecom34", "model=minilm", "reranker.k=3", "embedding.k=3"],
         ["model.lr=0.0001"],
         ["model.lr=1e-4", "embedding.scale=20"],
-        ["logger=csv", "rerun=true", "trainer.progress=false", "launcher=joblib", "trainer=default"],
+        ["logger=csv", "rerun=true", "trainer.progress=false", "trainer=default"],
         ["logger.project=other", "logger.tags=[a,b]"],
+        *([choice] for choice in EXTRAS if installed(choice)),
     ],
 )
 def test_the_same_configuration_has_the_same_folder(overrides: list[str]) -> None:

@@ -3,7 +3,6 @@
 import gc
 import json
 import logging
-import shutil
 import subprocess
 import sys
 import types
@@ -358,44 +357,3 @@ def test_the_help_says_what_can_be_typed(tmp_path: Path) -> None:
     for expected in (*groups, "seed=0,1,2,3,4 -m", "rerun=true"):
         assert expected in done.stdout
     assert not list(tmp_path.iterdir())
-
-
-PIPELINE = """
-import os
-from lrsl import results
-from lrsl.errors import InputError
-
-def run(config, folder):
-    if config.seed == 13:
-        raise InputError("unlucky")
-    accuracy = {"accuracy": 0.9 + config.seed / 100, "accuracy_hard": 0.5, "accuracy_easy": 0.95}
-    found = {"status": "finished", "hard_fraction": 0.1, "process": os.getpid()}
-    results.write(folder, found | dict.fromkeys(("origin", "rerank", "similarity"), accuracy))
-
-def finished(config, folder):
-    return None
-
-def release():
-    pass
-"""
-
-
-def test_jobs_in_processes_of_their_own(tmp_path: Path) -> None:
-    """With a copy of the program whose pipeline only writes results."""
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    program = tmp_path / "program"
-    shutil.copytree(ROOT / "lrsl", program / "lrsl", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "conf", program / "conf")
-    shutil.copy(ROOT / "run.py", program)
-    (program / "lrsl" / "pipeline.py").write_text(PIPELINE)
-    arguments = ["seed=0,13,2", "launcher=joblib", "-m"]
-    done = subprocess.run(
-        [sys.executable, str(program / "run.py"), *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1, done.stderr
-    assert "seed=13 launcher=joblib failed: unlucky\n" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert "91.00 ± 1.41" in next((tmp_path / "multirun_outputs").rglob("summary.md")).read_text()
-    found = [found for found in found_in(tmp_path / "multirun_outputs") if found["status"] == "finished"]
-    assert len(found) == 2
-    assert len(found_in(tmp_path / "multirun_outputs")) == 3

@@ -23,7 +23,7 @@ from transformers import (
 from lrsl.data.corpus import Corpus
 from lrsl.data.label_texts import readable
 from lrsl.errors import InputError
-from lrsl.models.llm import check_four_bit, nf4
+from lrsl.models.llm import check_four_bit, keep_four_bit_layers, nf4
 from lrsl.models.pretrained import load_tokenizer, loading, longest_input, quiet
 
 KEY = "llm"
@@ -148,9 +148,7 @@ def load_language_model(pretrained: str, *, quantize: str, max_new_tokens: int) 
     if found["missing_keys"]:
         lacking = min(found["missing_keys"])
         raise InputError(f"{KEY}={pretrained} lacks weights it needs to generate text ({lacking}); take another model")
-    for layer in network.modules():
-        if hasattr(layer, "support_avx512bf16_for_cpu"):  # as in `llm.load_base`
-            layer.support_avx512bf16_for_cpu = False
+    keep_four_bit_layers(network)
     if quantize == "none":
         network = network.to(device)
     return LanguageModel(network, load_tokenizer(pretrained, KEY), max_new_tokens)

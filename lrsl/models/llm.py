@@ -13,7 +13,7 @@ import torch
 from peft import LoraConfig, TaskType, get_peft_model, set_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoModel, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from lrsl.config import ModelConfig
@@ -223,13 +223,20 @@ def load_base(settings: ModelConfig) -> PreTrainedModel:
         warnings.simplefilter("ignore")
         base = AutoModel.from_pretrained(path, trust_remote_code=False, **options)
     assert isinstance(base, PreTrainedModel)
+    keep_four_bit_layers(base)
+    return base
+
+
+def keep_four_bit_layers(network: nn.Module) -> None:
+    """Keep a network's 4-bit layers as they were loaded.
+
+    On CPUs with bfloat16 instructions bitsandbytes packs the weights anew at the first evaluation, rounds their scales,
+    asks for widths it can divide by 32, and gives no gradient from then on.
+    """
     layer: Any
-    for layer in base.modules():
-        # On CPUs with bfloat16 instructions bitsandbytes packs the weights anew at the first evaluation, rounds their
-        # scales, asks for widths it can divide by 32, and gives no gradient from then on.
+    for layer in network.modules():
         if hasattr(layer, "support_avx512bf16_for_cpu"):
             layer.support_avx512bf16_for_cpu = False
-    return base
 
 
 def nf4() -> BitsAndBytesConfig:

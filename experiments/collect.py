@@ -1,0 +1,234 @@
+"""The results of any number of runs as one tidy table, a row per run.
+
+python -m experiments.collect multirun_outputs experiments/results --out runs.csv
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lrsl import results
+from lrsl.composition import NO_EFFECT
+from lrsl.errors import InputError
+
+logger = logging.getLogger("experiments")
+
+SYSTEMS = ("origin", "rerank", "similarity")
+PARTS = ("accuracy", "accuracy_hard", "accuracy_easy")
+COLUMNS = (
+    *("folder", "dataset", "model", "embedding", "variant", "negatives", "seed", "status", "error", "k", "power"),
+    *("classes", "n_train", "n_val", "n_test", "n_hard", "sigma2_mis", "hard_fraction"),
+    *(f"{system}_{part}" for system in SYSTEMS for part in PARTS),
+    *("gain", "p_value"),
+)
+"""Of the tidy table; accuracies are fractions, and what a run does not know is empty."""
+
+_TOLD_ELSEWHERE = (*NO_EFFECT, "seed", "data_dir", "dataset.download", "dataset.licence", "dataset.source")
+_OFF_THE_SHELF = " off the shelf"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run left in its folder.
+
+    Attributes:
+        folder: that folder.
+        dataset: name of the data set.
+        model: name of the classifier.
+        seed: its seed.
+        error: why it failed; None when it finished.
+        settings: what is known of its configuration, by full key such as `model.lr`, the seed and what cannot change a
+            result aside; all of it where the folder has a configuration, else what results.json says.
+        results: its results.json.
+    """
+
+    folder: Path
+    dataset: str
+    model: str
+    seed: int
+    error: str | None
+    settings: Mapping[str, Any]
+    results: Mapping[str, Any]
+
+    @property
+    def finished(self) -> bool:
+        """Whether there are figures."""
+        return self.error is None
+
+    @property
+    def variant(self) -> str | None:
+        """Return which row of Table 3 this is: `full`, `without_triplets`, `without_finetuning`; None if unknown."""
+        if "embedding.finetune" not in self.settings:
+            return None
+        if not self.settings["embedding.finetune"]:
+            return "without_finetuning"
+        return "without_triplets" if self.settings.get("embedding.negatives") == "batch" else "full"
+
+    def value(self, system: str, part: str = "accuracy") -> float | None:
+        """Return an accuracy as a fraction; None where there was no sample."""
+        found: float | None = self.results[system][part]
+        return found
+
+
+def collect(folders: Iterable[Path]) -> list[Run]:
+    """Return the runs whose results.json lies anywhere below the folders, in the order of their paths, each once.
+
+    A damaged results.json is left out, with a warning that names it.
+    """
+    found: dict[Path, Run] = {}
+    for folder in folders:
+        for path in sorted(folder.rglob(results.RESULTS)):
+            if path.resolve() not in found:
+                run = read(path.parent)
+                if run is not None:
+                    found[path.resolve()] = run
+    return list(found.values())
+
+
+def read(folder: Path) -> Run | None:
+    """Return the run in a folder; None, and a warning, when its results.json is damaged."""
+    path = folder / results.RESULTS
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return _run(folder, found)
+    except (OSError, ValueError) as error:
+        reason = str(error)
+    except (KeyError, TypeError) as error:
+        reason = f"{error} is missing or of the wrong kind"
+    logger.warning("%s is damaged and left out (%s); run it again with rerun=true", path, " ".join(reason.split()))
+    return None
+
+
+def predictions(folder: Path) -> Path | None:
+    """Return the file of a run's predictions, which may be compressed where runs are recorded; None without one."""
+    files = (folder / results.PREDICTIONS, folder / f"{results.PREDICTIONS}.gz")
+    return next((file for file in files if file.is_file()), None)
+
+
+def table(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Return a row per run, by the names in `COLUMNS`."""
+    rows = []
+    for run in runs:
+        row = {name: run.results.get(name) for name in COLUMNS}
+        row |= {"folder": str(run.folder), "error": run.error, "status": "finished" if run.finished else "failed"}
+        row |= {"variant": run.variant, "embedding": run.settings.get("embedding.name")}
+        row["negatives"] = run.settings.get("embedding.negatives") if run.settings.get("embedding.finetune") else None
+        if run.finished:
+            row |= {f"{system}_{part}": run.value(system, part) for system in SYSTEMS for part in PARTS}
+            row["gain"] = run.results["rerank"]["accuracy"] - run.results["origin"]["accuracy"]
+            row["p_value"] = run.results.get("significance", {}).get("p_value")
+        rows.append(row)
+    return rows
+
+
+def write(runs: Sequence[Run], file: TextIO) -> None:
+    """Write the tidy table as CSV."""
+    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table(runs))
+
+
+def given_or_default(folders: Sequence[Path]) -> list[Path]:
+    """Return the folders a user names, or else those in which runs are left and recorded, where they exist.
+
+    Raises:
+        InputError: a folder that is named does not exist.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(f"{folder} is not a folder; name one that holds the results of runs")
+    recorded = Path(os.path.relpath(Path(__file__).parent / "results"))
+    return list(folders) or [one for one in (Path("multirun_outputs"), Path("outputs"), recorded) if one.is_dir()]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print or write the tidy table, and return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.collect",
+        description="Collect the results of runs into one table (CSV), a row each.",
+    )
+    parser.add_argument("folder", nargs="*", type=Path, help="default: multirun_outputs, outputs, experiments/results")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write it there instead of printing it")
+    given = parser.parse_args(arguments)
+    try:
+        runs = collect(given_or_default(given.folder))
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if given.out is None:
+        write(runs, sys.stdout)
+        return 0
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    with given.out.open("w", encoding="utf-8", newline="") as file:
+        write(runs, file)
+    print(f"{len(runs)} runs: {given.out}")
+    return 0
+
+
+def _run(folder: Path, found: Mapping[str, Any]) -> Run:
+    finished = found["status"] == "finished"
+    if finished:
+        for system in SYSTEMS:
+            for part in PARTS:
+                found[system][part]
+        for key in ("n_train", "n_test", "hard_fraction", "sigma2_mis"):
+            found[key]
+    return Run(
+        folder=folder,
+        dataset=found["dataset"],
+        model=found["model"],
+        seed=int(found["seed"]),
+        error=None if finished else str(found.get("error") or "no reason was recorded"),
+        settings=_told_by(found) | _configured(folder),
+        results=found,
+    )
+
+
+def _told_by(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that results.json names; those of before it named the negatives tell them by `embedding`."""
+    told = {f"reranker.{key}": found[key] for key in ("k", "power") if key in found}
+    if "embedding" in found:
+        told["embedding.name"] = found["embedding"].removesuffix(_OFF_THE_SHELF)
+        told["embedding.finetune"] = found.get("embedding_finetuned", not found["embedding"].endswith(_OFF_THE_SHELF))
+    if found.get("negatives") is not None:
+        told["embedding.negatives"] = found["negatives"]
+    return told
+
+
+def _configured(folder: Path) -> dict[str, Any]:
+    """Return the settings in a run's folder: config.json of a finished run, Hydra's own copy of any other."""
+    with suppress(OSError, ValueError):
+        return dict(_flat(json.loads((folder / "config.json").read_text(encoding="utf-8"))))
+    with suppress(OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):
+        composed = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"), resolve=True)
+        return dict(_flat(composed))
+    return {}
+
+
+def _flat(node: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in (node if isinstance(node, dict) else {}).items():
+        name = f"{prefix}{key}"
+        if name in _TOLD_ELSEWHERE:
+            continue
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{name}.")
+        else:
+            yield name, value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""Some jobs at a time on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from queue import SimpleQueue
+from typing import Any
+
+from hydra.core.utils import JobReturn
+
+from hydra_plugins.lrsl_launchers.each_for_itself import KILLED, EachForItself, Outcomes, cores, reason
+from lrsl.errors import InputError
+from lrsl.jobs import Job
+
+
+class JoblibLauncher(EachForItself):
+    """`n_jobs` processes, each of which does one job after the other."""
+
+    def threads(self, jobs: int) -> int:
+        """Return this machine's cores divided among the jobs that run at a time."""
+        return max(1, cores() // self.at_a_time(jobs))
+
+    def outcomes(self, jobs: Sequence[Job]) -> Outcomes:
+        """Hand each job to the next free process; one that was killed is replaced."""
+        from joblib.externals.loky import BrokenProcessPool, ProcessPoolExecutor
+
+        pools = [ProcessPoolExecutor(1) for _ in range(self.at_a_time(len(jobs)))]  # of one: a pool breaks as a whole
+        free: SimpleQueue[Any] = SimpleQueue()
+        for pool in pools:
+            free.put(pool)
+
+        def run(job: Job) -> JobReturn | str:
+            pool = free.get()
+            try:
+                returned: JobReturn = pool.submit(job).result()
+                return returned
+            except BrokenProcessPool:
+                pool = ProcessPoolExecutor(1)
+                pools.append(pool)
+                return KILLED
+            except (Exception, SystemExit) as error:
+                return reason(error)
+            finally:
+                free.put(pool)
+
+        with ThreadPoolExecutor(len(pools)) as threads:
+            running = {threads.submit(run, job): job for job in jobs}
+            try:
+                for future in as_completed(running):
+                    yield running[future], future.result()
+            finally:
+                left = not all(future.done() for future in running)
+                threads.shutdown(wait=False, cancel_futures=True)
+                for pool in pools:
+                    pool.shutdown(kill_workers=left)
+
+    def at_a_time(self, jobs: int) -> int:
+        """Return how many of so many jobs run at a time.
+
+        Raises:
+            InputError: `n_jobs` is 0.
+        """
+        n_jobs = int(self.settings["n_jobs"])
+        if n_jobs == 0:
+            raise InputError("hydra.launcher.n_jobs=0 runs nothing; give how many jobs run at a time, or -1: all cores")
+        return min(n_jobs if n_jobs > 0 else max(1, cores() + 1 + n_jobs), jobs)
