@@ -9,15 +9,14 @@ from typing import Any
 
 from experiments.collect import Run
 from experiments.configurations import Configuration
+from lrsl import results
 
 logger = logging.getLogger("experiments")
-
-LABELS = "labels.json"
 
 
 def labels(run: Run) -> dict[str, Any] | None:
     """Return the content of labels.json; None where a run left none, and a warning if it is damaged."""
-    path = run.folder / LABELS
+    path = run.folder / results.LABELS
     if not path.is_file():
         return None
     try:
@@ -50,5 +49,5 @@ def described(
             if content is not None and content.get(need):
                 found[dataset] = (run, content)
             elif dataset not in found:
-                without[dataset] = LABELS if content is None else f"{LABELS} with {need}"
+                without[dataset] = results.LABELS if content is None else f"{results.LABELS} with {need}"
     return found, [f"{dataset}: no run has {file}." for dataset, file in without.items() if dataset not in found]

@@ -40,10 +40,13 @@ class TellingSample:
 def telling(configurations: Sequence[Configuration]) -> list[TellingSample]:
     """Return the hard samples whose answers changed, the most telling first.
 
-    What changed in more of the seeds tells more; then, what reranking decided more clearly.
+    What stays wrong tells least. Else what changed in more of the seeds tells more; then, what reranking decided more
+    clearly.
     """
     found = [sample for configuration in configurations for sample in _changed(configuration)]
-    return sorted(found, key=lambda one: (-one.seeds / one.of_seeds, -lead(one.line), str(one.line["id"])))
+    return sorted(
+        found, key=lambda one: (one.kind == MOVED, -one.seeds / one.of_seeds, -lead(one.line), str(one.line["id"]))
+    )
 
 
 def shortened(samples: Sequence[TellingSample], limit: int) -> list[TellingSample]:

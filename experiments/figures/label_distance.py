@@ -39,7 +39,9 @@ def plate(configurations: Sequence[Configuration]) -> Plate:
             if matrix is not None:
                 title = f"{dataset}, {when}: mean {off_diagonal(matrix):.2f}"
                 panels.append(Panel(title, partial(draw, matrix, names, (least, 1.0))))
-    return Plate("figure9-label-distance", "Distance between labels", CAPTION, panels, notes, height=3.1)
+    return Plate(
+        "figure9-label-distance", "Distance between labels", CAPTION, panels, notes, height=3.1, screen=(4.6, 4.0)
+    )
 
 
 def by_group(content: dict[str, Any]) -> list[int]:

@@ -66,6 +66,7 @@ class Plate:
         notes: sentences below it: which runs are shown, where it is not all, and what runs lack.
         columns: how many panels stand side by side in print.
         height: of a panel in print, in inches.
+        screen: width and height of a panel on a screen, in inches of print.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Plate:
     notes: list[str] = field(default_factory=list)
     columns: int = 2
     height: float = 2.2
+    screen: tuple[float, float] = (3.5, 2.4)
 
 
 def printed(plate: Plate) -> Figure:
@@ -112,13 +114,13 @@ def save(plate: Plate, folder: Path) -> list[Path]:
     return paths
 
 
-def inline(panel: Panel, name: str, size: tuple[float, float] = (3.5, 2.4)) -> str:
+def inline(panel: Panel, name: str, size: tuple[float, float]) -> str:
     """Return a panel as an SVG element to stand in a page, in the page's colours and fonts.
 
     Args:
         panel: the panel, its title left to the page.
         name: unique in the page; the ids in the SVG begin with it.
-        size: width and height in inches.
+        size: its width and height in inches, for the proportion of type to drawing.
     """
     with mpl.rc_context(style.settings()):
         figure = Figure(figsize=size)
@@ -151,6 +153,8 @@ def _for_page(svg: str, title: str, name: str) -> str:
     used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', element))
     element = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", element)
     element = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{name}-", element)
+    # a hundredth of a point is finer than any screen, and half the size of the file
+    element = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), element)
     for colour, variable in _VARIABLES.items():
         element = element.replace(colour, f"var({variable})")
     return element.strip()

@@ -1,0 +1,26 @@
+"""A sweep's report: one HTML file beside its summary, to be read from disk, sent by mail and kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from experiments.configurations import configurations
+from experiments.report.jobs import jobs_of
+from experiments.report.page import render
+
+FILE = "report.html"
+
+
+def write(folder: Path) -> Path:
+    """Write the report of a sweep, or of the runs below a folder, into that folder and return its path.
+
+    Raises:
+        InputError: the folder holds no runs, or what it holds is damaged.
+    """
+    jobs = jobs_of(folder)
+    found = configurations([job.run for job in jobs if job.run is not None])
+    path = folder / FILE
+    partial = path.with_suffix(".partial")
+    partial.write_text(render(folder.name, jobs, found), encoding="utf-8")
+    partial.replace(path)
+    return path

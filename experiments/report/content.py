@@ -1,0 +1,182 @@
+"""What a report says of its runs: the tables, and the sentence above them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import mean
+
+from experiments import significance
+from experiments.configurations import Configuration
+from experiments.headings import heading, told_apart
+from experiments.report.label_changes import LabelChange, label_changes
+from experiments.report.table import NOTHING, Cell, Column, Table, number, percent, points, probability, words
+from experiments.significance import Significance
+
+LABELS_SHOWN = 400
+CHANCE = 0.05
+"""The p-value below which a gain is called more than chance."""
+
+
+def worth(configuration: Configuration) -> Significance:
+    """Return what a configuration's gain is worth, its seeds together."""
+    return significance.gain(list(configuration.runs.values()), "origin", "rerank")
+
+
+def verdict(configurations: Sequence[Configuration]) -> str:
+    """Return in a sentence or two what reranking came to."""
+    finished = [one for one in configurations if one.runs]
+    if not finished:
+        return "No run finished, so there is nothing to report but why."
+    gains = [mean(one.differences("origin", "rerank")) for one in finished]
+    known = [p_value for one in finished if (p_value := worth(one).p_value) is not None]
+    if len(finished) == 1:
+        verb = "raises" if gains[0] > 0 else "lowers" if gains[0] < 0 else "leaves"
+        before, after = (f"{100 * mean(finished[0].values(system)):.2f}" for system in ("origin", "rerank"))
+        seeds = len(finished[0].runs)
+        aside = [f"mean of {seeds} seeds"] if seeds > 1 else ["one seed"]
+        if known:
+            aside.append(f"p = {probability(known[0]).text}".replace("= <", "<"))
+        change = f"from {before} to {after} %" if gains[0] else f"at {before} %"
+        return f"Reranking {verb} the accuracy on test {change} ({', '.join(aside)})."
+    raised, significant = sum(gain > 0 for gain in gains), sum(p_value < CHANCE for p_value in known)
+    return (
+        f"Reranking raises the accuracy on test in {raised} of {len(finished)} configurations; the change is "
+        f"{points(mean(gains))} points on average, from {points(min(gains))} to {points(max(gains))}. "
+        f"In {significant} of {len(known)} it is more than chance (p < {CHANCE})."
+    )
+
+
+def results_table(configurations: Sequence[Configuration]) -> Table:
+    """Return origin, rerank and what lies between them, a row per configuration that has a finished run."""
+    apart = _apart(configurations)
+    columns = [
+        *(Column("data set", numeric=False), Column("model", numeric=False), *apart),
+        Column("seeds"),
+        Column("origin", about="accuracy of the classifier, %"),
+        Column("rerank", about="accuracy after reranking its hard samples, %"),
+        Column("gain", about="rerank less origin, points"),
+        Column("95 % interval", about="of the gain: paired bootstrap over samples, the seeds of a sample together"),
+        Column("p", about="McNemar's test, the seeds of a sample together"),
+        Column("hard", about="share of test samples that are hard, %"),
+        Column("origin, hard", about="accuracy of the classifier on hard samples, %"),
+        Column("rerank, hard", about="accuracy after reranking on hard samples, %"),
+        Column("similarity", about="accuracy of the most similar label alone, on all samples, %"),
+    ]
+    rows, notes = [], []
+    for one in configurations:
+        if not one.runs:
+            continue
+        chance = worth(one)
+        if chance.unknown:
+            notes.append(f"{heading(one)}: significance is not known, {chance.unknown}.")
+        rows.append(
+            [
+                *(words(one.dataset), words(one.model), *_apart_cell(one, apart)),
+                Cell(significance.spans(sorted(one.runs)), float(len(one.runs))),
+                percent(one.values("origin")),
+                percent(one.values("rerank")),
+                percent(one.differences("origin", "rerank"), signed=True),
+                _interval(chance),
+                probability(chance.p_value),
+                percent([run.results["hard_fraction"] for run in one.runs.values()]),
+                percent(one.values("origin", "accuracy_hard")),
+                percent(one.values("rerank", "accuracy_hard")),
+                percent(one.values("similarity")),
+            ]
+        )
+    caption = "Mean ± standard deviation over seeds, in %."
+    return Table("results", caption, columns, rows, 2 + len(apart), tuple(notes))
+
+
+def seeds_table(configurations: Sequence[Configuration]) -> Table:
+    """Return a row per finished run."""
+    apart = _apart(configurations)
+    columns = [
+        *(Column("data set", numeric=False), Column("model", numeric=False), *apart),
+        Column("seed"),
+        Column("origin", about="accuracy of the classifier, %"),
+        Column("rerank", about="accuracy after reranking, %"),
+        Column("gain", about="points"),
+        Column("95 % interval", about="of the gain: paired bootstrap over samples"),
+        Column("mended", about="samples that were wrong and are right"),
+        Column("broken", about="samples that were right and are wrong"),
+        Column("p", about="McNemar's exact test"),
+        Column("σ²_mis", about="the threshold: mean variance of the top-k logits of misclassified validation samples"),
+        Column("hard", about="share of test samples, %"),
+    ]
+    rows = []
+    for one in configurations:
+        for seed, run in one.runs.items():
+            tested = run.results.get("significance", {})
+            alone = Significance(tested.get("p_value"), tested.get("gain_low"), tested.get("gain_high"))
+            rows.append(
+                [
+                    *(words(one.dataset), words(one.model), *_apart_cell(one, apart), number(seed, "d")),
+                    percent([run.value("origin")]),
+                    percent([run.value("rerank")]),
+                    percent(_difference(run.value("origin"), run.value("rerank")), signed=True),
+                    _interval(alone),
+                    number(tested.get("only_rerank_correct")),
+                    number(tested.get("only_origin_correct")),
+                    probability(alone.p_value),
+                    number(run.results["sigma2_mis"], ".4g"),
+                    percent([run.results["hard_fraction"]]),
+                ]
+            )
+    return Table("seeds", "Each seed, in %.", columns, rows, 3 + len(apart))
+
+
+def labels_table(configurations: Sequence[Configuration]) -> Table:
+    """Return a row per label of which reranking mended or broke a sample."""
+    several = len({heading(one) for one in configurations if one.runs}) > 1
+    columns = [
+        Column("label", numeric=False),
+        *([Column("runs", numeric=False)] if several else []),
+        Column("samples", about="test samples with this label, over all seeds"),
+        Column("origin", about="share of them that the classifier gets right, %"),
+        Column("rerank", about="share that is right after reranking, %"),
+        Column("change", about="points"),
+        Column("mended", about="samples that were wrong and are right"),
+        Column("broken", about="samples that were right and are wrong"),
+    ]
+    changes = [(heading(one), change) for one in configurations for change in label_changes(one)]
+    changes.sort(key=lambda pair: (-abs(pair[1].mended - pair[1].broken) / pair[1].samples, pair[1].label))
+    shown = sorted(changes[:LABELS_SHOWN], key=lambda pair: -(pair[1].mended - pair[1].broken) / pair[1].samples)
+    rows = [_label_row(change, [words(name)] if several else []) for name, change in shown]
+    left_out = len(changes) - len(shown)
+    notes = (f"{left_out:,} more, with smaller changes, are left out.",) if left_out else ()
+    return Table("labels", "Labels whose samples reranking mended or broke, in %.", columns, rows, 1 + several, notes)
+
+
+def _label_row(change: LabelChange, name: list[Cell]) -> list[Cell]:
+    before, after = change.origin / change.samples, change.rerank / change.samples
+    return [
+        words(change.label),
+        *name,
+        number(change.samples),
+        percent([before]),
+        percent([after]),
+        percent(_difference(before, after), signed=True),
+        number(change.mended),
+        number(change.broken),
+    ]
+
+
+def _apart(configurations: Sequence[Configuration]) -> list[Column]:
+    """Return a column for what tells configurations of one data set and model apart, where any has to be told."""
+    needed = any(told_apart(one) for one in configurations if one.runs)
+    return [Column("configuration", numeric=False)] if needed else []
+
+
+def _apart_cell(configuration: Configuration, apart: list[Column]) -> list[Cell]:
+    return [words(", ".join(told_apart(configuration)) or "–")] if apart else []
+
+
+def _difference(before: float | None, after: float | None) -> list[float | None]:
+    return [None if before is None or after is None else after - before]
+
+
+def _interval(chance: Significance) -> Cell:
+    if chance.low is None or chance.high is None:
+        return NOTHING
+    return Cell(f"{points(chance.low)} to {points(chance.high)}", chance.low)

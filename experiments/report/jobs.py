@@ -1,0 +1,117 @@
+"""The jobs a report is about: those of a sweep, or the runs in a folder."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import yaml
+
+from experiments import collect
+from experiments.collect import Run
+from lrsl import results, sweep
+from lrsl.errors import InputError
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job: a run that left results, or one that failed before it could.
+
+    Attributes:
+        overrides: what the command line said of it; empty where nobody noted it.
+        composed: whether these are all of its overrides, and not just one that no job could be composed with.
+        run: what it left; None where it left nothing.
+        failed: why it failed; empty when it finished.
+    """
+
+    overrides: tuple[str, ...]
+    run: Run | None
+    failed: str = ""
+    composed: bool = True
+
+
+def jobs_of(folder: Path) -> list[Job]:
+    """Return the jobs of a sweep, each once, or of the runs below a folder that is none.
+
+    Raises:
+        InputError: the folder does not exist, its `runs.jsonl` is damaged, or there are no runs.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; name a sweep or a folder that holds the results of runs")
+    jobs = _swept(folder) if (folder / sweep.RUNS).is_file() else [_found(run) for run in collect.collect([folder])]
+    if not jobs:
+        raise InputError(f"{folder} holds no runs; name a sweep or a folder that holds the results of runs")
+    return jobs
+
+
+def commands(jobs: Sequence[Job]) -> list[str]:
+    """Return the command that runs the jobs again, or as few as do; none where nobody noted what was run."""
+    noted = list(dict.fromkeys(job.overrides for job in jobs if job.overrides and job.composed))
+    whole = _sweep(noted)
+    if whole is not None:
+        return [whole]
+    but_seed: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+    for overrides in noted:
+        but_seed.setdefault(tuple(one for one in overrides if not one.startswith("seed=")), []).append(overrides)
+    return [command for alike in but_seed.values() for command in _fewest(alike)]
+
+
+def _fewest(noted: Sequence[tuple[str, ...]]) -> list[str]:
+    whole = _sweep(noted)
+    return [whole] if whole is not None else [_command(overrides) for overrides in noted]
+
+
+def _sweep(noted: Sequence[tuple[str, ...]]) -> str | None:
+    """Return the one command whose combinations of values these are; None where there is no such command."""
+    parted = [[override.partition("=")[::2] for override in overrides] for overrides in noted]
+    if len({tuple(key for key, _ in pairs) for pairs in parted}) != 1:
+        return None
+    values: dict[str, dict[str, None]] = {}
+    for key, value in chain(*parted):
+        values.setdefault(key, {})[value] = None
+    if math.prod(map(len, values.values())) != len(noted):
+        return None
+    swept = [f"{key}={','.join(of_key)}" for key, of_key in values.items()]
+    return _command([*swept, "-m"] if len(noted) > 1 else swept)
+
+
+def _swept(folder: Path) -> list[Job]:
+    jobs: dict[object, Job] = {}
+    path = folder / sweep.RUNS
+    with path.open(encoding="utf-8") as lines:
+        for number, text in enumerate(lines, 1):
+            try:
+                line = json.loads(text)
+                where = _moved(Path(line["folder"]), folder) if "folder" in line else None
+                finished = line["status"] == "finished" and where is not None and (where / results.RESULTS).is_file()
+                run = collect.read(where) if finished and where is not None else None
+                why = line.get("error") or "its results.json is missing or damaged"
+                why = run.error or "" if run is not None else why
+                jobs[where or number] = Job(tuple(line["overrides"]), run, why, composed=where is not None)
+            except (ValueError, KeyError, TypeError) as error:
+                raise InputError(f"{path}, line {number} is damaged ({error}); run the sweep again") from None
+    return list(jobs.values())
+
+
+def _moved(noted: Path, folder: Path) -> Path:
+    """Return a run's folder, beside the sweep's where all of them have been moved since."""
+    beside = folder.parent.parent.joinpath(*noted.parts[-4:])
+    return beside if not noted.is_dir() and beside.is_dir() else noted
+
+
+def _found(run: Run) -> Job:
+    path = run.folder / ".hydra" / "overrides.yaml"
+    try:
+        overrides = yaml.safe_load(path.read_text(encoding="utf-8")) or []
+    except (OSError, ValueError, yaml.YAMLError):
+        overrides = []
+    return Job(tuple(map(str, overrides)), run, run.error or "")
+
+
+def _command(arguments: Sequence[str]) -> str:
+    return shlex.join(["python", "run.py", *arguments])

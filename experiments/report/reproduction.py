@@ -1,0 +1,102 @@
+"""How the runs of a report can be run again: commands, code, versions and settings."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.collect import Run
+from experiments.configurations import Configuration
+from experiments.headings import heading
+from experiments.report.jobs import Job, commands
+from experiments.significance import seeds
+
+_IN_HEADINGS = ("dataset.name", "model.name")
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What it takes to run it all again.
+
+    Attributes:
+        commands: command lines.
+        facts: name and value of whatever else has to be the same.
+        settings: key and value of the settings all configurations share, and of each configuration's own.
+    """
+
+    commands: list[str]
+    facts: list[tuple[str, str]]
+    settings: list[tuple[str, list[tuple[str, str]]]]
+
+
+def reproduction(jobs: Sequence[Job], configurations: Sequence[Configuration]) -> Reproduction:
+    """Return how the runs came about, as far as they noted it."""
+    runs = [run for one in configurations for run in one.runs.values()]
+    return Reproduction(commands(jobs), _facts(runs), _settings(configurations))
+
+
+def _settings(configurations: Sequence[Configuration]) -> list[tuple[str, list[tuple[str, str]]]]:
+    shown = {heading(one): {key: _shown(value) for key, value in one.settings.items()} for one in configurations}
+    keys = [key for key in dict.fromkeys(key for own in shown.values() for key in own) if key not in _IN_HEADINGS]
+    shared = [key for key in keys if len({own.get(key) for own in shown.values()}) == 1]
+    every = [("Settings of all runs", [(key, own[key]) for key in shared]) for own in list(shown.values())[:1]]
+    each = [
+        (f"Settings of {name} alone", [(key, own[key]) for key in keys if key in own and key not in shared])
+        for name, own in shown.items()
+    ]
+    return [(name, settings) for name, settings in (*every, *each) if settings]
+
+
+def _facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    facts = [("commit", _commit(runs)), ("seeds", seeds(sorted({run.seed for run in runs})).partition(" ")[2])]
+    for name in ("precision", "data"):
+        by_value: dict[str, list[str]] = {}
+        for run in runs:
+            if name in run.results:
+                by_value.setdefault(str(run.results[name]), []).append(run.dataset)
+        if by_value:
+            values = [
+                value if len(by_value) == 1 else f"{value} ({', '.join(dict.fromkeys(datasets))})"
+                for value, datasets in by_value.items()
+            ]
+            facts.append(({"data": "data fingerprint"}.get(name, name), "; ".join(values)))
+    versions: dict[str, list[str]] = {}
+    for run in runs:
+        for package, version in run.results.get("versions", {}).items():
+            versions.setdefault(package, []).append(version)
+    facts += [(package, ", ".join(dict.fromkeys(found))) for package, found in versions.items()]
+    return [(name, value) for name, value in facts if value]
+
+
+def _commit(runs: Sequence[Run]) -> str:
+    noted = list(dict.fromkeys(run.results["commit"] for run in runs if run.results.get("commit")))
+    if noted:
+        return ", ".join(map(str, noted))
+    here = checked_out()
+    return f"not noted by the runs; this report was made at {here}" if here else "not noted by the runs"
+
+
+def checked_out() -> str:
+    """Return the commit of the code that makes the report, and whether it was changed since; empty if unknown."""
+    try:
+        top, commit = _git("rev-parse", "--show-toplevel", "HEAD").split()
+        changed = _git("status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return ""
+    if Path(top).resolve() != ROOT:
+        return ""
+    return f"{commit[:12]} with changes since" if changed else commit[:12]
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(ROOT), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
