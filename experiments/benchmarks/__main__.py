@@ -1,56 +1,65 @@
-"""What detection and reranking cost, as a multiple of one softmax over the same logits.
+"""How long things take on a CPU, each over something that takes turns with it; written into results.md.
 
 python -m experiments.benchmarks
+python -m experiments.benchmarks --section embedding --profile
+python -m experiments.benchmarks --full
+
+Banking-77 is read from the folder that LRSL_DATA_DIR names; without it, what needs it is left out and named.
 """
 
 from __future__ import annotations
 
-import statistics
+import argparse
+import importlib
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from pathlib import Path
 
-import torch
-from rich.console import Console
-from rich.table import Table
+from experiments.benchmarks import report
+from experiments.benchmarks.plan import CLOCKS, Plan
 
-from lrsl import core
-
-CLASSES = 77
-REPEATS = 7
+SECTIONS = ("embedding", "classifier", "overhead", "reranking", "stages", "door", "growth")
+"""Modules of this package, each with a function `measure` that takes a `Plan` and returns a `Section`."""
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Return the wall time of one call."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def ratios(work: Callable[[], object], peer: Callable[[], object]) -> list[float]:
-    """Return the time of `work` over that of `peer`, in turn, after a warm-up of both."""
-    seconds(work)
-    seconds(peer)
-    return [seconds(work) / seconds(peer) for _ in range(REPEATS)]
-
-
-def main() -> None:
-    """Print the ratios."""
-    table = Table(
-        title=f"time over one softmax, {CLASSES} classes, median (min to max) of {REPEATS}", title_justify="left"
+def main(arguments: list[str] | None = None) -> int:
+    """Measure what is asked for, write it down, print the figures, and return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.benchmarks", description="Measure on a CPU.")
+    parser.add_argument(
+        "--section", choices=SECTIONS, action="append", help="this one only; may be given several times"
     )
-    for heading in ("rows", "is_hard", "rerank of all rows"):
-        table.add_column(heading, justify="right")
-    for rows in (10_000, 40_000, 160_000):
-        generator = torch.Generator().manual_seed(0)
-        logits = torch.randn(rows, CLASSES, generator=generator)
-        similarity = torch.rand(rows, CLASSES, generator=generator)
-        cells = []
-        for work in (lambda: core.is_hard(logits, 0.1, 3), lambda: core.rerank(logits, similarity)):  # noqa: B023
-            measured = ratios(work, lambda: logits.softmax(-1))  # noqa: B023
-            cells.append(f"{statistics.median(measured):.1f} ({min(measured):.1f} to {max(measured):.1f})")
-        table.add_row(f"{rows:,}", *cells)
-    Console().print(table)
+    parser.add_argument("--full", action="store_true", help="all data and all epochs: hours instead of minutes")
+    parser.add_argument("--profile", action="store_true", help="also look into our training steps")
+    parser.add_argument(
+        "--clock",
+        choices=CLOCKS,
+        default="wall",
+        help="cpu: processor time, for a machine that is busy with other work",
+    )
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder of results.md")
+    asked = parser.parse_args(arguments)
+    everything = {"texts": None, "questions": None, "calls": None, "held_out": None, "epochs": None}
+    plan = Plan(**(everything if asked.full else {}), clock=asked.clock, profile=asked.profile)
+    options = [word for word in ("--full", "--profile") if getattr(asked, word.removeprefix("--"))]
+    for name in asked.section or SECTIONS:
+        measure(name, plan, options, asked.out)
+    print(f"written: {asked.out / report.PAGE}")
+    return 0
+
+
+def measure(name: str, plan: Plan, options: Sequence[str], folder: Path) -> None:
+    """Measure one section, keep what it came to, and print it."""
+    start = time.perf_counter()
+    section = importlib.import_module(f"experiments.benchmarks.{name}").measure(plan)
+    clock = [] if plan.clock == "wall" else [f"--clock {plan.clock}"]
+    command = " ".join(["python -m experiments.benchmarks", f"--section {name}", *options, *clock])
+    report.keep(name, section, plan, command, folder)
+    print(f"{name}, measured in {time.perf_counter() - start:.0f} s", flush=True)
+    for figure in section.figures:
+        found = " ".join(report.row(figure)[1:6]) if figure.values else "not measured"
+        print(f"  {figure.name}: {found}  {figure.note}", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
