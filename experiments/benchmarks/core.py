@@ -13,12 +13,12 @@ ROWS = 1_000_000
 CLASSES = 151
 K = 3
 ABOUT = f"""\
-Random float32 logits and similarities, {ROWS:,} × {CLASSES}; every row is hard, and every one is reranked. Each call takes
-turns with one softmax over the same logits."""
+Random float32 logits and similarities, {ROWS:,} × {CLASSES}; every row is hard, and every one is reranked. Each call
+takes turns with one softmax over the same logits."""
 
 
 def measure(plan: Plan, rows: int = ROWS) -> Section:
-    """Return the time of each part and of all over that of one softmax, and of all rows over that of a tenth of them."""
+    """Return the time of each part and of all over one softmax's, and of all rows over a tenth of them."""
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(rows, CLASSES, generator=generator)
     similarity = torch.rand(rows, CLASSES, generator=generator)
