@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from experiments.benchmarks import report
 from experiments.benchmarks.plan import CLOCKS, Plan
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder of results.md")
     asked = parser.parse_args(arguments)
-    everything = {"texts": None, "questions": None, "calls": None, "held_out": None, "epochs": None}
+    everything: dict[str, Any] = {"texts": None, "questions": None, "calls": None, "held_out": None, "epochs": None}
     plan = Plan(**(everything if asked.full else {}), clock=asked.clock, profile=asked.profile)
     options = [word for word in ("--full", "--profile") if getattr(asked, word.removeprefix("--"))]
     for name in asked.section or SECTIONS:

@@ -57,7 +57,7 @@ class Bare:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.mixed):
             loss = self.loss(batch)
         yield
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         yield
         clip_grad_norm_(self.network.parameters(), self.gradient_clip)
         yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from experiments.benchmarks.bare import bare, classifier_module, embedding_module
 from experiments.benchmarks.plan import SEED, Curve, Plan, Section, quotients
@@ -45,7 +46,7 @@ def measure(plan: Plan) -> Section:
 def synthetic(samples: int, labels: int, tokens: int, batch_size: int | None = None) -> Workload:
     """Return so many samples of random words and so many labels of two words each."""
     config = configured("banking77")
-    batch = {} if batch_size is None else {"batch_size": batch_size}
+    batch: dict[str, Any] = {} if batch_size is None else {"batch_size": batch_size}
     config = replace(
         config,
         model=replace(config.model, max_length=tokens, **batch),

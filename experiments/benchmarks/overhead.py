@@ -6,6 +6,8 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import pytorch_lightning as pl
+
 from experiments.benchmarks.bare import bare, batches, classifier_module
 from experiments.benchmarks.plan import Figure, Plan, Section, quotients
 from experiments.benchmarks.turns import LightningSteps, Step, in_turns
@@ -36,7 +38,7 @@ def lightning(work: Workload, step: Step) -> None:
     """Train as the stage of a run does."""
     module, config = classifier_module(work), work.config
     with tempfile.TemporaryDirectory() as folder:
-        callbacks = [LightningSteps(step)]
+        callbacks: list[pl.Callback] = [LightningSteps(step)]
         trainer = build_trainer(config.trainer, "", Path(folder), epochs=config.model.epochs, callbacks=callbacks)
         trainer.fit(module, batches(module, work))
 

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from experiments.benchmarks.plan import Figure, Plan, Section
 from experiments.benchmarks.workload import Workload, absent, workload
@@ -58,7 +59,7 @@ def seconds(config: Config, folder: Path, clock: Callable[[], float]) -> float:
 
 def on_files(work: Workload, folder: Path, plan: Plan) -> Config:
     """Write a workload's data into files and return the run on them, with a store of its own."""
-    epochs = {} if plan.epochs is None else {"epochs": plan.epochs}
+    epochs: dict[str, Any] = {} if plan.epochs is None else {"epochs": plan.epochs}
     return replace(
         work.config,
         dataset=write(work.corpus, folder),
@@ -71,7 +72,7 @@ def on_files(work: Workload, folder: Path, plan: Plan) -> Config:
 
 def write(corpus: Corpus, folder: Path) -> DatasetConfig:
     """Write a corpus as tables and return the configuration that reads them."""
-    files = {}
+    files: dict[str, Any] = {}
     for name in ("train", "val", "test"):
         split = getattr(corpus, name)
         files[name] = str(folder / f"{name}.csv")

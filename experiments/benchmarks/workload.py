@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 
@@ -44,7 +45,8 @@ def workload(dataset: str, train: int | None, held_out: int | None) -> Workload:
     config = configured(dataset)
     corpus = load_corpus(config.dataset, config.data_dir)
     parts = {"train": train, "val": held_out, "test": held_out}
-    return Workload(config, replace(corpus, **{name: evenly(getattr(corpus, name), n) for name, n in parts.items()}))
+    splits: dict[str, Any] = {name: evenly(getattr(corpus, name), n) for name, n in parts.items()}
+    return Workload(config, replace(corpus, **splits))
 
 
 def evenly(split: Split, rows: int | None) -> Split:
