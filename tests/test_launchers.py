@@ -107,6 +107,7 @@ def typed(program: Path, tmp_path: Path) -> Iterator[Typed]:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run unattended
             )
 
         yield start
