@@ -95,6 +95,7 @@ def finished(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def typed(program: Path, tmp_path: Path) -> Iterator[Typed]:
     """Return a function that starts `python run.py` with arguments, in the test's folder."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # processes inherit it where it is ignored
     with tempfile.TemporaryDirectory(prefix="ray") as short:  # Ray puts sockets there, whose paths must be short
         given = {name: value for name, value in os.environ.items() if name not in jobs.THREAD_VARIABLES}
         given |= {"PYTHONPATH": str(program / "installed"), "HOME": str(tmp_path), "RAY_TMPDIR": short}
@@ -107,10 +108,10 @@ def typed(program: Path, tmp_path: Path) -> Iterator[Typed]:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run unattended
             )
 
         yield start
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(params=["joblib", "submitit_local", "ray"])
