@@ -16,7 +16,7 @@ from experiments.benchmarks import profiles, report, workload
 from experiments.benchmarks.plan import Figure, Plan, Section
 from experiments.benchmarks.turns import in_turns, repeatedly
 
-PLAN = Plan(texts=48, questions=48, calls=48, held_out=24, epochs=1, block=1, repeats=1, profile=True)
+PLAN = Plan(rows=2_000, texts=48, questions=48, calls=48, held_out=24, epochs=1, block=1, repeats=1, profile=True)
 
 
 @pytest.fixture

@@ -9,19 +9,18 @@ from experiments.benchmarks.plan import Figure, Plan, Section, quotients
 from experiments.benchmarks.turns import repeatedly
 from lrsl import core
 
-ROWS = 1_000_000
 CLASSES = 151
 K = 3
-ABOUT = f"""\
-Random float32 logits and similarities, {ROWS:,} × {CLASSES}; every row is hard, and every one is reranked. Each call
+ABOUT = """\
+Random float32 logits and similarities, {rows:,} × {classes}; every row is hard, and every one is reranked. Each call
 takes turns with one softmax over the same logits."""
 
 
-def measure(plan: Plan, rows: int = ROWS) -> Section:
+def measure(plan: Plan) -> Section:
     """Return the time of each part and of all over one softmax's, and of all rows over a tenth of them."""
     generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(rows, CLASSES, generator=generator)
-    similarity = torch.rand(rows, CLASSES, generator=generator)
+    logits = torch.randn(plan.rows, CLASSES, generator=generator)
+    similarity = torch.rand(plan.rows, CLASSES, generator=generator)
 
     def all_three(part: slice = slice(None)) -> Tensor:
         core.topk_variance(logits[part], K)
@@ -39,14 +38,14 @@ def measure(plan: Plan, rows: int = ROWS) -> Section:
             "rerank": lambda: core.rerank(logits, similarity),
             "all three": all_three,
             "variance once": variance_once,
-            "tenth": lambda: all_three(slice(rows // 10)),
+            "tenth": lambda: all_three(slice(plan.rows // 10)),
         },
         plan.repeats,
         plan.now,
     )
     over_softmax = {name: quotients(times, seconds["softmax"]) for name, times in seconds.items()}
     return Section(
-        ABOUT,
+        ABOUT.format(rows=plan.rows, classes=CLASSES),
         [
             Figure("variance, hardness and rerank over one softmax", over_softmax["variance once"], at_most=4),
             Figure("the same, the variance computed once more by `is_hard`", over_softmax["all three"], at_most=4),

@@ -25,6 +25,7 @@ class Plan:
     """How much is measured; None stands for all there is.
 
     Attributes:
+        rows: rows of logits for the core.
         texts: training texts of the embedding.
         questions: training questions of Banking-77 for the classifier.
         calls: training calls of telecom34 for the classifier.
@@ -36,6 +37,7 @@ class Plan:
         profile: whether to look into our training steps.
     """
 
+    rows: int = 1_000_000
     texts: int | None = 1_280
     questions: int | None = 2_000
     calls: int | None = 400
