@@ -57,6 +57,7 @@ def keep(name: str, section: Section, plan: Plan, command: str, folder: Path) ->
     path = folder / RECORD
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     found[name] = {"command": command, **conditions(plan), **asdict(section)}
+    folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     curves = [Curve(**curve) for curve in found.get("growth", {}).get("curves", [])]
     if curves:
