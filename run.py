@@ -27,6 +27,7 @@ def main() -> int:
     """Run what the command line says and return the exit status."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its exceptions over instead of printing them
     os.environ.pop(sweep.FOLDER_VARIABLE, None)
+    sys.argv[1:] = sorted(sys.argv[1:], key=("-m", "--multirun").__contains__)  # Hydra takes no key=value after it
     status = 0
     try:
         launch()
@@ -140,7 +141,8 @@ def _release() -> None:
     pipeline = sys.modules.get("lrsl.pipeline")
     if pipeline is not None:
         pipeline.release()
-    gc.collect()
+    else:
+        gc.collect()
 
 
 if __name__ == "__main__":

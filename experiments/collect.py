@@ -113,7 +113,7 @@ def read(folder: Path) -> Run | None:
     return None
 
 
-def predictions(folder: Path) -> Path | None:
+def predictions_file(folder: Path) -> Path | None:
     """Return the file of a run's predictions, which may be compressed where runs are recorded; None without one."""
     files = (folder / results.PREDICTIONS, folder / f"{results.PREDICTIONS}.gz")
     return next((file for file in files if file.is_file()), None)

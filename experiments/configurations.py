@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments.collect import SYSTEMS, Run, predictions
+from experiments.collect import SYSTEMS, Run, predictions_file
 
 _ABLATED = ("embedding.negatives", "embedding.finetune")
 
@@ -103,7 +103,7 @@ def _configuration(runs: Sequence[Run]) -> Configuration:
     finished: dict[int, Run] = {}
     for run in sorted(runs, key=lambda run: run.seed):
         other = finished.get(run.seed)
-        if run.finished and (other is None or (predictions(run.folder) and not predictions(other.folder))):
+        if run.finished and (other is None or (predictions_file(run.folder) and not predictions_file(other.folder))):
             finished[run.seed] = run
     failed = {run.seed: run for run in sorted(runs, key=lambda run: run.seed) if run.seed not in finished}
     return Configuration(known.dataset, known.model, known.variant or "full", known.settings, finished, failed)

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.collect import SYSTEMS, Run, predictions
+from experiments.collect import SYSTEMS, Run, predictions_file
 from lrsl import metrics, results
 
 logger = logging.getLogger("experiments")
@@ -103,7 +103,7 @@ def answered(folder: Path) -> Answers | None:
 
     Recorded predictions may be compressed, as predictions.jsonl.gz.
     """
-    path = predictions(folder)
+    path = predictions_file(folder)
     if path is None:
         return None
     try:

@@ -2,7 +2,8 @@
 
 Pure torch, no state. `logits` are a classifier's raw outputs, `(n, classes)`; `labels` are `(n,)` int64 indices of the
 true classes. Half precision comes in as it is and is computed in float32; float64 stays float64. A NaN or an infinity
-is an error that says where it stands, because a ranking made from one would look like any other.
+is an error that says where it stands, because a ranking made from one would look like any other. Variance, hardness
+and reranking pass on no gradient; their time is linear in n, and in between they need memory for one chunk of rows.
 
 Source: Huang et al., "Logits Reranking via Semantic Labels for Hard Samples in Text Classification", Findings of EMNLP
 2024; equation numbers are the paper's.
@@ -11,13 +12,15 @@ Source: Huang et al., "Logits Reranking via Semantic Labels for Hard Samples in 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 
+@torch.no_grad()
 def topk_variance(logits: Float[Tensor, "n classes"], k: int) -> Float[Tensor, " n"]:
     """Return the population variance of each row's k largest raw logits: low where the classifier hesitates.
 
@@ -35,10 +38,12 @@ def topk_variance(logits: Float[Tensor, "n classes"], k: int) -> Float[Tensor, "
     """
     _check_k(k, logits.shape[1], "classes")
     _check_finite("logits", logits)
-    top = logits.topk(k, dim=-1).values.double()
-    centred = top - top[:, :1]  # the difference of equal numbers is exactly 0, their mean need not be exact
-    centred = centred - centred.mean(dim=-1, keepdim=True)
-    return centred.square().mean(dim=-1).to(_at_least_float32(logits))
+    variance = logits.new_empty(len(logits), dtype=_at_least_float32(logits))
+    for rows, top in zip(variance.split(_chunk(logits)), _largest(logits, k), strict=True):
+        centred = [z - top[0] for z in top]  # equal numbers differ by exactly 0, their mean need not be exact
+        mean = sum(centred) / k
+        rows.copy_(sum((z - mean).square() for z in centred) / k)
+    return variance
 
 
 def sigma2_mis(logits: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"], k: int) -> float:
@@ -165,6 +170,7 @@ def label_similarity(text: Float[Tensor, "n d"], label: Float[Tensor, "classes d
         return (text @ label.T).clamp(-1, 1)
 
 
+@torch.no_grad()
 def rerank(
     logits: Float[Tensor, "n classes"], similarity: Float[Tensor, "n classes"], power: float = 1.0
 ) -> Float[Tensor, "n classes"]:
@@ -189,10 +195,43 @@ def rerank(
     _check_finite("logits", logits)
     _check_finite("similarity", similarity)
     dtype = torch.promote_types(_at_least_float32(logits), _at_least_float32(similarity))
-    weight = similarity.to(dtype)
-    if power != 1:
-        weight = weight.clamp(min=0) ** power
-    return weight * logits.to(dtype).softmax(dim=-1)
+    scores = torch.empty(logits.shape, dtype=dtype, device=logits.device)
+    chunks = [x.split(_chunk(logits)) for x in (scores, logits, similarity)]
+    room = torch.empty_like(chunks[0][0])
+    for score, v, d in zip(*chunks, strict=True):
+        score.copy_(d)
+        if power != 1:
+            score.clamp_(min=0).pow_(power)
+        score.mul_(torch.softmax(v, dim=-1, dtype=dtype, out=room[: len(v)]))
+    return scores
+
+
+# What makes this fast. On a CPU, memory that was just asked for costs more than the arithmetic on it, so rows come in
+# chunks, and what is needed in between is written over by the next one. torch.topk sorts half of each row when there
+# are fewer than 64 classes to each of the k; then k rounds of max are faster, while k is small. A row's result depends
+# on that row alone and is the same to the bit in a chunk of any size and either way.
+
+CHUNK = 2**22  # numbers in a chunk: 16 MB of float32
+FEW = 6  # the largest k for rounds of max
+
+
+def _chunk(x: Tensor) -> int:
+    return max(1, CHUNK // max(1, x.shape[1])) if x.device.type == "cpu" else max(1, len(x))
+
+
+def _largest(logits: Float[Tensor, "n classes"], k: int) -> Iterator[Sequence[Float64[Tensor, " rows"]]]:
+    chunks = logits.split(_chunk(logits))
+    if logits.device.type != "cpu" or k > FEW or logits.shape[1] >= 64 * k:
+        yield from (chunk.topk(k, dim=-1).values.double().unbind(dim=1) for chunk in chunks)
+        return
+    room = logits.new_empty(chunks[0].shape)
+    for chunk in chunks:
+        top, rest = [], chunk
+        for _ in range(k - 1):
+            highest = rest.max(dim=-1)
+            top.append(highest.values.double())
+            rest = torch.scatter(rest, 1, highest.indices[:, None], -torch.inf, out=room[: len(chunk)])
+        yield [*top, rest.amax(dim=-1).double()]
 
 
 def _at_least_float32(x: Tensor) -> torch.dtype:
@@ -212,7 +251,8 @@ def _check_labels(labels: Int64[Tensor, " n"], classes: int) -> None:
 
 
 def _check_finite(name: str, x: Tensor) -> None:
-    wrong = ~x.isfinite()
-    if wrong.any():
-        row, column = wrong.nonzero()[0].tolist()
-        raise ValueError(f"{name}[{row}, {column}] is {x[row, column].item()}; every value must be finite")
+    if x.numel() == 0 or torch.stack(x.aminmax()).isfinite().all():  # a NaN is the smallest and the largest of all
+        return
+    row = int((~torch.stack(x.aminmax(dim=-1)).isfinite()).any(dim=0).nonzero()[0])
+    column = int((~x[row].isfinite()).nonzero()[0])
+    raise ValueError(f"{name}[{row}, {column}] is {x[row, column].item()}; every value must be finite")

@@ -91,7 +91,7 @@ def show(rows: Sequence[Row], console: Console | None = None) -> None:
     """Print the rows as a table, and the failed runs below it."""
     console = console or Console()
     if not console.is_terminal:
-        console.width = max(console.width, 160)  # a file has no edge to wrap at
+        console.width = max(console.width, 200)  # a file has no edge to wrap at
     table = Table(title="mean ± standard deviation over seeds, in %", title_justify="left", box=box.SIMPLE_HEAD)
     header, *body = _cells(rows)
     for index, name in enumerate(header):

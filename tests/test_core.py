@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from unittest import mock
 
 import jaxtyping
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from lrsl import core
 
@@ -514,6 +517,156 @@ def test_autocast_does_not_touch_the_numbers():
         assert torch.equal(one, other)
 
 
+# Rows come in chunks, which nothing but time and memory may show
+
+
+def in_chunks_of(numbers: int):
+    return mock.patch.object(core, "CHUNK", numbers)
+
+
+def detected_and_reranked(z: torch.Tensor, similarity: torch.Tensor, ks: range) -> list[bytes]:
+    """Every bit of what detection and reranking return."""
+    found = [core.rerank(z, similarity, power) for power in (0.5, 1.0, 2.0)]
+    for k in ks:
+        found += [core.topk_variance(z, k), core.is_hard(z, 0.5, k)]
+    return [x.numpy().tobytes() for x in found]
+
+
+@given(logit_rows(), st.integers(1, 40), st.sampled_from(FLOATS), st.integers(0, 2**32 - 1))
+def test_chunks_of_any_size_change_no_bit(logits, numbers, dtype, seed):
+    similarity = np.random.default_rng(seed).uniform(-1, 1, size=logits.shape)
+    z, d = (x.to(dtype) for x in tensors(logits, similarity))
+    ks = range(1, z.shape[1] + 1)
+    whole = detected_and_reranked(z, d, ks)
+    with in_chunks_of(numbers):
+        assert detected_and_reranked(z, d, ks) == whole
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("n", [0, 1, 39, 40, 41, 79, 80, 81, 200])
+def test_around_the_end_of_a_chunk(n, dtype):
+    generator = torch.Generator().manual_seed(n)
+    z, d = (torch.randn(n, 151, generator=generator).to(dtype) for _ in range(2))
+    whole = detected_and_reranked(z, d, range(1, 9))
+    with in_chunks_of(151 * 40 + 7):
+        assert detected_and_reranked(z, d, range(1, 9)) == whole
+        variance = core.topk_variance(z, 3)
+    expected = [variance_of_top(row, 3) for row in z.double().numpy()]
+    np.testing.assert_allclose(variance, expected, rtol=1e-6)
+
+
+def test_a_row_may_be_longer_than_a_chunk_and_hold_no_class():
+    z = torch.tensor([[3.0, 1.0, 2.0], [0.0, 0.0, 0.0]])
+    with in_chunks_of(1):
+        assert core.topk_variance(z, 2).tolist() == [0.25, 0.0]
+        assert core.rerank(z, torch.ones(2, 3)).argmax(-1).tolist() == [0, 0]
+        assert core.rerank(torch.empty(2, 0), torch.empty(2, 0)).shape == (2, 0)
+
+
+@given(logit_rows(), st.sampled_from(FLOATS))
+def test_both_ways_to_the_largest_agree_to_the_bit(logits, dtype):
+    (z,) = tensors(logits)
+    z = z.to(dtype)
+    for k in range(1, z.shape[1] + 1):
+        with mock.patch.object(core, "FEW", 0):
+            by_topk = core.topk_variance(z, k).numpy().tobytes()
+        with mock.patch.object(core, "FEW", k):
+            assert core.topk_variance(z, k).numpy().tobytes() == by_topk
+
+
+@pytest.mark.parametrize("classes", [191, 192, 400])
+def test_rows_wide_and_narrow_for_their_k(classes):
+    z = torch.randn(50, classes, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for k in (3, core.FEW, core.FEW + 1):
+        np.testing.assert_allclose(core.topk_variance(z, k), [variance_of_top(r, k) for r in z.numpy()], rtol=1e-12)
+
+
+def test_logits_may_lie_in_memory_in_any_order():
+    generator = torch.Generator().manual_seed(0)
+    z, d = torch.randn(2, 90, 9, generator=generator)
+    expected = detected_and_reranked(z, d, range(1, 10))
+    apart = torch.randn(90, 18, generator=generator)
+    apart[:, ::2] = z
+    with in_chunks_of(100):
+        assert detected_and_reranked(apart[:, ::2], d.T.contiguous().T, range(1, 10)) == expected
+        assert detected_and_reranked(z.T.contiguous().T, d, range(1, 10)) == expected
+        assert core.topk_variance(z[:1].expand(90, 9), 3).unique().tolist() == core.topk_variance(z[:1], 3).tolist()
+
+
+class Intermediates(TorchDispatchMode):
+    """Keeps every tensor that an operation returns, so that no two of them ever share an address."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[torch.Tensor] = []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        returned = operation(*args, **(kwargs or {}))
+        self.kept += [x for x in tree_leaves(returned) if isinstance(x, torch.Tensor)]
+        return returned
+
+    def largest(self, *known: torch.Tensor) -> int:
+        """Bytes of the largest memory that is neither an argument's nor the result's."""
+        storages = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in self.kept}
+        for x in known:
+            storages.pop(x.untyped_storage().data_ptr(), None)
+        return max(storages.values())
+
+    def work(self) -> int:
+        """Numbers that passed through all operations."""
+        return sum(x.numel() for x in self.kept)
+
+
+WITH_BOTH = {
+    "topk_variance": lambda z, d: core.topk_variance(z, 3),
+    "topk_variance of many": lambda z, d: core.topk_variance(z, 20),
+    "is_hard": lambda z, d: core.is_hard(z, 1.0, 3),
+    "rerank": core.rerank,
+    "rerank with a power": lambda z, d: core.rerank(z, d, 2.0),
+}
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("function", WITH_BOTH.values(), ids=WITH_BOTH)
+def test_no_intermediate_outgrows_a_chunk_and_time_grows_with_the_rows(function, dtype):
+    work = {}
+    for n in (640, 1280):
+        z, d = torch.zeros(2, n, 64, dtype=dtype)
+        with in_chunks_of(64 * 32), Intermediates() as seen:  # 32 of the rows at a time, 16 KB in float64
+            result = function(z, d)
+        assert seen.largest(z, d, result) <= max(8 * 64 * 32, 8 * n)  # a chunk, or one number for each row
+        work[n] = seen.work()
+    assert work[1280] <= 2 * work[640]
+
+
+def test_an_error_too_is_found_without_a_copy():
+    z = torch.zeros(640, 64)
+    z[639, 63] = math.nan
+    with in_chunks_of(64 * 32), Intermediates() as seen, pytest.raises(ValueError, match=r"^logits\[639, 63\] is nan"):
+        core.topk_variance(z, 3)
+    assert seen.largest(z) <= 2 * 4 * 640
+
+
+def test_detection_and_reranking_pass_on_no_gradient():
+    z, d = (torch.rand(4, 5, requires_grad=True) for _ in range(2))
+    assert not core.topk_variance(z, 3).requires_grad
+    assert not core.rerank(z, d, 2.0).requires_grad
+    assert torch.equal(core.rerank(z, d), core.rerank(z.detach(), d.detach()))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="compares a GPU with the CPU")
+def test_a_gpu_finds_the_same():
+    z, d = torch.randn(2, 500, 151, generator=torch.Generator().manual_seed(0))
+    for k in (3, 8):
+        torch.testing.assert_close(core.topk_variance(z.cuda(), k).cpu(), core.topk_variance(z, k))
+        assert core.is_hard(z.cuda(), 0.5, k).device.type == "cuda"
+    for power in (1.0, 2.0):
+        torch.testing.assert_close(core.rerank(z.cuda(), d.cuda(), power).cpu(), core.rerank(z, d, power))
+    z[499, 150] = math.nan
+    with pytest.raises(ValueError, match=r"^logits\[499, 150\] is nan"):
+        core.rerank(z.cuda(), d.cuda())
+
+
 # One sample, zero samples
 
 
@@ -567,6 +720,18 @@ def test_the_first_value_that_is_not_finite_is_named():
     z = torch.tensor([[1.0, 2.0], [math.inf, 0.0], [math.nan, math.nan]])
     with pytest.raises(ValueError, match=r"logits\[1, 0\] is inf"):
         core.topk_variance(z, 2)
+
+
+@given(st.integers(1, 40), st.integers(3, 70), st.sampled_from(FLOATS), st.data())
+def test_the_first_value_that_is_not_finite_is_found_wherever_it_stands(n, classes, dtype, data):
+    z = torch.zeros(n, classes, dtype=dtype)
+    places = data.draw(st.lists(st.integers(0, n * classes - 1), min_size=1, max_size=3))
+    for place in places:
+        z.view(-1)[place] = data.draw(st.sampled_from([math.nan, math.inf, -math.inf]))
+    row, column = divmod(min(places), classes)
+    for call in (lambda: core.topk_variance(z, 2), lambda: core.rerank(z, torch.zeros_like(z))):
+        with pytest.raises(ValueError, match=rf"^logits\[{row}, {column}\] is "):
+            call()
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

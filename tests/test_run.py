@@ -228,6 +228,15 @@ def test_a_failure_leaves_finished_results_alone(
     assert list(Path("outputs").rglob("predictions.jsonl"))
 
 
+@pytest.mark.parametrize("flag", ["-m", "--multirun"])
+def test_keys_may_stand_behind_the_flag(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, flag: str) -> None:
+    assert typed(monkeypatch, "seed=0,1", flag, "data_dir=/data", "model.epochs=3") == 0
+    assert [(config.seed, config.data_dir, config.model.epochs) for config, _ in pipeline.ran] == [
+        (0, "/data", 3),
+        (1, "/data", 3),
+    ]
+
+
 def test_a_sweep_as_typed(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

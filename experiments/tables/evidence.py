@@ -146,10 +146,12 @@ class Notes:
 
     def _sizes(self, row: Row, ours: Configuration) -> None:
         theirs = self.evidence.paper.tables[8].get(row.dataset, {})
+        model = self.evidence.name(row.model, None)
         for part, verb in (("train", "trained"), ("test", "tested")):
             for size in sorted({run.results[f"n_{part}"] for run in ours.runs.values()}):
                 if part in theirs and abs(size - theirs[part]) > _TELLING * theirs[part]:
-                    self.of(row, f"{verb} on {size:,} samples (the paper: {theirs[part]:,})")
+                    said = f"{verb} on {size:,} samples (the paper: {theirs[part]:,})"
+                    self.say(f"{self.evidence.title(row.dataset)}, {model}: {said}.")
 
 
 def or_none(found: Sequence[Configuration]) -> list[Configuration | None]:
