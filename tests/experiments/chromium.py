@@ -77,7 +77,8 @@ def opened(profile: Path) -> Iterator[Browser]:
     ) as process:
         try:
             address = f"http://127.0.0.1:{_port(process)}/session"
-            options = {"binary": program, "args": [*FLAGS, f"--user-data-dir={profile}"]}
+            empty = {"session.restore_on_startup": 4, "session.startup_urls": ["about:blank"]}
+            options = {"binary": program, "args": [*FLAGS, f"--user-data-dir={profile}"], "prefs": empty}
             wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"}}
             session = _post(address, {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
             try:
@@ -100,5 +101,5 @@ def _port(process: subprocess.Popen[str]) -> int:
 
 def _post(address: str, body: dict[str, Any]) -> Any:
     request = urllib.request.Request(address, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=120) as response:
+    with urllib.request.urlopen(request, timeout=300) as response:
         return json.load(response)["value"]
