@@ -118,12 +118,13 @@ def _is_of(marker: Path, configuration: dict[str, Any]) -> bool:
 
 def _record_failure(configuration: dict[str, Any], folder: Path, reason: str) -> None:
     from lrsl import results
+    from lrsl.commit import commit
 
     found = results.read(folder)
     if found is not None and found.get("status") == "finished" and not configuration["rerun"]:
         return
-    failed = {"dataset": configuration["dataset"]["name"], "model": configuration["model"]["name"]}
-    results.write(folder, {**failed, "seed": configuration["seed"], "status": "failed", "error": reason})
+    failed = {"status": "failed", "error": reason, **results.settings(configuration), "commit": commit()}
+    results.write(folder, failed)
 
 
 def _job_name() -> str:

@@ -3,6 +3,7 @@
 import gc
 import json
 import logging
+import re
 import subprocess
 import sys
 import types
@@ -155,12 +156,19 @@ def test_a_users_error_is_one_sentence(
     assert typed(monkeypatch, "seed=13") == 1
     assert capsys.readouterr().err == "data.csv:13: the label is empty; give one\n"
     (failed,) = found_in(Path("outputs"))
+    commit = failed.pop("commit")
+    assert commit is None or re.fullmatch(r"[0-9a-f]{10,}\+?", commit)
     assert failed == {
-        "dataset": "telecom34",
-        "model": "minilm",
-        "seed": 13,
         "status": "failed",
         "error": "data.csv:13: the label is empty; give one",
+        "dataset": "telecom34",
+        "model": "minilm",
+        "embedding": "minilm",
+        "embedding_finetuned": True,
+        "negatives": "all",
+        "seed": 13,
+        "k": 3,
+        "power": 1.0,
     }
 
 
