@@ -195,9 +195,8 @@ def _keep(run: Run, overrides: Sequence[str], place: Path, *, texts: bool, label
         licence = str(((configuration or {}).get("dataset") or {}).get("licence") or "")
         public = bool(_MAY_BE_PASSED_ON.match(licence))
         if not (public or texts):
-            logger.warning(
-                "%s: texts are left out (licence: %s); --texts keeps them", run.dataset, licence or "unknown"
-            )
+            where = f"{run.dataset}, seed {run.seed}"
+            logger.warning("%s: texts are left out (licence: %s); --texts keeps them", where, licence or "unknown")
         (place / f"{results.PREDICTIONS}.gz").write_bytes(_compressed(predicted, texts=public or texts))
     found = run.folder / results.LABELS
     if labels and found.is_file():

@@ -191,6 +191,13 @@ def test_a_run_that_failed_or_was_made_otherwise_is_not_finished(first, tmp_path
     assert pipeline.finished(first.config, tmp_path) is None
 
 
+@pytest.mark.parametrize("change", [{"commit": "0123456789+"}, {"commit": None}, {"machine": "another"}])
+def test_a_run_made_at_another_commit_or_machine_is_finished_all_the_same(first, tmp_path, change):
+    assert set(change) <= set(first.results)
+    results.write(tmp_path, {**first.results, **change})
+    assert pipeline.finished(first.config, tmp_path) == {**first.results, **change}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
