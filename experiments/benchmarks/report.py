@@ -17,7 +17,7 @@ import torch
 
 from experiments.benchmarks.plan import SEED, Curve, Figure, Plan, Section, Table
 from experiments.benchmarks.workload import ROOT
-from lrsl.training.trainer import native_precision
+from lrsl.models.precision import native_precision
 
 PACKAGES = ("torch", "pytorch-lightning", "transformers", "sentence-transformers", "datasets", "hydra-core")
 RECORD, PAGE, PLOT = "results.json", "results.md", "growth.svg"
