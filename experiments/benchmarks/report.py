@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import platform
@@ -45,8 +46,9 @@ def conditions(plan: Plan) -> dict[str, Any]:
     }
 
 
+@functools.cache
 def commit() -> str:
-    """Return the commit that is checked out, and whether files differ from it."""
+    """Return the commit that was checked out when first asked, and whether files differed from it."""
     asked = ("git", "describe", "--always", "--dirty", "--exclude=*")
     done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
     return done.stdout.strip() or "unknown"
