@@ -38,7 +38,10 @@ def main() -> int:
         print("interrupted", file=sys.stderr)
         status = 130
     finally:
+        swept = os.environ.get(sweep.FOLDER_VARIABLE)
         failed = sweep.conclude()
+        if swept and (Path(swept) / sweep.RUNS).is_file():
+            report(Path(swept))
     return status or int(failed > 0)
 
 
@@ -108,6 +111,22 @@ def do(composed: DictConfig, configuration: dict[str, Any], folder: Path) -> Non
     marker.write_text(json.dumps(configuration, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def report(folder: Path) -> None:
+    """Write a sweep's report beside its summary, or say why there is none: the sweep itself is done."""
+    try:
+        from experiments.report import write  # matplotlib, now that there is something to draw
+
+        print(f"report: {write(folder)}", flush=True)
+        return
+    except ModuleNotFoundError as error:
+        reason = f"{error.name} is not installed; pip install 'lrsl[experiments]' adds it"
+    except KeyboardInterrupt:
+        reason = "interrupted"
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+    print(f"no report: {reason} (python -m experiments.report {folder} makes it)", file=sys.stderr, flush=True)
+
+
 def _is_of(marker: Path, configuration: dict[str, Any]) -> bool:
     try:
         done = json.loads(marker.read_text(encoding="utf-8"))
@@ -118,12 +137,13 @@ def _is_of(marker: Path, configuration: dict[str, Any]) -> bool:
 
 def _record_failure(configuration: dict[str, Any], folder: Path, reason: str) -> None:
     from lrsl import results
+    from lrsl.commit import commit
 
     found = results.read(folder)
     if found is not None and found.get("status") == "finished" and not configuration["rerun"]:
         return
-    failed = {"dataset": configuration["dataset"]["name"], "model": configuration["model"]["name"]}
-    results.write(folder, {**failed, "seed": configuration["seed"], "status": "failed", "error": reason})
+    failed = {"status": "failed", "error": reason, **results.settings(configuration), "commit": commit()}
+    results.write(folder, failed)
 
 
 def _job_name() -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.collect import SYSTEMS, Run, predictions_file
+from experiments.portable import is_portable
 
 _ABLATED = ("embedding.negatives", "embedding.finetune")
 
@@ -118,7 +119,8 @@ def _places(runs: Sequence[Run]) -> dict[Path, str]:
     originals: dict[str, str] = {}
     for path, ours in at_home.items():
         most = max((run.settings for run in ours), key=len)
-        if any(key.startswith("model.") for key in most):  # all settings, not just what results.json names
+        # all settings, not just what results.json names, and none in which folders were left out
+        if any(key.startswith("model.") for key in most) and not any(map(is_portable, most.values())):
             places[path] = json.dumps([ours[0].dataset, ours[0].model, most], sort_keys=True)
             originals |= dict.fromkeys(_fingerprints(ours), places[path])
     for path, ours in at_home.items():

@@ -320,7 +320,7 @@ class TrainerConfig:
     accelerator: str = "auto"
     """Lightning's accelerator: auto, cpu, gpu, …"""
     devices: int = 1
-    """Number of devices."""
+    """Number of devices: 1, since a run computes on one; several are used by as many runs, with a launcher."""
     precision: str = "auto"
     """Lightning's precision, or `auto`: bf16-mixed where the machine computes it natively, else 32-true."""
     progress: bool = True
@@ -328,7 +328,11 @@ class TrainerConfig:
 
     def __post_init__(self) -> None:
         """Check names and ranges."""
-        _above("trainer.devices", self.devices, 1)
+        if self.devices != 1:
+            raise InputError(
+                f"trainer.devices={self.devices} does not work: a run computes on one device; leave it at 1, and use "
+                "several by running seeds side by side (-m, with launcher=joblib, ray or submitit_slurm)"
+            )
         _one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu", "cuda", "mps"))
         precisions = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true")
         _one_of("trainer.precision", self.precision, precisions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -12,11 +12,12 @@ import numpy as np
 from torch import Tensor
 
 from lrsl import core, metrics, results
+from lrsl.commit import commit
 from lrsl.config import Config
 from lrsl.data.corpus import Corpus
 from lrsl.models.hard_sample_reranking import HardSampleReranking, Reranked
 from lrsl.models.view import KnownScores
-from lrsl.training.trainer import precision
+from lrsl.training.trainer import machine, precision
 
 PACKAGES = ("lrsl", "torch", "transformers", "sentence-transformers", "pytorch-lightning")
 
@@ -63,14 +64,7 @@ def measure(config: Config, corpus: Corpus, tested: Tested) -> Measured:
     probabilities = logits.softmax(-1).numpy()
     outcome: dict[str, Any] = {
         "status": "finished",
-        "dataset": corpus.name,
-        "model": config.model.name,
-        "embedding": config.embedding.name if config.embedding.finetune else f"{config.embedding.name} off the shelf",
-        "embedding_finetuned": config.embedding.finetune,
-        "negatives": config.embedding.negatives if config.embedding.finetune else None,
-        "seed": config.seed,
-        "k": config.reranker.k,
-        "power": config.reranker.power,
+        **results.settings(asdict(config)),
         "classes": len(corpus.labels),
         "n_train": len(corpus.train),
         "n_val": len(corpus.val),
@@ -83,7 +77,9 @@ def measure(config: Config, corpus: Corpus, tested: Tested) -> Measured:
         "calibration_error": metrics.expected_calibration_error(probabilities, labels),
         "validation": on_validation(corpus, tested),
         "precision": precision(config.trainer),
+        "machine": machine(config.trainer),
         "data": corpus.fingerprint(),
+        "commit": commit(),
         "versions": {name: version(name) for name in PACKAGES},
     }
     before = results.top_k(logits.numpy(), corpus.labels, config.reranker.k)

@@ -20,6 +20,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from lrsl import results
+from lrsl.commit import commit
 from lrsl.config import Config, EmbeddingConfig, ModelConfig
 from lrsl.data import Corpus, load_corpus
 from lrsl.data.leaderboard import write_leaderboard
@@ -49,6 +50,7 @@ def run(config: Config, folder: Path) -> dict[str, Any]:
     Raises:
         InputError: something the user gave is wrong.
     """
+    commit()  # now: someone may commit while this trains
     corpus = load_corpus(config.dataset, config.data_dir)
     check(config, corpus)
     reranking = HardSampleReranking(

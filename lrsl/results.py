@@ -22,6 +22,21 @@ Labels = NDArray[np.int64]
 Scores = NDArray[np.floating[Any]]
 
 
+def settings(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what results.json says of a run's configuration, by which studies place the run, finished or failed."""
+    embedding, reranker = configuration["embedding"], configuration["reranker"]
+    return {
+        "dataset": configuration["dataset"]["name"],
+        "model": configuration["model"]["name"],
+        "embedding": embedding["name"] if embedding["finetune"] else f"{embedding['name']} off the shelf",
+        "embedding_finetuned": embedding["finetune"],
+        "negatives": embedding["negatives"] if embedding["finetune"] else None,
+        "seed": configuration["seed"],
+        "k": reranker["k"],
+        "power": reranker["power"],
+    }
+
+
 def accuracies(predicted: Labels, labels: Labels, hard: NDArray[np.bool_]) -> dict[str, float | None]:
     """Return the accuracy on all, hard and easy samples as fractions; None where there is no sample."""
     correct = predicted == labels

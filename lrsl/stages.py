@@ -41,7 +41,7 @@ from lrsl.training.callback import RerankingCallback
 from lrsl.training.classifier import Classifier
 from lrsl.training.embedding import EmbeddingTrainer
 from lrsl.training.recorded import RecordedLogits
-from lrsl.training.trainer import best_checkpoint, build_trainer, precision
+from lrsl.training.trainer import best_checkpoint, build_trainer, device, precision
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "pytorch-lightning", "sentence-transformers")
 LIBRARIES_OF_LLMS = ("peft", "bitsandbytes")
@@ -180,7 +180,7 @@ def rerank(job: Job, reranking: HardSampleReranking, logits: Mapping[str, Tensor
 def build_classifier(job: Job) -> Classifier:
     """Return an untrained classifier, its head drawn by the run's seed."""
     pl.seed_everything(job.config.seed, workers=True, verbose=False)
-    network = build_network(job.config.model, job.corpus)
+    network = build_network(job.config.model, job.corpus, device(job.config.trainer))
     network.tokenize = StoredTokens(job)
     return Classifier(network, job.config.model, len(job.corpus.labels))
 
@@ -367,13 +367,6 @@ def conditions(job: Job) -> dict[str, Any]:
         "code": code(),
         "libraries": versions(LIBRARIES),
     }
-
-
-def device(trainer: TrainerConfig) -> str:
-    """Return the kind of device a run computes on."""
-    if trainer.accelerator == "auto":
-        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    return "cuda" if trainer.accelerator == "gpu" else trainer.accelerator
 
 
 @functools.cache

@@ -88,3 +88,11 @@ def test_the_check_does_not_need_a_command_line() -> None:
 def test_values_out_of_range_are_refused(key: str, value: object) -> None:
     with pytest.raises(InputError, match=rf"^model\.{key}="):
         ModelConfig(**{key: value})  # type: ignore[arg-type]
+
+
+def test_several_devices_are_refused_before_anything_is_loaded() -> None:
+    with pytest.raises(InputError) as caught:
+        config("trainer.devices=2")
+    assert str(caught.value).startswith("trainer.devices=2 does not work: a run computes on one device; leave it at 1")
+    assert "launcher=joblib" in str(caught.value)
+    assert config("trainer.devices=1").trainer.devices == 1

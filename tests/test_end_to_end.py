@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +74,8 @@ def test_a_sweep_leaves_results_and_predictions_of_each_seed(folders):
         expected = {"dataset": "tiny", "model": "minilm", "seed": seed, "k": 3, "n_test": 60, "status": "finished"}
         assert expected.items() <= found.items()
         assert found["sigma2_mis"] >= 0
+        assert found["commit"] is None or re.fullmatch(r"[0-9a-f]{10,}\+?", found["commit"])
+        assert re.search(r"\d CPU core", found["machine"])
         assert 0 <= found["hard_fraction"] <= 1
         for system in ("origin", "rerank", "similarity"):
             assert set(found[system]) == {"accuracy", "accuracy_hard", "accuracy_easy"}
@@ -92,6 +95,17 @@ def test_the_end_of_a_sweep_is_a_table_of_mean_and_deviation(folders, sweep, typ
     assert mean in sweep.stdout
     assert (row["dataset"], row["model"], row["n"], row["seeds"], row["failed"]) == ("tiny", "minilm", "2", "0 1", "0")
     assert float(row["origin_mean"]) == pytest.approx(sum(accuracies) / 2)
+
+
+def test_the_end_of_a_sweep_is_a_report_beside_the_summary(folders, sweep, typed):
+    (told,) = [line for line in sweep.stdout.splitlines() if "report" in line]
+    path = Path(told.removeprefix("report: "))
+    assert (path.parent.parent, path.name) == (typed.folder / "multirun_outputs" / "sweeps", "report.html")
+    assert (path.parent / "summary.md").is_file()
+    page = path.read_text(encoding="utf-8")
+    for expected in ("<title>", "tiny", "minilm", "seed=0,1 -m", "</html>"):
+        assert expected in page
+    assert "matplotlib" not in sweep.stdout + sweep.stderr  # it is drawn in silence
 
 
 def test_what_is_finished_is_taken_and_what_fails_does_not_stop_the_rest(folders, sweep, typed):

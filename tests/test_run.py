@@ -3,6 +3,7 @@
 import gc
 import json
 import logging
+import re
 import subprocess
 import sys
 import types
@@ -20,6 +21,7 @@ from lrsl.config import Config
 from lrsl.errors import InputError
 
 ROOT = Path(run.__file__).parent
+UNLOADED = ("torch", "transformers", "pytorch_lightning", "wandb", "matplotlib")
 
 
 class Model:
@@ -155,12 +157,19 @@ def test_a_users_error_is_one_sentence(
     assert typed(monkeypatch, "seed=13") == 1
     assert capsys.readouterr().err == "data.csv:13: the label is empty; give one\n"
     (failed,) = found_in(Path("outputs"))
+    commit = failed.pop("commit")
+    assert commit is None or re.fullmatch(r"[0-9a-f]{10,}\+?", commit)
     assert failed == {
-        "dataset": "telecom34",
-        "model": "minilm",
-        "seed": 13,
         "status": "failed",
         "error": "data.csv:13: the label is empty; give one",
+        "dataset": "telecom34",
+        "model": "minilm",
+        "embedding": "minilm",
+        "embedding_finetuned": True,
+        "negatives": "all",
+        "seed": 13,
+        "k": 3,
+        "power": 1.0,
     }
 
 
@@ -288,6 +297,54 @@ def test_a_sweep_goes_on_where_it_stopped(
     assert [config.seed for config, _ in pipeline.ran] == [0, 15, 1, 0, 1]
 
 
+def test_a_sweep_has_a_report_and_a_single_run_has_none(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert typed(monkeypatch, "seed=0") == 0
+    assert "report" not in capsys.readouterr().out
+    assert typed(monkeypatch, "seed=0,1", "-m") == 0
+    (path,) = Path("multirun_outputs/sweeps").glob("*/report.html")
+    assert f"report: {path.absolute()}\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("trouble", "sentence"),
+    [
+        (RuntimeError("no\nfont"), "no report: RuntimeError: no font (python -m experiments.report "),
+        (KeyboardInterrupt(), "no report: interrupted (python -m experiments.report "),
+    ],
+)
+def test_a_report_that_fails_is_no_failure_of_the_sweep(
+    pipeline: Pipeline,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    trouble: BaseException,
+    sentence: str,
+) -> None:
+    def fail(folder: Path) -> Path:
+        raise trouble
+
+    monkeypatch.setattr("experiments.report.write", fail)
+    assert typed(monkeypatch, "seed=0,1", "-m") == 0
+    output = capsys.readouterr()
+    assert sentence in output.err
+    assert output.err.count("\n") == 1
+    assert "summary: " in output.out
+    assert typed(monkeypatch, "seed=0,13", "-m") == 1
+
+
+def test_without_what_draws_a_report_the_sweep_says_what_to_install(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("experiments.report")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "jinja2", None)  # type: ignore[arg-type]  (as if it were not installed)
+    assert typed(monkeypatch, "seed=0,1", "-m") == 0
+    error = capsys.readouterr().err
+    assert error.startswith("no report: jinja2 is not installed; pip install 'lrsl[experiments]' adds it (python -m ")
+    assert error.count("\n") == 1
+
+
 @pytest.mark.parametrize("models", ["minilm,nope,bert", "nope,minilm,bert"])
 def test_a_value_that_cannot_be_composed_does_not_keep_the_others_from_running(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], models: str
@@ -352,7 +409,7 @@ def test_torch_is_not_loaded_before_there_is_something_to_do(tmp_path: Path, arg
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv = ['run.py', *{arguments!r}]; import run\n"
         "try: run.main()\n"
         "except SystemExit: pass\n"
-        "print([name for name in ('torch', 'transformers', 'pytorch_lightning', 'wandb') if name in sys.modules])"
+        f"print([name for name in {UNLOADED!r} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]", done.stderr

@@ -27,12 +27,14 @@ class Job:
         composed: whether these are all of its overrides, and not just one that no job could be composed with.
         run: what it left; None where it left nothing.
         failed: why it failed; empty when it finished.
+        folder: its folder; None where it could not be composed.
     """
 
     overrides: tuple[str, ...]
     run: Run | None
     failed: str = ""
     composed: bool = True
+    folder: Path | None = None
 
 
 def jobs_of(folder: Path) -> list[Job]:
@@ -92,7 +94,7 @@ def _swept(folder: Path) -> list[Job]:
                 run = collect.read(where) if finished and where is not None else None
                 why = line.get("error") or "its results.json is missing or damaged"
                 why = run.error or "" if run is not None else why
-                jobs[where or number] = Job(tuple(line["overrides"]), run, why, composed=where is not None)
+                jobs[where or number] = Job(tuple(line["overrides"]), run, why, where is not None, where)
             except (ValueError, KeyError, TypeError) as error:
                 raise InputError(f"{path}, line {number} is damaged ({error}); run the sweep again") from None
     return list(jobs.values())
@@ -110,7 +112,7 @@ def _found(run: Run) -> Job:
         overrides = yaml.safe_load(path.read_text(encoding="utf-8")) or []
     except (OSError, ValueError, yaml.YAMLError):
         overrides = []
-    return Job(tuple(map(str, overrides)), run, run.error or "")
+    return Job(tuple(map(str, overrides)), run, run.error or "", folder=run.folder)
 
 
 def _command(arguments: Sequence[str]) -> str:

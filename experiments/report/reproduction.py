@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from experiments.collect import Run
 from experiments.configurations import Configuration
 from experiments.headings import heading
 from experiments.report.jobs import Job, commands
 from experiments.significance import seeds
+from lrsl.commit import commit
 
 _IN_HEADINGS = ("dataset.name", "model.name")
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -77,25 +74,8 @@ def _commit(runs: Sequence[Run]) -> str:
     noted = list(dict.fromkeys(run.results["commit"] for run in runs if run.results.get("commit")))
     if noted:
         return ", ".join(map(str, noted))
-    here = checked_out()
+    here = commit()
     return f"not noted by the runs; this report was made at {here}" if here else "not noted by the runs"
-
-
-def checked_out() -> str:
-    """Return the commit of the code that makes the report, and whether it was changed since; empty if unknown."""
-    try:
-        top, commit = _git("rev-parse", "--show-toplevel", "HEAD").split()
-        changed = _git("status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.SubprocessError, ValueError):
-        return ""
-    if Path(top).resolve() != ROOT:
-        return ""
-    return f"{commit[:12]} with changes since" if changed else commit[:12]
-
-
-def _git(*arguments: str) -> str:
-    command = ["git", "-C", str(ROOT), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
 
 
 def _shown(value: object) -> str:

@@ -18,13 +18,20 @@ from lrsl.models.pretrained import adjust, load_encoder, load_tokenizer
 KEY = "model.pretrained"
 
 
-def build_network(settings: ModelConfig, corpus: Corpus) -> Network:
+def build_network(settings: ModelConfig, corpus: Corpus, device: str = "auto") -> Network:
     """Return the configured classifier network for a corpus, its pretrained part loaded.
+
+    Args:
+        settings: the `model` part of the configuration.
+        corpus: the data.
+        device: the kind of device it will compute on: `cuda`, `mps`, `cpu`, or `auto` for the best there is.
 
     Raises:
         InputError: the pretrained part is neither a folder with a model nor reachable.
     """
-    return ARCHITECTURES[settings.architecture](settings, corpus)
+    if settings.architecture == "llm":
+        return load_llm(settings, len(corpus.labels), device)
+    return ENCODERS[settings.architecture](settings, corpus)
 
 
 def _encoder(settings: ModelConfig, corpus: Corpus) -> Network:
@@ -39,10 +46,6 @@ def _hldic(settings: ModelConfig, corpus: Corpus) -> Network:
     return LabelTreeNetwork(*_pretrained(settings), corpus, settings)
 
 
-def _llm(settings: ModelConfig, corpus: Corpus) -> Network:
-    return load_llm(settings, len(corpus.labels))
-
-
 def _pretrained(settings: ModelConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     tokenizer = load_tokenizer(settings.pretrained, KEY)
     encoder = load_encoder(settings.pretrained, KEY)
@@ -50,10 +53,9 @@ def _pretrained(settings: ModelConfig) -> tuple[PreTrainedModel, PreTrainedToken
     return encoder, tokenizer
 
 
-ARCHITECTURES: dict[str, Callable[[ModelConfig, Corpus], Network]] = {
+ENCODERS: dict[str, Callable[[ModelConfig, Corpus], Network]] = {
     "encoder": _encoder,
     "aphan": _aphan,
     "hldic": _hldic,
-    "llm": _llm,
 }
-"""How the network of each `model.architecture` is made."""
+"""How the network around a pretrained encoder is made, for each `model.architecture`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -149,14 +148,19 @@ def recompute_activations(base: PreTrainedModel) -> None:
     enable({"use_reentrant": False})
 
 
-def load_llm(settings: ModelConfig, classes: int) -> LLMClassifier:
+def load_llm(settings: ModelConfig, classes: int, device: str = "auto") -> LLMClassifier:
     """Return the classifier for a number of labels, its language model loaded, adapters and head fresh.
+
+    Args:
+        settings: the `model` part of the configuration.
+        classes: number of labels.
+        device: as for `load_base`.
 
     Raises:
         InputError: the model is neither a folder nor reachable, or 4-bit weights do not work on this machine.
     """
     tokenizer = load_tokenizer(settings.pretrained, KEY)
-    return LLMClassifier(load_base(settings), tokenizer, classes, settings)
+    return LLMClassifier(load_base(settings, device), tokenizer, classes, settings)
 
 
 def load_exported(folder: Path, *, pretrained: str | None = None) -> LLMClassifier:
@@ -205,20 +209,26 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path} is damaged ({error}); export it again") from None
 
 
-def load_base(settings: ModelConfig) -> PreTrainedModel:
+def load_base(settings: ModelConfig, device: str = "auto") -> PreTrainedModel:
     """Return a causal language model without its language-modelling head.
 
     4-bit weights are made where they will be used, since a GPU makes them many times faster; unquantised ones are in
-    bfloat16 where there is a GPU, else in float32, and follow the trainer to its device.
+    bfloat16 for a GPU, else in float32, and follow the trainer to its device.
+
+    Args:
+        settings: the `model` part of the configuration.
+        device: the kind of device it will compute on, whatever else this machine has: `cuda`, `mps`, `cpu`, or `auto`
+            for a GPU where there is one.
 
     Raises:
         InputError: it is neither a folder with a model nor reachable, or 4-bit weights do not work on this machine.
     """
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if torch.cuda.is_available() else "cpu"
-    options: dict[str, Any] = {"dtype": torch.bfloat16 if torch.cuda.is_available() else torch.float32}
+    gpu = device in ("auto", "cuda") and torch.cuda.is_available()
+    options: dict[str, Any] = {"dtype": torch.bfloat16 if gpu else torch.float32}
     if settings.quantize == "nf4":
-        check_four_bit(device)
-        options = {"dtype": torch.bfloat16, "device_map": {"": device}, "quantization_config": nf4()}
+        place = torch.device("cuda:0" if gpu else "cpu")
+        check_four_bit(place)
+        options = {"dtype": torch.bfloat16, "device_map": {"": place}, "quantization_config": nf4()}
     with loading(settings.pretrained, KEY) as path, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         base = AutoModel.from_pretrained(path, trust_remote_code=False, **options)

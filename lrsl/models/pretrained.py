@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import pickle
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -105,10 +106,18 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def loading(pretrained: str, key: str) -> Iterator[str]:
-    """Load quietly from where `pretrained` lies, and say in one sentence when it cannot be had."""
+    """Load quietly from where `pretrained` lies, and say in one sentence when it cannot be had.
+
+    The libraries take safetensors where there are any, and from pickled weights nothing but tensors.
+    """
     try:
         with quiet():
             yield locate(pretrained, key)
+    except pickle.UnpicklingError:
+        raise InputError(
+            f"{key}={pretrained} has pickled weights that are damaged or hold more than tensors, which could run any "
+            "program; give a model whose weights are safetensors"
+        ) from None
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
+import platform
 import sys
 import warnings
 from pathlib import Path
 from typing import Any, cast
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
@@ -72,6 +75,21 @@ class StageProgress(TQDMProgressBar):
 def precision(config: TrainerConfig) -> str:
     """Return the precision of a run."""
     return native_precision(config.accelerator) if config.precision == "auto" else config.precision
+
+
+def device(trainer: TrainerConfig) -> str:
+    """Return the kind of device a run computes on."""
+    if trainer.accelerator == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    return "cuda" if trainer.accelerator == "gpu" else trainer.accelerator
+
+
+def machine(config: TrainerConfig) -> str:
+    """Return the class of machine a run computes on, as in `NVIDIA H200, 16 CPU cores, x86_64`."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    kind = device(config)
+    gpu = {"cuda": torch.cuda.get_device_name, "mps": lambda: "Apple GPU"}.get(kind, lambda: "")()
+    return ", ".join(filter(None, [gpu, f"{cores} CPU core{'s' if cores > 1 else ''}", platform.machine()]))
 
 
 def build_trainer(

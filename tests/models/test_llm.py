@@ -143,6 +143,29 @@ def test_nf4_holds_all_linear_layers_in_four_bits_doubly_quantised(pretrained):
     assert {p.dtype for p in load_base(settings(pretrained)).parameters()} == {torch.float32}
 
 
+def dtypes(base):
+    return {parameter.dtype for parameter in base.parameters()}
+
+
+def test_unquantised_weights_are_bfloat16_for_a_gpu_and_not_just_because_there_is_one(llama, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert dtypes(load_base(settings(llama))) == dtypes(load_base(settings(llama), "cuda")) == {torch.bfloat16}
+    assert dtypes(load_base(settings(llama), "cpu")) == {torch.float32}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert dtypes(load_base(settings(llama))) == {torch.float32}
+
+
+def test_four_bit_weights_are_made_where_the_trainer_computes(llama, monkeypatch):
+    places = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(llm, "check_four_bit", places.append)
+    monkeypatch.setattr(llm.AutoModel, "from_pretrained", lambda *_, device_map, **__: places.append(device_map[""]))
+    for device in ("cpu", "cuda", "auto"):
+        with pytest.raises(AssertionError):  # there is no model
+            load_base(settings(llama, quantize="nf4"), device)
+    assert list(map(str, places)) == [*["cpu"] * 2, *["cuda:0"] * 4]
+
+
 @pytest.mark.parametrize("quantize", ["none", "nf4"])
 @pytest.mark.parametrize("checkpointing", [True, False])
 def test_gradients_reach_the_adapters_and_the_head_and_nothing_else(pretrained, quantize, checkpointing):

@@ -8,6 +8,7 @@ from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertMode
 from lrsl.errors import InputError
 from lrsl.models import pretrained
 from lrsl.models.pretrained import MINILM, MINILM_SHA256, adjust, load_encoder, load_tokenizer, locate, longest_input
+from lrsl.models.text_embedding import load_embedding
 
 
 @pytest.fixture
@@ -55,6 +56,32 @@ def test_a_folder_without_a_model_is_one_sentence(tmp_path):
     with pytest.raises(InputError, match="neither a folder with a model") as caught:
         load_encoder(str(tmp_path))
     assert is_one_sentence(caught.value)
+
+
+class Program:
+    """What runs a program when it is unpickled."""
+
+    def __init__(self, leaves):
+        self.leaves = leaves
+
+    def __reduce__(self):
+        return Path.touch, (self.leaves,)
+
+
+@pytest.mark.parametrize("load", [load_encoder, load_embedding])
+def test_pickled_weights_run_nothing_and_the_refusal_is_one_sentence(tmp_path, load):
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    model = BertModel(BertConfig(vocab_size=10, **sizes))
+    model.config.save_pretrained(tmp_path)
+    weights = tmp_path / "pytorch_model.bin"
+    torch.save(model.state_dict(), weights)
+    if load is load_encoder:  # which needs no tokenizer
+        load(str(tmp_path))
+    torch.save({**model.state_dict(), "more": Program(tmp_path / "ran")}, weights)
+    with pytest.raises(InputError, match=r"pickled weights.*give a model whose weights are safetensors") as caught:
+        load(str(tmp_path))
+    assert is_one_sentence(caught.value)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_folder_is_taken_as_it_is_and_a_hub_id_too(tiny_bert):

@@ -1,0 +1,282 @@
+"""Keep the runs of a sweep in experiments/results: what tables, figures, significance and report read, and no more.
+
+python -m experiments.record multirun_outputs/sweeps/SWEEP banking77-minilm
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import io
+import json
+import logging
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from experiments import significance
+from experiments.collect import Run, predictions_file, read
+from experiments.configurations import home
+from experiments.portable import portable, portable_override
+from experiments.report.jobs import Job, commands, jobs_of
+from lrsl import results, summary
+from lrsl.composition import file_name
+from lrsl.errors import InputError
+
+logger = logging.getLogger("experiments")
+
+RECORDED = Path(os.path.relpath(Path(__file__).parent / "results"))
+INDEX = "README.md"
+HEADER = "| folder | command | commit | seeds | machine |"
+
+_MAY_BE_PASSED_ON = re.compile(r"CC[- ]?(BY|0)|Apache|MIT\b|BSD|public domain", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What is recorded although it may not be what one wants to keep.
+
+    Attributes:
+        failed: a sweep of which jobs failed.
+        dirty: runs made with changes that are not committed.
+        replace: a name that is taken; what it holds goes.
+        texts: the texts of data that may not be passed on.
+    """
+
+    failed: bool = False
+    dirty: bool = False
+    replace: bool = False
+    texts: bool = False
+
+
+def record(
+    folder: Path,
+    name: str,
+    allowed: Allowed = Allowed(),
+    *,
+    commit: str | None = None,
+    machine: str | None = None,
+    into: Path = RECORDED,
+) -> str:
+    """Copy the runs of a sweep below `into / name`, enter them in the index and return their row there.
+
+    Args:
+        folder: the sweep's folder, or one of runs.
+        name: what the runs are kept under.
+        allowed: what is recorded all the same.
+        commit: the commit, for runs that did not note it.
+        machine: the class of machine, for runs that did not note it.
+        into: the folder of the recorded results.
+
+    Raises:
+        InputError: there are no runs, or some of them had better not be kept; then nothing is written.
+    """
+    jobs = [replace(job, overrides=_typed(job.overrides), run=_left(job)) for job in jobs_of(folder)]
+    _check_name(name, into, allowed)
+    _check_jobs(folder, jobs, allowed, commit)
+    places = _places([job.run for job in jobs if job.run is not None])
+    described: set[Path] = set()
+    into.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=into, prefix=".") as scratch:
+        made = Path(scratch) / name
+        made.mkdir()
+        for job in sorted(jobs, key=lambda job: job.run.seed if job.run is not None else -1):
+            if job.run is None:
+                continue
+            place = made / places[job.run.folder]
+            labels = place.parent not in described
+            if _keep(job.run, job.overrides, place, texts=allowed.texts, labels=labels):
+                described.add(place.parent)
+        for file in (summary.MARKDOWN, summary.CSV):
+            if (folder / file).is_file():
+                text = (folder / file).read_text(encoding="utf-8")
+                (made / file).write_text(portable(text), encoding="utf-8")
+        if (into / name).exists():
+            shutil.rmtree(into / name)
+        made.rename(into / name)
+    row = _row(name, jobs, commit, machine)
+    index = into / INDEX
+    text = index.read_text(encoding="utf-8") if index.is_file() else ""
+    index.write_text(with_row(text, name, row), encoding="utf-8")
+    return row
+
+
+def with_row(text: str, name: str, row: str) -> str:
+    """Return an index with the row of a name: in the place of the one it had, else below the others."""
+    lines = text.splitlines()
+    if HEADER not in lines:
+        lines += [*([""] if lines else []), HEADER, re.sub("[^|]+", "---", HEADER)]
+    first = end = lines.index(HEADER) + 2
+    while end < len(lines) and lines[end].startswith("|"):
+        end += 1
+    taken = next((number for number in range(first, end) if lines[number].startswith(f"| `{name}/` |")), None)
+    lines[end if taken is None else taken : end if taken is None else taken + 1] = [row]
+    return "\n".join(lines) + "\n"
+
+
+def _check_name(name: str, into: Path, allowed: Allowed) -> None:
+    if not re.fullmatch(r"\w[\w.+-]*", name):
+        raise InputError(f"{name} is no name for a folder; use letters, digits and - . _ +, as in banking77-minilm")
+    if (into / name).exists() and not allowed.replace:
+        raise InputError(f"{into / name} is there already; choose another name, or --replace it")
+
+
+def _check_jobs(folder: Path, jobs: Sequence[Job], allowed: Allowed, commit: str | None) -> None:
+    failed = [job for job in jobs if job.failed]
+    if len(failed) == len(jobs):
+        raise InputError(f"no run of {folder} has finished; run it again")
+    if failed and not allowed.failed:
+        which = f"{' '.join(failed[0].overrides) or 'a run'}: {failed[0].failed}"
+        raise InputError(
+            f"{len(failed)} of {len(jobs)} jobs of {folder} failed ({which}); run it again, which repeats nothing that "
+            "has finished, or record what there is with --failed"
+        )
+    finished = [job.run for job in jobs if job.run is not None and job.run.finished]
+    unknown = [run for run in finished if not (run.results.get("commit") or commit)]
+    if unknown:
+        raise InputError(f"{unknown[0].folder} does not say at which commit it was made; say so with --commit HASH")
+    dirty = [run for run in finished if str(run.results.get("commit") or commit).endswith("+")]
+    if dirty and not allowed.dirty:
+        raise InputError(
+            f"{dirty[0].folder} was made with changes that are not committed; commit them and run it with rerun=true, "
+            "or record it all the same with --dirty"
+        )
+
+
+def _left(job: Job) -> Run | None:
+    """Return the run of a job, of a failed one too where its folder says so and not what an earlier one came to."""
+    if job.run is not None or job.folder is None or not (job.folder / results.RESULTS).is_file():
+        return job.run
+    run = read(job.folder)
+    return run if run is not None and not run.finished else None
+
+
+def _typed(overrides: Sequence[str]) -> tuple[str, ...]:
+    return tuple(portable_override(one) for one in overrides if not one.startswith("rerun="))
+
+
+def _places(runs: Sequence[Run]) -> dict[Path, Path]:
+    """Return where each run goes: seed0, seed1, …, below a folder per configuration where there are several."""
+    homes = {home(run): run for run in runs}
+    several = len({(run.dataset, run.model) for run in runs}) > 1
+    names = {
+        path: [*([file_name(run.dataset), file_name(run.model)] if several else []), *([path.name] * (len(homes) > 1))]
+        for path, run in homes.items()
+    }
+    return {run.folder: Path(*names[home(run)], f"seed{run.seed}") for run in runs}
+
+
+def _keep(run: Run, overrides: Sequence[str], place: Path, *, texts: bool, labels: bool) -> bool:
+    """Copy what is read of a run, and return whether its labels.json, of which one per configuration will do, too."""
+    (place / ".hydra").mkdir(parents=True)
+    (place / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(list(overrides), allow_unicode=True, width=10_000))
+    configuration = _configuration(run.folder)
+    if configuration is not None:
+        _write_json(place / "config.json", portable(configuration))
+    if not run.finished:
+        _write_json(place / results.RESULTS, portable(dict(run.results)))
+        return False
+    shutil.copyfile(run.folder / results.RESULTS, place / results.RESULTS)
+    predicted = predictions_file(run.folder)
+    if predicted is None:
+        logger.warning("%s has no %s, so significance over seeds cannot be known", run.folder, results.PREDICTIONS)
+    else:
+        licence = str(((configuration or {}).get("dataset") or {}).get("licence") or "")
+        public = bool(_MAY_BE_PASSED_ON.match(licence))
+        if not (public or texts):
+            logger.warning(
+                "%s: texts are left out (licence: %s); --texts keeps them", run.dataset, licence or "unknown"
+            )
+        (place / f"{results.PREDICTIONS}.gz").write_bytes(_compressed(predicted, texts=public or texts))
+    found = run.folder / results.LABELS
+    if labels and found.is_file():
+        shutil.copyfile(found, place / results.LABELS)
+        return True
+    return False
+
+
+def _configuration(folder: Path) -> dict[str, Any] | None:
+    with suppress(OSError, ValueError):
+        found: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return found
+    with suppress(OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):  # of a run that failed
+        composed: Any = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"), resolve=True)
+        return dict(composed)
+    return None
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _compressed(path: Path, *, texts: bool) -> bytes:
+    """Return predictions as gzip, the same bytes for the same lines whenever and wherever it is done."""
+    with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
+        lines = list(file)
+    if not texts:
+        lines = [json.dumps(json.loads(line) | {"text": ""}, ensure_ascii=False) + "\n" for line in lines]
+    packed = io.BytesIO()
+    with gzip.GzipFile("", "wb", 9, packed, mtime=0) as file:
+        file.write("".join(lines).encode())
+    return packed.getvalue()
+
+
+def _row(name: str, jobs: Sequence[Job], commit: str | None, machine: str | None) -> str:
+    runs = [job.run for job in jobs if job.run is not None and job.run.finished]
+    commits = dict.fromkeys(str(run.results.get("commit") or commit) for run in runs)
+    machines = dict.fromkeys(
+        "; ".join(filter(None, [run.results.get("machine") or machine or "not noted", run.results.get("precision")]))
+        for run in runs
+    )
+    cells = [
+        f"`{name}/`",
+        "<br>".join(f"`{command}`" for command in commands(jobs)) or "not noted",
+        ", ".join(f"`{one}`" for one in commits),
+        significance.spans(sorted({run.seed for run in runs})),
+        "<br>".join(machines),
+    ]
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Record a sweep, print its row of the index, and return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.record",
+        description="Keep the runs of a sweep in experiments/results, and enter them in the README there.",
+    )
+    parser.add_argument("folder", type=Path, metavar="SWEEP", help="a folder of multirun_outputs/sweeps, or of runs")
+    parser.add_argument("name", metavar="NAME", help="the folder they are kept in, as in banking77-minilm")
+    parser.add_argument("--commit", metavar="HASH", help="where they were made, if they did not note it")
+    parser.add_argument("--machine", metavar="CLASS", help="what they were made on, if they did not note it")
+    parser.add_argument("--failed", action="store_true", help="record a sweep of which runs failed")
+    parser.add_argument("--dirty", action="store_true", help="record runs made with changes that were not committed")
+    parser.add_argument("--replace", action="store_true", help="replace what is recorded under this name")
+    parser.add_argument("--texts", action="store_true", help="keep texts whatever the licence of the data says")
+    given = parser.parse_args(arguments)
+    logging.basicConfig(format="%(message)s")
+    allowed = Allowed(given.failed, given.dirty, given.replace, given.texts)
+    try:
+        row = record(given.folder, given.name, allowed, commit=given.commit, machine=given.machine)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(row)
+    files = [path for path in (RECORDED / given.name).rglob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in files)
+    print(f"{len(files)} files, {size / 1e6:.2f} MB: {RECORDED / given.name}; entered in {RECORDED / INDEX}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
