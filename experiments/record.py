@@ -40,7 +40,7 @@ RECORDED = Path(os.path.relpath(Path(__file__).parent / "results"))
 INDEX = "README.md"
 HEADER = "| folder | command | commit | seeds | machine |"
 
-_MAY_BE_PASSED_ON = re.compile(r"CC[- ]?(BY|0)|Apache|MIT\b|BSD|public domain", re.IGNORECASE)
+OURS = "synthetic"  # the source of data that this package makes
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Allowed:
         failed: a sweep of which jobs failed.
         dirty: runs made with changes that are not committed.
         replace: a name that is taken; what it holds goes.
-        texts: the texts of data that may not be passed on.
+        texts: the texts of data that are not ours.
     """
 
     failed: bool = False
@@ -192,12 +192,10 @@ def _keep(run: Run, overrides: Sequence[str], place: Path, *, texts: bool, label
     if predicted is None:
         logger.warning("%s has no %s, so significance over seeds cannot be known", run.folder, results.PREDICTIONS)
     else:
-        licence = str(((configuration or {}).get("dataset") or {}).get("licence") or "")
-        public = bool(_MAY_BE_PASSED_ON.match(licence))
-        if not (public or texts):
-            where = f"{run.dataset}, seed {run.seed}"
-            logger.warning("%s: texts are left out (licence: %s); --texts keeps them", where, licence or "unknown")
-        (place / f"{results.PREDICTIONS}.gz").write_bytes(_compressed(predicted, texts=public or texts))
+        ours = ((configuration or {}).get("dataset") or {}).get("source") == OURS
+        if not (ours or texts):
+            logger.warning("%s: its texts are left out; --texts keeps them", run.dataset)
+        (place / f"{results.PREDICTIONS}.gz").write_bytes(_compressed(predicted, texts=ours or texts))
     found = run.folder / results.LABELS
     if labels and found.is_file():
         shutil.copyfile(found, place / results.LABELS)
@@ -261,7 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--failed", action="store_true", help="record a sweep of which runs failed")
     parser.add_argument("--dirty", action="store_true", help="record runs made with changes that were not committed")
     parser.add_argument("--replace", action="store_true", help="replace what is recorded under this name")
-    parser.add_argument("--texts", action="store_true", help="keep texts whatever the licence of the data says")
+    parser.add_argument("--texts", action="store_true", help="keep the texts of data that others have made")
     given = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s")
     allowed = Allowed(given.failed, given.dirty, given.replace, given.texts)

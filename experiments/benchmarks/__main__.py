@@ -43,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     everything: dict[str, Any] = {"texts": None, "questions": None, "calls": None, "held_out": None, "epochs": None}
     plan = Plan(**(everything if asked.full else {}), clock=asked.clock, profile=asked.profile)
     options = [word for word in ("--full", "--profile") if getattr(asked, word.removeprefix("--"))]
+    report.commit()  # before the results, which are in the repository, change
     for name in asked.section or SECTIONS:
         measure(name, plan, options, asked.out)
     print(f"written: {asked.out / report.PAGE}")

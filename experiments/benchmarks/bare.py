@@ -54,7 +54,7 @@ class Bare:
 
     def phases(self, batch: Batch) -> Iterator[None]:
         """Take one step; pause after each of its `PHASES`."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.mixed):
+        with torch.autocast(batch["label"].device.type, torch.bfloat16, enabled=self.mixed):
             loss = self.loss(batch)
         yield
         loss.backward()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import platform
@@ -17,7 +18,7 @@ import torch
 
 from experiments.benchmarks.plan import SEED, Curve, Figure, Plan, Section, Table
 from experiments.benchmarks.workload import ROOT
-from lrsl.training.trainer import native_precision
+from lrsl.models.precision import native_precision
 
 PACKAGES = ("torch", "pytorch-lightning", "transformers", "sentence-transformers", "datasets", "hydra-core")
 RECORD, PAGE, PLOT = "results.json", "results.md", "growth.svg"
@@ -45,8 +46,9 @@ def conditions(plan: Plan) -> dict[str, Any]:
     }
 
 
+@functools.cache
 def commit() -> str:
-    """Return the commit that is checked out, and whether files differ from it."""
+    """Return the commit that was checked out when first asked, and whether files differed from it."""
     asked = ("git", "describe", "--always", "--dirty", "--exclude=*")
     done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
     return done.stdout.strip() or "unknown"

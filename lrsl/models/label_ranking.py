@@ -16,7 +16,9 @@ from lrsl.config import EmbeddingConfig
 from lrsl.data.corpus import Split
 from lrsl.errors import InputError
 from lrsl.models.batches import Batch, TokenDataset, Tokenize, loader, pad, tokenize
+from lrsl.models.dropout import quicken
 from lrsl.models.optimisation import adamw, trainable
+from lrsl.models.precision import native_precision
 from lrsl.models.text_embedding import encode
 
 
@@ -142,6 +144,10 @@ def finetuned(
     if settings.negatives == "confused" and logits is not None:
         confused = core.confused_labels(logits, labels, min(settings.k, len(label_texts) - 1))
     embedding = copy.deepcopy(embedding)
+    device = embedding.device.type
+    mixed = native_precision(device) == "bf16-mixed"
+    if device == "cpu" and embedding.transformers_model is not None:
+        quicken(embedding.transformers_model)
     ranking = LabelRanking(embedding, label_texts, settings, confused).to(embedding.device)
     tokens = TokenDataset(embedding.tokenizer, texts, labels.tolist(), ranking.max_length)
     batches = loader(tokens, settings.batch_size, seed=0)
@@ -158,7 +164,8 @@ def finetuned(
         for _ in range(settings.epochs):
             ranking.train()
             for batch in batches:
-                loss = ranking({key: value.to(embedding.device) for key, value in batch.items()})
+                with torch.autocast(device, torch.bfloat16, enabled=mixed):
+                    loss = ranking({key: value.to(embedding.device) for key, value in batch.items()})
                 loss.backward()
                 nn.utils.clip_grad_norm_(ranking.parameters(), settings.gradient_clip)
                 optimizer.step()

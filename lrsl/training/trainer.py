@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import platform
@@ -19,6 +18,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException  # 
 
 from lrsl.config import TrainerConfig
 from lrsl.errors import InputError
+from lrsl.models.precision import native_precision
 
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 # batches come from memory, tokenised: more workers would only copy them
@@ -70,20 +70,6 @@ class StageProgress(TQDMProgressBar):
         bar = super().init_predict_tqdm()
         bar.set_description(self.stage)
         return bar
-
-
-@functools.cache
-def native_precision(accelerator: str) -> str:
-    """Return `bf16-mixed` where the accelerator computes bfloat16 natively, else `32-true`."""
-    if accelerator in {"auto", "gpu", "cuda"} and torch.cuda.is_available():
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    elif accelerator in {"auto", "cpu"} and not torch.backends.mps.is_available():
-        # before torch.cpu.get_capabilities() these were the only way to ask; they still stand in every version
-        asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-        native = any(getattr(torch.cpu, name, lambda: False)() for name in asked)
-    else:
-        native = False
-    return "bf16-mixed" if native else "32-true"
 
 
 def precision(config: TrainerConfig) -> str:

@@ -44,7 +44,7 @@ def sweep(tmp_path: Path) -> Path:
         change(
             run / "config.json",
             data_dir="/srv/data",
-            dataset__licence="CC BY 4.0",
+            dataset__source="synthetic",
             model__pretrained=f"{SECRET}/of mine/bert",
         )
     lines = [json.loads(line) for line in (folder / "runs.jsonl").read_text().splitlines()]
@@ -157,13 +157,13 @@ def test_the_same_runs_make_the_same_bytes(sweep: Path, recorded: Path, tmp_path
     assert content(recorded / "one") == content(recorded / "two")
 
 
-def test_texts_that_may_not_be_passed_on_are_left_out_unless_asked_for(
+def test_texts_that_others_have_made_are_left_out_unless_asked_for(
     sweep: Path, recorded: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for run in run_folders(sweep):
-        change(run / "config.json", dataset__licence="given on request for research, not to be passed on")
+        change(run / "config.json", dataset__source="https://example.org/questions")
     record.record(sweep, "without", into=recorded)
-    assert "texts are left out (licence: given on request" in caplog.text
+    assert "its texts are left out; --texts keeps them" in caplog.text
     record.record(sweep, "with", Allowed(texts=True), into=recorded)
     texts = {
         name: {line["text"] for line in predictions(collect([recorded / name])[1])} for name in ("without", "with")
