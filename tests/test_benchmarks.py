@@ -17,7 +17,9 @@ from experiments.benchmarks import profiles, qlora, report, workload
 from experiments.benchmarks.plan import Figure, Plan, Section
 from experiments.benchmarks.turns import in_turns, repeatedly
 
-PLAN = Plan(rows=2_000, texts=48, questions=48, calls=48, held_out=24, epochs=1, block=1, repeats=1, profile=True)
+PLAN = Plan(
+    rows=2_000, texts=48, questions=48, calls=48, held_out=24, answers=24, epochs=1, block=1, repeats=1, profile=True
+)
 
 
 @pytest.fixture
@@ -73,7 +75,7 @@ def test_the_command_line_chooses_sections(monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr(benchmarks, "measure", lambda name, plan, options, folder: asked.append((name, plan, options)))
     assert benchmarks.main(["--section", "door", "--full", "--clock", "cpu", "--out", str(tmp_path)]) == 0
-    everything = Plan(texts=None, questions=None, calls=None, held_out=None, epochs=None, clock="cpu")
+    everything = Plan(texts=None, questions=None, calls=None, held_out=None, answers=None, epochs=None, clock="cpu")
     assert asked == [("door", everything, ["--full"])]
     asked.clear()
     benchmarks.main(["--out", str(tmp_path)])

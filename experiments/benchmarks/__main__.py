@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder of results.md")
     asked = parser.parse_args(arguments)
-    everything: dict[str, Any] = {"texts": None, "questions": None, "calls": None, "held_out": None, "epochs": None}
+    everything: dict[str, Any] = dict.fromkeys(("texts", "questions", "calls", "held_out", "answers", "epochs"))
     plan = Plan(**(everything if asked.full else {}), clock=asked.clock, profile=asked.profile)
     options = [word for word in ("--full", "--profile") if getattr(asked, word.removeprefix("--"))]
     report.commit()  # before the results, which are in the repository, change

@@ -30,6 +30,7 @@ class Plan:
         questions: training questions of Banking-77 for the classifier.
         calls: training calls of telecom34 for the classifier.
         held_out: rows of each of validation and test.
+        answers: rows of test that are answered with reranking.
         epochs: epochs of each training; None for those of the recipe.
         block: steps of a training before it is another's turn.
         repeats: turns of what is no training.
@@ -42,6 +43,7 @@ class Plan:
     questions: int | None = 2_000
     calls: int | None = 400
     held_out: int | None = 500
+    answers: int | None = 1_500
     epochs: int | None = 2
     block: int = 4
     repeats: int = 5

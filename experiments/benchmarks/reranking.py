@@ -31,7 +31,7 @@ def measure(plan: Plan) -> Section:
     """Return what classifying and reranking cost, over the bound."""
     if (reason := absent("banking77")) is not None:
         return Section(ABOUT, [Figure(line(fraction), note=reason) for fraction in FRACTIONS])
-    work = workload("banking77", None, plan.held_out)
+    work = workload("banking77", None, plan.answers)
     return Section(ABOUT, [over_the_bound(work, fraction, plan) for fraction in FRACTIONS])
 
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 from torch import Tensor, nn
 
+from lrsl.models.batches import pad, tokenize
 from lrsl.models.pretrained import loading, locate, longest_input, quiet
 
 logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
+
+SLACK = 1.25  # of a batch's lengths: a text is padded by a quarter at most
 
 
 def load_embedding(
@@ -63,14 +68,51 @@ def _is_plain_encoder(path: str) -> bool:
 
 
 def encode(embedding: SentenceTransformer, texts: Sequence[str], *, batch_size: int = 64) -> Tensor:
-    """Return unit-length vectors `(n, d)` of the texts, float32, on the CPU; `(0, d)` for no text."""
-    width = embedding.get_embedding_dimension()
+    """Return unit-length vectors `(n, d)` of the texts, float32, on the CPU; `(0, d)` for no text.
+
+    What `embedding.encode` returns, to within rounding. On a CPU padding costs as much as text does, so that there are
+    smaller batches where lengths differ.
+    """
     if not texts:
-        return torch.zeros(0, width or 0)
-    vectors = embedding.encode(
-        list(texts), batch_size=batch_size, convert_to_tensor=True, normalize_embeddings=True, show_progress_bar=False
-    )
-    return vectors.float().cpu()
+        return torch.zeros(0, embedding.get_embedding_dimension() or 0)
+    longest = embedding.max_seq_length
+    if embedding.transformers_model is None or longest is None or embedding.default_prompt_name is not None:
+        found = embedding.encode(
+            list(texts),
+            batch_size=batch_size,
+            convert_to_tensor=True,
+            normalize_embeddings=True,
+            show_progress_bar=False,
+        )
+        return found.float().cpu()
+    tokenizer, device = embedding.tokenizer, embedding.device
+    tokens = tokenize(tokenizer, [(text,) for text in texts], int(longest))
+    ids = [of_text["input_ids"] for of_text in tokens]
+    slack = SLACK if device.type == "cpu" else math.inf
+    training = embedding.training
+    embedding.eval()
+    vectors: list[Tensor] = []
+    rows: list[int] = []
+    with torch.inference_mode():
+        for batch in by_length([len(of_text) for of_text in ids], batch_size, slack):
+            padded = pad([ids[row] for row in batch], int(tokenizer.pad_token_id or 0))
+            found = embedding({name: values.to(device) for name, values in padded.items()})["sentence_embedding"]
+            vectors.append(F.normalize(found.float(), dim=-1).cpu())
+            rows += batch
+    embedding.train(training)
+    return torch.cat(vectors)[torch.tensor(rows).argsort()]
+
+
+def by_length(lengths: Sequence[int], batch_size: int, slack: float) -> Iterator[list[int]]:
+    """Yield batches of rows, the shortest first, in none of which the longest exceeds the shortest times `slack`."""
+    batch: list[int] = []
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and (len(batch) == batch_size or lengths[row] > slack * lengths[batch[0]]):
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
 
 
 def save_embedding(embedding: SentenceTransformer, folder: Path) -> None:

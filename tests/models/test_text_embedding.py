@@ -1,13 +1,15 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 
 from lrsl.errors import InputError
 from lrsl.models.batches import padded
 from lrsl.models.encoder import pool
 from lrsl.models.pretrained import load_encoder, load_tokenizer
-from lrsl.models.text_embedding import encode, load_embedding, save_embedding
+from lrsl.models.text_embedding import by_length, encode, load_embedding, save_embedding
 
 TEXTS = ["card1", "loan1 loan2 the rate3 a please", "cash4 cash1 the", "rate " * 30]
 
@@ -60,6 +62,31 @@ def test_batched_vectors_equal_single_ones_in_the_order_given(tiny_bert):
     together = encode(embedding, TEXTS, batch_size=3)
     alone = torch.cat([encode(embedding, [text]) for text in TEXTS])
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
+
+
+def test_vectors_are_those_of_the_library(tiny_bert):
+    embedding = load_embedding(str(tiny_bert))
+    texts = [*TEXTS, "", " ".join(TEXTS * 40), TEXTS[0]]
+    np.testing.assert_allclose(encode(embedding, texts).numpy(), embedding.encode(texts), rtol=0, atol=1e-6)
+
+
+def test_a_model_keeps_its_mode(tiny_bert):
+    embedding = load_embedding(str(tiny_bert)).train()
+    first, second = encode(embedding, TEXTS), encode(embedding, TEXTS)
+    assert torch.equal(first, second)  # no dropout
+    assert embedding.training
+    assert not first.is_inference()
+
+
+@given(lengths=st.lists(st.integers(1, 500), max_size=60), size=st.integers(1, 9), slack=st.sampled_from([1, 1.25, 9]))
+def test_batches_hold_each_row_once_and_little_padding(lengths, size, slack):
+    batches = list(by_length(lengths, size, slack))
+    assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
+    for batch in batches:
+        of_batch = [lengths[row] for row in batch]
+        assert 1 <= len(batch) <= size
+        assert of_batch == sorted(of_batch)
+        assert of_batch[-1] <= slack * of_batch[0]
 
 
 def test_no_text_gives_no_vector(tiny_bert):
