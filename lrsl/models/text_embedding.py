@@ -86,7 +86,7 @@ def encode(embedding: SentenceTransformer, texts: Sequence[str], *, batch_size: 
         )
         return found.float().cpu()
     tokenizer, device = embedding.tokenizer, embedding.device
-    tokens = tokenize(tokenizer, [(text,) for text in texts], int(longest))
+    tokens = tokenize(tokenizer, [(text.strip(),) for text in texts], int(longest))
     ids = [of_text["input_ids"] for of_text in tokens]
     slack = SLACK if device.type == "cpu" else math.inf
     training = embedding.training
