@@ -10,6 +10,8 @@ import hashlib
 import json
 import re
 from difflib import get_close_matches
+from pathlib import Path
+from string import Template
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import yaml
@@ -73,6 +75,20 @@ def folder(composed: DictConfig) -> str:
 def file_name(text: str) -> str:
     """Return text as a name for a file, on any file system."""
     return re.sub(r"[^\w.=+-]+", "_", text).strip("._")[:80] or "_"
+
+
+def help_text(conf: Path) -> str:
+    """Return what `--help` prints without overrides; Hydra would copy the whole configuration for each group it lists.
+
+    Args:
+        conf: the folder of the configuration.
+    """
+    template = yaml.safe_load((conf / "config.yaml").read_text(encoding="utf-8"))["hydra"]["help"]["template"]
+    choices: dict[str, list[str]] = {}
+    for path in conf.glob("*/**/*.yaml"):
+        choices.setdefault(path.parent.relative_to(conf).as_posix(), []).append(path.stem)
+    groups = "".join(f"{group}: {', '.join(sorted(choices[group]))}\n" for group in sorted(choices))
+    return Template(template).substitute(APP_CONFIG_GROUPS=groups)
 
 
 def explain(error: Exception) -> str:

@@ -415,6 +415,16 @@ def test_torch_is_not_loaded_before_there_is_something_to_do(tmp_path: Path, arg
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
 
 
+def test_the_help_is_what_hydra_would_print(tmp_path: Path) -> None:
+    ours, theirs = (
+        subprocess.run(
+            [sys.executable, str(ROOT / "run.py"), *arguments], cwd=tmp_path, capture_output=True, text=True, check=True
+        ).stdout
+        for arguments in (["--help"], ["--help", "seed=0"])
+    )
+    assert ours == theirs
+
+
 def test_the_help_says_what_can_be_typed(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "run.py"), "--help"], cwd=tmp_path, capture_output=True, text=True, check=True
