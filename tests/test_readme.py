@@ -6,6 +6,7 @@ import json
 import re
 import runpy
 import shlex
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -99,6 +100,15 @@ def test_the_figures_on_telecom34_are_those_recorded() -> None:
         row = next(line for line in README.splitlines() if re.match(rf"{system} +\d", line))
         assert row.split()[1:] == [f"{100 * value:.2f}" for value in run[system].values()]
     assert f"p = {run['significance']['p_value']:.3g}" in README
+
+
+def test_the_speeds_are_those_measured() -> None:
+    found = json.loads((ROOT / "experiments" / "benchmarks" / "results.json").read_text(encoding="utf-8"))
+    for section, said in (
+        ("classifier", "a classifier trains {:.1f} times"),
+        ("embedding", "the embedding {:.1f} times"),
+    ):
+        assert said.format(statistics.median(found[section]["figures"][0]["values"])) in README
 
 
 def test_the_plug_in_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
