@@ -339,7 +339,7 @@ class LoggerConfig:
     """Where metrics go besides results.json."""
 
     name: str = "wandb"
-    """`wandb` or `csv`."""
+    """`wandb`, `tensorboard` or `csv`."""
     project: str = "lrsl"
     """W&B project."""
     entity: str | None = None
@@ -351,7 +351,7 @@ class LoggerConfig:
 
     def __post_init__(self) -> None:
         """Check names."""
-        _one_of("logger", self.name, ("wandb", "csv"))
+        _one_of("logger", self.name, ("wandb", "tensorboard", "csv"))
         _one_of("logger.mode", self.mode, ("auto", "online", "offline"))
 
 

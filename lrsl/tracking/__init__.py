@@ -17,35 +17,35 @@ from lrsl.config import Config
 from lrsl.tracking.csv_run import CsvRun
 from lrsl.tracking.masking import masked
 from lrsl.tracking.run import Run
+from lrsl.tracking.tensorboard_run import TensorBoardRun
 from lrsl.tracking.wandb_run import WandbRun, filed
 
 __all__ = ["Tracker", "masked"]
 
 
 class Tracker:
-    """A run's metrics, summary, tables and images, in W&B (`logger=wandb`) or in CSV files (`logger=csv`).
+    """A run's metrics, summary, tables and images, where `logger=` says: `wandb`, `tensorboard` or `csv` files.
 
     A context manager: the run starts on entering and is finished on leaving, as failed if an exception passes through.
     Two trackers are two runs, in one process as in two.
 
     Args:
         config: the run's configuration.
-        folder: the run's folder; W&B writes to `<folder>/wandb`, CSV files are `<folder>/metrics.csv` and
-            `<folder>/<table>.csv`.
+        folder: the run's folder; W&B writes to `<folder>/wandb`, TensorBoard to `<folder>/tensorboard`, CSV files are
+            `<folder>/metrics.csv` and `<folder>/<table>.csv`.
 
     Attributes:
         logger: what the Trainers of the run log to; there from entering to leaving.
 
     Raises:
-        InputError: on entering, when W&B does not take the project or the entity, or WANDB_MODE is unknown.
+        InputError: on entering, when W&B does not take the project or the entity, WANDB_MODE is unknown, or TensorBoard
+            is not installed.
     """
 
     logger: Logger
 
     def __init__(self, config: Config, folder: Path) -> None:
-        self._run: Run = (
-            WandbRun(config.logger, filed(config), folder) if config.logger.name == "wandb" else CsvRun(folder)
-        )
+        self._run = _run(config, folder)
 
     def __enter__(self) -> Tracker:
         self.logger = self._run.start()
@@ -83,3 +83,9 @@ class Tracker:
             metadata: what is to be known of them, plain data.
         """
         self._run.artifact(kind, files, metadata)
+
+
+def _run(config: Config, folder: Path) -> Run:
+    if config.logger.name == "wandb":
+        return WandbRun(config.logger, filed(config), folder)
+    return TensorBoardRun(config, folder) if config.logger.name == "tensorboard" else CsvRun(folder)
