@@ -103,9 +103,21 @@ def do(composed: DictConfig, configuration: dict[str, Any], folder: Path) -> Non
             print(f"already finished: {folder} (rerun=true runs it again)", flush=True)
             pipeline.show(found)
             return
-    pipeline.run(config, folder)
+    pipeline.run(config, folder, figures)
     # last, so that results are never taken for those of another configuration
     marker.write_text(json.dumps(configuration, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def figures(folder: Path, out: Path) -> dict[str, Path]:
+    """Draw the figures of the run in a folder, where there is what it takes; else say what is missing."""
+    try:
+        from experiments.figures.of_run import draw
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "matplotlib":
+            raise
+        print("The run's figures are not drawn: matplotlib is missing; pip install 'lrsl[experiments]' adds it.")
+        return {}
+    return draw(folder, out)
 
 
 def _is_of(marker: Path, configuration: dict[str, Any]) -> bool:

@@ -36,7 +36,7 @@ class Pipeline(types.ModuleType):
         self.models: list[weakref.ref[Model]] = []
         self.alive: list[int] = []
 
-    def run(self, config: Config, folder: Path) -> dict[str, Any]:
+    def run(self, config: Config, folder: Path, figures: object = None) -> dict[str, Any]:
         self.alive.append(sum(model() is not None for model in self.models))
         model = Model()
         self.models.append(weakref.ref(model))

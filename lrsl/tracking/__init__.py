@@ -71,7 +71,7 @@ class Tracker:
         self._run.table(name, columns, rows)
 
     def images(self, images: Mapping[str, Path]) -> None:
-        """Log image files by name, such as `figures/marginal_effect`."""
+        """Log image files by name, such as `figures/figure4-marginal-effect`."""
         self._run.images(images)
 
     def artifact(self, kind: str, files: Mapping[str, Path], metadata: Mapping[str, Any]) -> None:
