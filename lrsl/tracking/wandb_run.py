@@ -167,7 +167,9 @@ class WandbRun:
     def _init(self) -> wandb.Run:
         import wandb  # noqa: PLC0415
 
-        about, run_id = self._about, _run_id()
+        about = self._about
+        # our own, or WANDB_RUN_ID would make one run of all seeds; the agent of a W&B sweep has W&B ignore it
+        run_id = secrets.token_hex(4)
         try:
             return wandb.init(
                 project=self._settings.project,
@@ -202,15 +204,6 @@ class WandbRun:
             for left in (self._folder / "wandb").glob(f"run-*-{run_id}"):
                 shutil.rmtree(left, ignore_errors=True)
             raise
-
-
-def _run_id() -> str:
-    """Return an id of the run's own, or that which an agent of a W&B sweep awaits its results under.
-
-    WANDB_RUN_ID by itself would make one run of all seeds; an agent's counts for one run and no other.
-    """
-    agents = os.environ.pop("WANDB_RUN_ID", "") if os.environ.get("WANDB_SWEEP_ID") else ""
-    return agents or secrets.token_hex(4)
 
 
 def _wanted_mode(logger: LoggerConfig) -> str:
