@@ -93,6 +93,7 @@ class WandbRun:
     def start(self) -> Logger:
         """Start the run and return what Trainers log to."""
         self._mode = _wanted_mode(self._settings)
+        self.shows_images = self._mode != "disabled"
         import wandb  # noqa: PLC0415  (slow, and the other loggers must do without it)
 
         # Silent also means that W&B cannot prompt: it has no terminal then.
