@@ -10,8 +10,9 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -19,6 +20,9 @@ from omegaconf import DictConfig
 
 from lrsl import composition, sweep
 from lrsl.errors import InputError
+
+if TYPE_CHECKING:
+    from lrsl import summary
 
 CONF = Path(__file__).resolve().parent / "conf"
 CONFIGURATION = "config.json"
@@ -43,7 +47,7 @@ def main() -> int:
         status = 130
     finally:
         swept = os.environ.get(sweep.FOLDER_VARIABLE)
-        failed = sweep.conclude()
+        failed = sweep.conclude(track if status != 130 else None)
         if swept and (Path(swept) / sweep.RUNS).is_file():
             report(Path(swept))
     return status or int(failed > 0)
@@ -55,7 +59,7 @@ def launch(composed: DictConfig) -> dict[str, Any] | None:
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     configuration = composition.plain(composed)
-    error = attempt(composed, configuration, folder)
+    error, new = attempt(composed, configuration, folder)
     if not sweep.under_way():
         return sys.exit(1) if error else None
     line = {
@@ -69,15 +73,16 @@ def launch(composed: DictConfig) -> dict[str, Any] | None:
         "status": "failed" if error else "finished",
         "error": error,
     }
+    if new:
+        line["logger"] = configuration["logger"]  # where the run is tracked, which a finished one is not again
     sweep.record(line)
     return line
 
 
-def attempt(composed: DictConfig, configuration: dict[str, Any], folder: Path) -> str | None:
-    """Do one job and return None, or report at once why it failed and return that in one line."""
+def attempt(composed: DictConfig, configuration: dict[str, Any], folder: Path) -> tuple[str | None, bool]:
+    """Do one job; return in one line why it failed, which is reported at once, and whether there was anything to do."""
     try:
-        do(composed, configuration, folder)
-        return None
+        return None, do(composed, configuration, folder)
     except InputError as error:
         reason = str(error)
         _drop_frames(error)
@@ -95,11 +100,11 @@ def attempt(composed: DictConfig, configuration: dict[str, Any], folder: Path) -
     finally:
         _release()
     _record_failure(configuration, folder, reason)
-    return reason
+    return reason, True
 
 
-def do(composed: DictConfig, configuration: dict[str, Any], folder: Path) -> None:
-    """Train, rerank and measure, unless that has been done."""
+def do(composed: DictConfig, configuration: dict[str, Any], folder: Path) -> bool:
+    """Train, rerank and measure, unless that has been done; tell whether it had not."""
     config = composition.to_config(composed)
     from lrsl import pipeline  # torch, now that there is something to do
 
@@ -109,10 +114,30 @@ def do(composed: DictConfig, configuration: dict[str, Any], folder: Path) -> Non
         if found is not None:
             print(f"already finished: {folder} (rerun=true runs it again)", flush=True)
             pipeline.show(found)
-            return
-    pipeline.run(config, folder)
+            return False
+    pipeline.run(config, folder, figures)
     # last, so that results are never taken for those of another configuration
     marker.write_text(json.dumps(configuration, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return True
+
+
+def figures(folder: Path, out: Path) -> dict[str, Path]:
+    """Draw the figures of the run in a folder, where there is what it takes; else say what is missing."""
+    try:
+        from experiments.figures.of_run import draw
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "matplotlib":
+            raise
+        print("The run's figures are not drawn: matplotlib is missing; pip install 'lrsl[experiments]' adds it.")
+        return {}
+    return draw(folder, out)
+
+
+def track(lines: Sequence[Mapping[str, Any]], rows: Sequence[summary.Row], folder: Path) -> None:
+    """Log a sweep's summary beside its runs."""
+    from lrsl import sweep_tracking
+
+    sweep_tracking.track(lines, rows, folder)
 
 
 def report(folder: Path) -> None:

@@ -343,7 +343,7 @@ class LoggerConfig:
     """Where metrics go besides results.json."""
 
     name: str = "wandb"
-    """`wandb` or `csv`."""
+    """`wandb`, `tensorboard` or `csv`."""
     project: str = "lrsl"
     """W&B project."""
     entity: str | None = None
@@ -352,11 +352,17 @@ class LoggerConfig:
     """W&B mode: `online`, `offline`, or `auto`, which is offline without a key or a network."""
     tags: list[str] = field(default_factory=list)
     """W&B tags, besides dataset, model and embedding."""
+    figures: bool = True
+    """Whether to draw a run's figures for W&B and TensorBoard."""
+    artifacts: bool = False
+    """Whether W&B gets the classifier and the reranker too, as artifacts."""
 
     def __post_init__(self) -> None:
         """Check names."""
-        _one_of("logger", self.name, ("wandb", "csv"))
+        _one_of("logger", self.name, ("wandb", "tensorboard", "csv"))
         _one_of("logger.mode", self.mode, ("auto", "online", "offline"))
+        if self.artifacts and self.name != "wandb":
+            raise InputError(f"logger.artifacts=true is W&B's, and logger={self.name}; choose logger=wandb for it")
 
 
 @dataclass

@@ -154,6 +154,8 @@ def summary_metrics(outcome: dict[str, Any]) -> dict[str, float]:
         for name, value in outcome[system].items():
             if value is not None:
                 shown[f"test/{system}_{name.replace('accuracy', 'acc')}"] = value
+    for system in ("origin", "rerank", "similarity"):
+        shown[f"val/{system}_acc"] = outcome["validation"][system]["accuracy"]
     shown["test/gain"] = outcome["significance"]["gain"]
     shown["test/p_value"] = outcome["significance"]["p_value"]
     return shown

@@ -9,7 +9,7 @@ import ctypes
 import gc
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +19,7 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from lrsl import results
+from lrsl import artifacts, results
 from lrsl.commit import commit
 from lrsl.config import Config, EmbeddingConfig, ModelConfig
 from lrsl.data import Corpus, load_corpus
@@ -39,13 +39,17 @@ from lrsl.stages import (
 from lrsl.store import Store
 from lrsl.tracking import Tracker
 
+Figures = Callable[[Path, Path], Mapping[str, Path]]
+"""Draws the figures of the run in one folder into another and returns the image files by name."""
 
-def run(config: Config, folder: Path) -> dict[str, Any]:
+
+def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[str, Any]:
     """Train, rerank and measure; write results.json and predictions.jsonl into `folder` and return the results.
 
     Args:
         config: the run.
         folder: where everything the run leaves behind goes.
+        figures: draws what is shown of the run where it is tracked.
 
     Raises:
         InputError: something the user gave is wrong.
@@ -81,8 +85,25 @@ def run(config: Config, folder: Path) -> dict[str, Any]:
             predicted = reranking.rerank(logits["unlabelled"], corpus.unlabelled.texts).scores.argmax(-1)
             write_leaderboard(folder / config.dataset.leaderboard, corpus, predicted.tolist())
         results.write(folder, measured.results, measured.predictions, labels)
-        tracker.summary(summary_metrics(measured.results))
+        shown = summary_metrics(measured.results)
+        tracker.summary(shown)
         tracker.table("hard_samples", *hard_sample_table(measured.predictions))
+        if figures is not None and config.logger.figures and tracker.shows_images:
+            with extra(folder, "figures are not drawn") as scratch:
+                drawn = figures(folder, scratch)
+                tracker.images({f"figures/{name}": path for name, path in drawn.items()})
+        if config.logger.artifacts:
+            with extra(folder, "artifacts are not uploaded") as scratch:
+                tracker.artifact(
+                    "classifier",
+                    artifacts.classifier_files(config, corpus, run=folder, scratch=scratch),
+                    {"dataset": corpus.name, "seed": config.seed, "val/origin_acc": shown["val/origin_acc"]},
+                )
+                reranker = artifacts.reranker_files(config, corpus, reranking, view, run=folder, scratch=scratch)
+                if reranker:
+                    tracker.artifact(
+                        "reranker", reranker, {"seed": config.seed, "val/rerank_acc": shown["val/rerank_acc"]}
+                    )
     results.show(measured.results)
     return measured.results
 
@@ -96,6 +117,17 @@ def stage_store(config: Config, folder: Path) -> Iterator[Store]:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".", ignore_cleanup_errors=True) as scratch:
         yield Store(Path(scratch))
+
+
+@contextmanager
+def extra(folder: Path, otherwise: str) -> Iterator[Path]:
+    """Give a folder for a while for what is not worth failing for: the results are there; say why it is not done."""
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".", ignore_cleanup_errors=True) as scratch:
+            yield Path(scratch)
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        print(f"The run's {otherwise}: {reason}.", flush=True)
 
 
 def finished(config: Config, folder: Path) -> dict[str, Any] | None:

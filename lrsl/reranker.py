@@ -149,13 +149,7 @@ class Reranker:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         save_embedding(self.embedding, folder / "embedding")
-        saved = {
-            "k": self.k,
-            "power": self.power,
-            "sigma2_mis": self._reranking.threshold,
-            "label_texts": self.label_texts,
-            "report": self.report_,
-        }
+        saved = {**settings(self.k, self._reranking, self.label_texts), "report": self.report_}
         (folder / CONFIG).write_text(json.dumps(saved, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
     @classmethod
@@ -189,6 +183,16 @@ class Reranker:
     def _ready(self) -> None:
         if self._reranking.threshold is None or self._reranking.view is None:
             raise RuntimeError("the reranker is not fitted; call fit with held-out logits, labels and texts first")
+
+
+def settings(k: int, reranking: HardSampleReranking, label_texts: Sequence[str]) -> dict[str, Any]:
+    """Return what a saved reranker says of itself, besides its report."""
+    return {
+        "k": k,
+        "power": reranking.power,
+        "sigma2_mis": reranking.threshold,
+        "label_texts": list(label_texts),
+    }
 
 
 def _mean(values: Tensor) -> float | None:

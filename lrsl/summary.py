@@ -26,8 +26,24 @@ _MEASURES = {
     "origin_hard": "origin, hard",
     "rerank_hard": "rerank, hard",
     "similarity": "similarity",
+    "rerank_val": "rerank, val",
 }
 """What is averaged → its heading; all are fractions, shown in %."""
+
+_TO_CHOOSE_BY = "rerank_val"
+"""Shown where configurations are compared: test is not there to choose by."""
+
+METRICS = {
+    "origin": "test/origin_acc",
+    "rerank": "test/rerank_acc",
+    "gain": "test/gain",
+    "hard_fraction": "test/hard_fraction",
+    "origin_hard": "test/origin_acc_hard",
+    "rerank_hard": "test/rerank_acc_hard",
+    "similarity": "test/similarity_acc",
+    "rerank_val": "val/rerank_acc",
+}
+"""What is averaged → what a run's tracker calls it."""
 
 _SAME_CONFIGURATION = (
     *("dataset", "model", "seed", "rerun", "cache", "cache_dir", "data_dir", "logger", "launcher", "trainer.progress"),
@@ -133,6 +149,7 @@ def _measured(found: Mapping[str, Any]) -> dict[str, float | None]:
         "origin_hard": origin["accuracy_hard"],
         "rerank_hard": rerank["accuracy_hard"],
         "similarity": found["similarity"]["accuracy"],
+        "rerank_val": found.get("validation", {}).get("rerank", {}).get("accuracy"),
     }
 
 
@@ -169,14 +186,15 @@ def _failures(rows: Sequence[Row]) -> list[str]:
 def _cells(rows: Sequence[Row]) -> list[list[str]]:
     composed = [row for row in rows if row.dataset]
     labelled = any(row.label for row in composed)
-    header = ["dataset", "model", *(["configuration"] if labelled else []), "seeds", *_MEASURES.values()]
+    measures = {name: heading for name, heading in _MEASURES.items() if labelled or name != _TO_CHOOSE_BY}
+    header = ["dataset", "model", *(["configuration"] if labelled else []), "seeds", *measures.values()]
     body = [
         [
             row.dataset,
             row.model,
             *([row.label] if labelled else []),
             str(len(row.seeds)),
-            *(_percent(row.mean_std(measure), len(row.values[measure]), measure) for measure in _MEASURES),
+            *(_percent(row.mean_std(measure), len(row.values[measure]), measure) for measure in measures),
         ]
         for row in composed
     ]

@@ -10,9 +10,9 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -22,6 +22,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from lrsl.composition import COMPOSITION_ERRORS, explain, file_name
+
+if TYPE_CHECKING:
+    from lrsl.summary import Row
+
+    Track = Callable[[Sequence[Mapping[str, Any]], Sequence[Row], Path], None]
 
 FOLDER_VARIABLE = "LRSL_SWEEP"
 RUNS = "runs.jsonl"
@@ -92,8 +97,12 @@ def under_way() -> bool:
     return FOLDER_VARIABLE in os.environ
 
 
-def conclude() -> int:
-    """Print and save the sweep's summary; return how many of its jobs failed, 0 where there was no sweep."""
+def conclude(track: Track | None = None) -> int:
+    """Print and save the sweep's summary; return how many of its jobs failed, 0 where there was no sweep.
+
+    Args:
+        track: logs what became of the jobs and the rows of the summary. Whatever goes wrong there, the sweep is done.
+    """
     name = os.environ.pop(FOLDER_VARIABLE, None)
     if name is None:
         return 0
@@ -107,6 +116,11 @@ def conclude() -> int:
         summary.show(rows)
         summary.save(rows, folder)
         print(f"summary: {folder / summary.MARKDOWN}", flush=True)
+        if track is not None:
+            try:
+                track(lines, rows, folder)
+            except Exception as error:
+                print(f"The summary is not logged: {' '.join(str(error).split())}.", file=sys.stderr, flush=True)
     else:
         (folder / RUNS).unlink()
         if not any(folder.iterdir()):

@@ -37,7 +37,7 @@ from pathlib import Path
 from lrsl import results
 from lrsl.errors import InputError
 
-def run(config, folder):
+def run(config, folder, figures=None):
     Path(f"started{config.seed}").write_text(str(os.getpid()))
     if config.seed == 13:
         raise InputError("unlucky")

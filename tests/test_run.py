@@ -38,7 +38,7 @@ class Pipeline(types.ModuleType):
         self.models: list[weakref.ref[Model]] = []
         self.alive: list[int] = []
 
-    def run(self, config: Config, folder: Path) -> dict[str, Any]:
+    def run(self, config: Config, folder: Path, figures: object = None) -> dict[str, Any]:
         self.alive.append(sum(model() is not None for model in self.models))
         model = Model()
         self.models.append(weakref.ref(model))
@@ -85,6 +85,7 @@ def pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Pipeli
     monkeypatch.delenv("LRSL_DATA_DIR", raising=False)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # so that it is as it was afterwards
     monkeypatch.setenv("LRSL_SWEEP", "")
+    monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.chdir(tmp_path)
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
@@ -359,6 +360,23 @@ def test_a_value_that_cannot_be_composed_does_not_keep_the_others_from_running(
     output = capsys.readouterr()
     assert output.err.startswith("model=nope failed: model=nope is unknown; use one of ")
     assert "failed: model=nope:" in output.out
+
+
+def test_a_summary_is_logged_where_its_new_runs_are(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[tuple[list[dict[str, Any] | None], Path]] = []
+    monkeypatch.setattr(
+        run, "track", lambda lines, rows, folder: logged.append(([line.get("logger") for line in lines], folder))
+    )
+    assert typed(monkeypatch, "logger.project=mine", "seed=0,1", "-m") == 0
+    assert typed(monkeypatch, "logger=csv", "seed=1,2", "-m") == 0
+    ((first, folder), (second, _)) = logged
+    assert [settings and settings["project"] for settings in first] == ["mine", "mine"]
+    assert (folder / "summary.md").is_file()
+    assert second[0] is None  # it had finished before
+    assert second[1] is not None
+    assert second[1]["name"] == "csv"
+    assert typed(monkeypatch, "seed=15,3", "-m") == 130
+    assert len(logged) == 2
 
 
 def test_several_configurations_are_several_rows(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 import csv
 import gc
-import importlib.util
+import importlib
 import re
 import socket
 import sys
@@ -17,10 +17,9 @@ import torch
 from torch import Tensor, nn
 from wandb_offline import OfflineRun, offline_runs
 
-from lrsl import tracking
 from lrsl.config import Config, DatasetConfig, DownloadConfig, EmbeddingConfig, LoggerConfig, ModelConfig
 from lrsl.errors import InputError
-from lrsl.tracking import Tracker, masked
+from lrsl.tracking import Tracker, masked, wandb_run
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
@@ -243,7 +242,7 @@ def test_an_upload_that_does_not_end_is_no_failure(
 def test_without_a_key_auto_is_offline(
     tmp_path: Path, machine: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    machine.setattr(tracking, "_connects", lambda host, port: pytest.fail("no key, so no reason to connect"))
+    machine.setattr(wandb_run, "_connects", lambda host, port: pytest.fail("no key, so no reason to connect"))
     whole_run(configuration(), tmp_path / "run")
     assert "W&B writes to disk only: there is no API key" in capfd.readouterr().out
     assert len(offline_runs(tmp_path)) == 1
@@ -357,10 +356,10 @@ def test_a_silent_name_server_costs_no_more_than_the_limit(monkeypatch: pytest.M
         released.wait(5)
         raise OSError
 
-    monkeypatch.setattr(tracking, "_CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr(wandb_run, "_CONNECT_SECONDS", 0.1)
     monkeypatch.setattr(socket, "getaddrinfo", silent)
     start = time.monotonic()
-    assert not tracking._connects("api.example.org", 443)
+    assert not wandb_run._connects("api.example.org", 443)
     assert time.monotonic() - start < 3
     released.set()
 
@@ -382,7 +381,7 @@ def test_a_proxy_is_what_must_be_reachable(
         machine.delenv(name, raising=False)
     for name, value in proxies.items():
         machine.setenv(name, value)
-    assert tracking._address("https://api.example.org") == address
+    assert wandb_run._address("https://api.example.org") == address
 
 
 def test_masked() -> None:
@@ -407,14 +406,10 @@ def test_masked() -> None:
 
 
 def test_csv_needs_no_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if re.match(r"wandb(\.|$)", name)]:
+    for name in [name for name in sys.modules if re.match(r"(wandb|lrsl\.tracking)(\.|$)", name)]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "wandb", None)  # importing it is an error now
-    spec = importlib.util.spec_from_file_location("tracking_without_wandb", tracking.__file__)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = importlib.import_module("lrsl.tracking")
     with module.Tracker(configuration(name="csv"), tmp_path) as tracker:
         fit(tracker, "")
         tracker.summary({"test/origin_acc": 0.75})

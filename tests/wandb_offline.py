@@ -4,6 +4,7 @@ The file is a log in LevelDB's format: a header of 7 bytes, then blocks of 32 Ki
 type, data) that make up records, each a protocol buffer.
 """
 
+import gzip
 import json
 import struct
 import time
@@ -33,6 +34,8 @@ class OfflineRun:
     summary: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     exit_code: int | None = None
+    artifacts: dict[str, dict[str, Path]] = field(default_factory=dict)
+    """Name → name of each file in it → where it lies."""
 
     def column(self, name: str) -> list[Any]:
         """Return the values logged under a name, in order."""
@@ -80,6 +83,15 @@ def read_run(file: Path) -> OfflineRun:
         elif kind == "history":
             run.history.append({})
             _update(run.history[-1], record.history.item)
+        elif kind == "artifact" and not record.artifact.type.startswith("run_table"):
+            contents = record.artifact.manifest.contents
+            if not contents and record.artifact.manifest.manifest_file_path:
+                lines = gzip.decompress(Path(record.artifact.manifest.manifest_file_path).read_bytes()).splitlines()
+                found = map(json.loads, lines)
+                files = {entry["path"]: Path(entry["local_path"]) for entry in found}
+            else:
+                files = {entry.path: Path(entry.local_path) for entry in contents}
+            run.artifacts[record.artifact.name] = files
         elif kind == "exit":
             run.exit_code = record.exit.exit_code
     return run

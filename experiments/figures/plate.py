@@ -7,7 +7,7 @@ import logging
 import re
 import textwrap
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -100,14 +100,14 @@ def printed(plate: Plate) -> Figure:
     return figure
 
 
-def save(plate: Plate, folder: Path) -> list[Path]:
-    """Write a plate with panels as SVG and PNG, and return their paths.
+def save(plate: Plate, folder: Path, forms: Sequence[str] = PRINTED) -> list[Path]:
+    """Write a plate with panels in some forms, all of `PRINTED` by default, and return their paths.
 
     Text in the SVG is drawn as shapes, so that it looks the same where the fonts are others.
     """
     folder.mkdir(parents=True, exist_ok=True)
     figure = printed(plate)
-    paths = [folder / f"{plate.name}.{form}" for form in PRINTED]
+    paths = [folder / f"{plate.name}.{form}" for form in forms]
     for path in paths:
         # without a date the same figure gives the same file
         _render(figure, path, "path", metadata={"Date": None} if path.suffix == ".svg" else {})

@@ -1,0 +1,17 @@
+"""One run's figures, for whoever tracks it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from experiments.collect import read
+from experiments.configurations import configurations
+from experiments.figures import plates
+from experiments.figures.plate import save
+
+
+def draw(run: Path, out: Path) -> dict[str, Path]:
+    """Write the figures that a run has what it takes for into a folder, as PNG, and return their paths by name."""
+    found = read(run)
+    drawn = plates(configurations([found])) if found is not None else []
+    return {plate.name: save(plate, out, ("png",))[0] for plate in drawn if plate.panels}
