@@ -19,8 +19,8 @@ install: $(INSTALLED)  ## set up .venv with the versions in constraints.txt; PYT
 run: $(INSTALLED)  ## train, rerank and report on the embedded data set; ARGS="..." is passed to run.py
 	$(BIN)/python run.py $(ARGS)
 
-test: $(INSTALLED)  ## run the tests; ARGS="..." is passed to pytest
-	$(BIN)/python -m pytest $(ARGS)
+test: $(INSTALLED)  ## run the tests, two files at a time; ARGS="..." is passed to pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(INSTALLED)  ## check style, formatting, types and which part imports which
 	$(BIN)/ruff check
