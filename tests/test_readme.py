@@ -74,13 +74,15 @@ def test_links_lead_somewhere(link: str) -> None:
     assert (ROOT / link).exists()
 
 
-def recorded(folder: str) -> list[dict[str, Any]]:
-    paths = sorted((ROOT / "experiments" / "results" / folder).glob("seed*/results.json"))
-    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+def recorded(folder: str, **told: Any) -> list[dict[str, Any]]:
+    """Return the recorded runs of which this is told, in the order of their seeds."""
+    paths = (ROOT / "experiments" / "results" / folder).rglob("results.json")
+    runs = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    return sorted((run for run in runs if run.items() >= told.items()), key=lambda run: run["seed"])
 
 
 def test_the_figures_on_banking77_are_those_recorded() -> None:
-    runs = recorded("banking77-minilm")
+    runs = recorded("banking77-minilm", negatives="all")
     assert [run["seed"] for run in runs] == [0, 1, 2, 3, 4]
     for system in ("origin", "rerank", "similarity"):
         row = next(line for line in README.splitlines() if line.startswith(f"| {system}"))

@@ -64,7 +64,7 @@ def wrap(text: str, columns: int = COLUMNS, lines: int = LINES) -> list[str]:
 def draw(sample: TellingSample, axes: Axes) -> None:
     """Draw a sample's text, and below it two columns of labels with their scores."""
     axes.set_axis_off()
-    lines = wrap(sample.line["text"])
+    lines = _text(sample)
     for number, line in enumerate(lines):
         _write(axes, line, 0.0, number)
     for left, heading, key in ((0.0, "logits before", "top_k_before"), (0.5, "scores after", "top_k_after")):
@@ -76,6 +76,10 @@ def draw(sample: TellingSample, axes: Axes) -> None:
             _write(axes, "✓" if true else "✗" if place == 0 else "", left, row, color=colour)
             _write(axes, wrap(label, 38, 1)[0], left + 0.02, row, color=colour)
             _write(axes, f"{score:.3g}", left + 0.43, row, color=colour, ha="right")
+
+
+def _text(sample: TellingSample) -> list[str]:
+    return wrap(sample.line["text"] or f"(sample {sample.line['id']}; the recorded run has no texts)")
 
 
 def _write(axes: Axes, text: str, left: float, row: float, **looks: Any) -> None:
@@ -94,7 +98,7 @@ def _write(axes: Axes, text: str, left: float, row: float, **looks: Any) -> None
 
 def _height(sample: TellingSample) -> float:
     """Return the inches a sample takes: its title, its text, its labels, and a gap below."""
-    rows = len(wrap(sample.line["text"])) + 1.6 + 1.1 * len(sample.line["top_k_before"])
+    rows = len(_text(sample)) + 1.6 + 1.1 * len(sample.line["top_k_before"])
     return (2.8 + rows) * LEADING / 72
 
 
