@@ -17,11 +17,14 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from experiments import significance
+from experiments.collect import collect
 from lrsl import composition
 from lrsl.config import Config
 from lrsl.metrics import mean_std
 
 ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "experiments" / "results"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -76,7 +79,7 @@ def test_links_lead_somewhere(link: str) -> None:
 
 def recorded(folder: str, **told: Any) -> list[dict[str, Any]]:
     """Return the recorded runs of which this is told, in the order of their seeds."""
-    paths = (ROOT / "experiments" / "results" / folder).rglob("results.json")
+    paths = (RESULTS / folder).rglob("results.json")
     runs = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     return sorted((run for run in runs if run.items() >= told.items()), key=lambda run: run["seed"])
 
@@ -89,6 +92,13 @@ def test_the_figures_on_banking77_are_those_recorded() -> None:
         for part in ("accuracy", "accuracy_hard") if system != "similarity" else ("accuracy",):
             mean, std = mean_std([run[system][part] for run in runs])
             assert f"{100 * mean:.2f} ± {100 * std:.2f}" in row
+    gains = [run["significance"]["gain"] for run in runs]
+    mean, std = mean_std(gains)
+    together = [run for run in collect([RESULTS / "banking77-minilm"]) if run.results["negatives"] == "all"]
+    worth = significance.gain(together, "origin", "rerank")
+    assert f"{100 * mean:+.2f} ± {100 * std:.2f} points, p = {worth.p_value:.3f} over the seeds" in README
+    assert sum(gain < 0 for gain in gains) == 1
+    assert "below zero for one seed of the five" in README
 
 
 def test_the_figures_on_telecom34_are_those_recorded() -> None:

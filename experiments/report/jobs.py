@@ -84,6 +84,7 @@ def _sweep(noted: Sequence[tuple[str, ...]]) -> str | None:
 
 def _swept(folder: Path) -> list[Job]:
     jobs: dict[object, Job] = {}
+    places: dict[object, int] = {}
     path = folder / sweep.RUNS
     with path.open(encoding="utf-8") as lines:
         for number, text in enumerate(lines, 1):
@@ -95,9 +96,10 @@ def _swept(folder: Path) -> list[Job]:
                 why = line.get("error") or "its results.json is missing or damaged"
                 why = run.error or "" if run is not None else why
                 jobs[where or number] = Job(tuple(line["overrides"]), run, why, where is not None, where)
+                places[where or number] = int(line.get("job", number))
             except (ValueError, KeyError, TypeError) as error:
                 raise InputError(f"{path}, line {number} is damaged ({error}); run the sweep again") from None
-    return list(jobs.values())
+    return [jobs[key] for key in sorted(jobs, key=places.__getitem__)]  # not in the order they ended in
 
 
 def _moved(noted: Path, folder: Path) -> Path:

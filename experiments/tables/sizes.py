@@ -57,4 +57,4 @@ def card(name: str, data_dir: str | None) -> DatasetCard | str:
     try:
         return describe(load_corpus(config, data_dir), config)
     except InputError as error:
-        return str(error)
+        return str(error).replace(f"data_dir={data_dir}", "that folder")

@@ -17,6 +17,7 @@ from experiments.configurations import configurations
 from experiments.portable import portable, portable_override
 from experiments.predictions import predictions
 from experiments.record import HEADER, Allowed, with_row
+from experiments.report.jobs import commands, jobs_of
 from lrsl import results
 from lrsl.errors import InputError
 
@@ -172,6 +173,15 @@ def test_texts_that_others_have_made_are_left_out_unless_asked_for(
     assert len(texts["with"]) == 120
     worth = [significance.gain(collect([recorded / name]), "origin", "rerank") for name in texts]
     assert worth[0] == worth[1]
+
+
+def test_the_command_is_the_one_typed_in_whatever_order_jobs_ended(sweep: Path) -> None:
+    lines = [json.loads(line) for line in (sweep / "runs.jsonl").read_text(encoding="utf-8").splitlines()]
+    typed = commands(jobs_of(sweep))
+    numbered = [json.dumps(line | {"job": number}) for number, line in enumerate(lines)]
+    (sweep / "runs.jsonl").write_text("\n".join(reversed(numbered)) + "\n", encoding="utf-8")
+    assert len(lines) > 1
+    assert commands(jobs_of(sweep)) == typed
 
 
 def test_several_configurations_have_folders_of_their_own(tmp_path: Path, recorded: Path) -> None:
