@@ -19,6 +19,7 @@ from typing import Any
 
 from experiments.benchmarks import report
 from experiments.benchmarks.plan import CLOCKS, Plan
+from lrsl.commit import commit
 
 SECTIONS = ("core", "embedding", "classifier", "overhead", "reranking", "stages", "door", "growth")
 """Modules of this package, each with a function `measure` that takes a `Plan` and returns a `Section`."""
@@ -43,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     everything: dict[str, Any] = dict.fromkeys(("texts", "questions", "calls", "held_out", "answers", "epochs"))
     plan = Plan(**(everything if asked.full else {}), clock=asked.clock, profile=asked.profile)
     options = [word for word in ("--full", "--profile") if getattr(asked, word.removeprefix("--"))]
-    report.commit()  # before the results, which are in the repository, change
+    commit()  # before the results, which are in the repository, change
     for name in asked.section or SECTIONS:
         measure(name, plan, options, asked.out)
     print(f"written: {asked.out / report.PAGE}")

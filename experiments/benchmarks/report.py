@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import platform
 import statistics
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -17,7 +15,7 @@ from typing import Any
 import torch
 
 from experiments.benchmarks.plan import SEED, Curve, Figure, Plan, Section, Table
-from experiments.benchmarks.workload import ROOT
+from lrsl.commit import commit
 from lrsl.models.precision import native_precision
 
 PACKAGES = ("torch", "pytorch-lightning", "transformers", "sentence-transformers", "datasets", "hydra-core")
@@ -37,21 +35,13 @@ def conditions(plan: Plan) -> dict[str, Any]:
     bfloat16 = "with" if native_precision("cpu") == "bf16-mixed" else "without"
     instructions = torch.backends.cpu.get_cpu_capability()
     return {
-        "commit": commit(),
+        "commit": commit() or "unknown",
         "seed": SEED,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores ({torch.get_num_threads()} threads), "
         f"{instructions}, {bfloat16} native bfloat16; {platform.system()}, Python {platform.python_version()}",
         "versions": {package: version(package) for package in PACKAGES},
         "plan": asdict(plan),
     }
-
-
-@functools.cache
-def commit() -> str:
-    """Return the commit that was checked out when first asked, and whether files differed from it."""
-    asked = ("git", "describe", "--always", "--dirty", "--exclude=*")
-    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
 
 
 def keep(name: str, section: Section, plan: Plan, command: str, folder: Path) -> None:

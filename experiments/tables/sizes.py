@@ -7,6 +7,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 
 from experiments.paper import Paper
+from experiments.portable import FOLDER
 from experiments.tables.table import NOTHING, Section, Table
 from lrsl import composition
 from lrsl.data import load_corpus
@@ -57,4 +58,4 @@ def card(name: str, data_dir: str | None) -> DatasetCard | str:
     try:
         return describe(load_corpus(config, data_dir), config)
     except InputError as error:
-        return str(error).replace(f"data_dir={data_dir}", "that folder")
+        return str(error).replace(data_dir or FOLDER, FOLDER)
