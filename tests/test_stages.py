@@ -11,8 +11,8 @@ import tiny
 
 from lrsl import pipeline, stages
 from lrsl.config import ModelConfig
-from lrsl.models.batches import tokenize
-from lrsl.models.pretrained import load_tokenizer
+from lrsl.nn.batches import tokenize
+from lrsl.nn.pretrained import load_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -17,12 +17,12 @@ from torch.utils.data import DataLoader
 from experiments.benchmarks.plan import SEED
 from experiments.benchmarks.workload import Workload
 from lrsl.config import EmbeddingConfig, ModelConfig
-from lrsl.models.batches import Batch, loader
 from lrsl.models.build import build_network
 from lrsl.models.label_ranking import LabelRanking
-from lrsl.models.optimisation import adamw
-from lrsl.models.pretrained import adjust
 from lrsl.models.text_embedding import load_embedding
+from lrsl.nn.batches import Batch, loader
+from lrsl.nn.optimisation import adamw
+from lrsl.nn.pretrained import adjust
 from lrsl.training.classifier import Classifier
 from lrsl.training.embedding import EmbeddingTrainer
 from lrsl.training.trainer import precision

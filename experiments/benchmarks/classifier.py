@@ -24,8 +24,8 @@ from experiments.benchmarks.plan import SEED, Figure, Plan, Section, Table, quot
 from experiments.benchmarks.profiles import profile_steps
 from experiments.benchmarks.turns import LightningSteps, Step, TransformersSteps, in_turns
 from experiments.benchmarks.workload import Workload, absent, workload
-from lrsl.models.batches import Batch, Samples, TokenDataset, loader
-from lrsl.models.pretrained import load_tokenizer, locate, longest_input, quiet
+from lrsl.nn.batches import Batch, Samples, TokenDataset, loader
+from lrsl.nn.pretrained import load_tokenizer, locate, longest_input, quiet
 from lrsl.training.trainer import build_trainer
 
 ABOUT = """\

@@ -15,8 +15,8 @@ from experiments.benchmarks.workload import Workload, configured
 from lrsl.data import Corpus, Split
 from lrsl.models.detector import TopKVariance
 from lrsl.models.hard_sample_reranking import HardSampleReranking
-from lrsl.models.pretrained import load_tokenizer
 from lrsl.models.view import LabelSimilarity
+from lrsl.nn.pretrained import load_tokenizer
 from lrsl.training.trainer import precision
 
 ABOUT = """\

@@ -8,7 +8,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from experiments.benchmarks.bare import PHASES, Bare
 from experiments.benchmarks.plan import Table
-from lrsl.models.batches import Batch
+from lrsl.nn.batches import Batch
 
 KINDS = {
     "matrix products": ("mm", "addmm", "bmm", "baddbmm", "mkldnn_linear"),

@@ -51,7 +51,7 @@ from experiments.benchmarks.plan import SEED
 from experiments.benchmarks.turns import TransformersSteps
 from experiments.benchmarks.workload import Workload, configured
 from lrsl.data import Corpus, Split
-from lrsl.models.pretrained import load_tokenizer, quiet
+from lrsl.nn.pretrained import load_tokenizer, quiet
 from lrsl.training.trainer import precision
 
 GIB = 2**30

@@ -16,7 +16,7 @@ import torch
 
 from experiments.benchmarks.plan import SEED, Curve, Figure, Plan, Section, Table
 from lrsl.commit import commit
-from lrsl.models.precision import native_precision
+from lrsl.nn.precision import native_precision
 
 PACKAGES = ("torch", "pytorch-lightning", "transformers", "sentence-transformers", "datasets", "hydra-core")
 RECORD, PAGE, PLOT = "results.json", "results.md", "growth.svg"

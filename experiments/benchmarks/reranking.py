@@ -10,12 +10,12 @@ from experiments.benchmarks.plan import Figure, Plan, Section
 from experiments.benchmarks.turns import repeatedly
 from experiments.benchmarks.workload import Workload, absent, workload
 from lrsl.data import Split
-from lrsl.models.batches import loader
 from lrsl.models.detector import TopKVariance
 from lrsl.models.hard_sample_reranking import HardSampleReranking
 from lrsl.models.network import Network
 from lrsl.models.text_embedding import encode
 from lrsl.models.view import LabelSimilarity
+from lrsl.nn.batches import loader
 from lrsl.training.trainer import precision
 
 ABOUT = """\

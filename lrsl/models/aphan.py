@@ -22,10 +22,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lrsl.config import ModelConfig
 from lrsl.data.corpus import Split, Turn
-from lrsl.models.batches import Batch, Text, Tokenize, pad, tokenize
 from lrsl.models.encoder import MLPHead
 from lrsl.models.network import Network
-from lrsl.models.pretrained import longest_input
+from lrsl.nn.batches import Batch, Text, Tokenize, pad, tokenize
+from lrsl.nn.pretrained import longest_input
 
 TOKENS_PER_CALL = 4096
 """Most tokens, padding included, that the encoder sees at once: pairs of one batch differ much in length."""

@@ -13,7 +13,7 @@ from lrsl.models.encoder import EncoderClassifier
 from lrsl.models.hldic import LabelTreeNetwork
 from lrsl.models.llm import load_llm
 from lrsl.models.network import Network
-from lrsl.models.pretrained import adjust, load_encoder, load_tokenizer
+from lrsl.nn.pretrained import adjust, load_encoder, load_tokenizer
 
 KEY = "model.pretrained"
 

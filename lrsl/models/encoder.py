@@ -8,9 +8,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lrsl.config import ModelConfig
 from lrsl.data.corpus import Split
-from lrsl.models.batches import Batch, TokenDataset
 from lrsl.models.network import Network
-from lrsl.models.pretrained import longest_input
+from lrsl.nn.batches import Batch, TokenDataset
+from lrsl.nn.pretrained import longest_input
 
 
 def pool(states: Tensor, attention_mask: Tensor, pooling: str) -> Tensor:

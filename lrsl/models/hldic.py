@@ -24,10 +24,10 @@ from lrsl.config import ModelConfig
 from lrsl.data.corpus import Corpus, Split
 from lrsl.data.label_texts import readable
 from lrsl.errors import InputError
-from lrsl.models.batches import Batch, TokenDataset, padded
 from lrsl.models.encoder import MLPHead, pool
 from lrsl.models.network import Network
-from lrsl.models.pretrained import longest_input
+from lrsl.nn.batches import Batch, TokenDataset, padded
+from lrsl.nn.pretrained import longest_input
 
 SHARPNESS = 8.0  # what a cosine between label and token is multiplied by before the softmax over tokens, at the start
 SCALE = 10.0  # what a cosine between a label and what it found is multiplied by in its logit, at the start

@@ -15,11 +15,11 @@ from lrsl import core
 from lrsl.config import EmbeddingConfig
 from lrsl.data.corpus import Split
 from lrsl.errors import InputError
-from lrsl.models.batches import Batch, TokenDataset, Tokenize, loader, pad, tokenize
-from lrsl.models.dropout import quicken
-from lrsl.models.optimisation import adamw, trainable
-from lrsl.models.precision import native_precision
 from lrsl.models.text_embedding import encode
+from lrsl.nn.batches import Batch, TokenDataset, Tokenize, loader, pad, tokenize
+from lrsl.nn.dropout import quicken
+from lrsl.nn.optimisation import adamw, trainable
+from lrsl.nn.precision import native_precision
 
 
 class LabelRanking(nn.Module):

@@ -18,10 +18,10 @@ from transformers import AutoModel, BitsAndBytesConfig, PreTrainedModel, PreTrai
 from lrsl.config import ModelConfig
 from lrsl.data.corpus import Split
 from lrsl.errors import InputError
-from lrsl.models.batches import Batch, TokenDataset
 from lrsl.models.encoder import MLPHead
 from lrsl.models.network import Network
-from lrsl.models.pretrained import load_tokenizer, loading, longest_input, quiet
+from lrsl.nn.batches import Batch, TokenDataset
+from lrsl.nn.pretrained import load_tokenizer, loading, longest_input, quiet
 
 KEY = "model.pretrained"
 ADAPTER = "adapter"

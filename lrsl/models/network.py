@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lrsl.data.corpus import Split
-from lrsl.models.batches import Batch, Samples, Tokenize, tokenize
+from lrsl.nn.batches import Batch, Samples, Tokenize, tokenize
 
 
 class Network(nn.Module, ABC):

@@ -14,8 +14,8 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 from torch import Tensor, nn
 
-from lrsl.models.batches import pad, tokenize
-from lrsl.models.pretrained import loading, locate, longest_input, quiet
+from lrsl.nn.batches import pad, tokenize
+from lrsl.nn.pretrained import loading, locate, longest_input, quiet
 
 logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
 

@@ -10,8 +10,8 @@ import torch
 import torch.distributed
 from torch import Tensor
 
-from lrsl.models.batches import Batch
 from lrsl.models.hard_sample_reranking import HardSampleReranking, Reranked
+from lrsl.nn.batches import Batch
 
 
 class RerankingCallback(pl.Callback):

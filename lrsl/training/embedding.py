@@ -8,9 +8,9 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
 
 from lrsl.config import EmbeddingConfig
-from lrsl.models.batches import Batch
 from lrsl.models.label_ranking import LabelRanking
-from lrsl.models.optimisation import trainable
+from lrsl.nn.batches import Batch
+from lrsl.nn.optimisation import trainable
 from lrsl.training.stage import Stage
 
 

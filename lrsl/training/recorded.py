@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from lrsl.models.batches import Batch
+from lrsl.nn.batches import Batch
 
 ROWS = 4096  # per batch: there is nothing to compute
 

@@ -9,7 +9,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch.nn.utils import clip_grad_norm_
 
 from lrsl.config import EmbeddingConfig, ModelConfig
-from lrsl.models.optimisation import adamw
+from lrsl.nn.optimisation import adamw
 
 
 class Stage(pl.LightningModule):

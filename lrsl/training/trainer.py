@@ -18,7 +18,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException  # 
 
 from lrsl.config import TrainerConfig
 from lrsl.errors import InputError
-from lrsl.models.precision import native_precision
+from lrsl.nn.precision import native_precision
 
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 # batches come from memory, tokenised: more workers would only copy them

@@ -7,9 +7,9 @@ from lrsl.config import ModelConfig
 from lrsl.data.corpus import Corpus, Split, Turn
 from lrsl.models import aphan
 from lrsl.models.aphan import AdjacencyPairNetwork, Attention, PairDataset, adjacency_pairs, sentences, utterances
-from lrsl.models.batches import loader
 from lrsl.models.build import build_network
-from lrsl.models.pretrained import MINILM, load_encoder, load_tokenizer
+from lrsl.nn.batches import loader
+from lrsl.nn.pretrained import MINILM, load_encoder, load_tokenizer
 
 CALLS = [
     [Turn("agent", "card1 the"), Turn("customer", "loan1 loan2 rate3 please"), Turn("agent", "a")],

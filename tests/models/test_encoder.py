@@ -4,9 +4,9 @@ from torch import nn
 
 from lrsl.config import ModelConfig
 from lrsl.data.corpus import Split
-from lrsl.models.batches import loader, padded
 from lrsl.models.encoder import EncoderClassifier, MLPHead, pool
-from lrsl.models.pretrained import load_encoder, load_tokenizer
+from lrsl.nn.batches import loader, padded
+from lrsl.nn.pretrained import load_encoder, load_tokenizer
 
 TEXTS = ["card1", "loan1 loan2 the rate3 a please", "cash4 cash1 the", "please " * 15]
 

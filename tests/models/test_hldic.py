@@ -7,10 +7,10 @@ from torch import nn
 from lrsl.config import ModelConfig
 from lrsl.data.corpus import Corpus, Split
 from lrsl.errors import InputError
-from lrsl.models.batches import loader
 from lrsl.models.build import build_network
 from lrsl.models.hldic import LabelAttention, LabelTree, LabelTreeNetwork
-from lrsl.models.pretrained import load_encoder, load_tokenizer
+from lrsl.nn.batches import loader
+from lrsl.nn.pretrained import load_encoder, load_tokenizer
 
 GROUPS = ["pay", "pay", "borrow_money", "borrow_money"]
 TEXTS = ["card1", "loan1 loan2 the rate3 a please", "cash4 cash1 the", "please " * 15]

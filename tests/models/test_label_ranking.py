@@ -7,9 +7,9 @@ from lrsl import core
 from lrsl.config import EmbeddingConfig
 from lrsl.errors import InputError
 from lrsl.models import label_ranking
-from lrsl.models.batches import TokenDataset
 from lrsl.models.label_ranking import LabelRanking, embedding_settings, finetuned
 from lrsl.models.text_embedding import encode, load_embedding
+from lrsl.nn.batches import TokenDataset
 
 SCALE = 7.0
 GOLD = torch.tensor([3, 1, 3, 0, 1])  # label 2 is nobody's, 4 is confused only

@@ -23,7 +23,7 @@ from lrsl.models.label_writer import (
     prompt,
     write_label_texts,
 )
-from lrsl.models.pretrained import MINILM
+from lrsl.nn.pretrained import MINILM
 
 AWKWARD = ["01", "1", "yes", "no", "null", "True", "a: b", "# c", "- d", "it's", "=", "~", "1e3", "{e}", "余额_查询"]
 

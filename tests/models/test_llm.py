@@ -17,9 +17,9 @@ from lrsl.config import EmbeddingConfig, ModelConfig, TrainerConfig
 from lrsl.data.corpus import Corpus, Split
 from lrsl.errors import InputError
 from lrsl.models import llm
-from lrsl.models.batches import loader
 from lrsl.models.build import build_network
 from lrsl.models.llm import LLMClassifier, last_token, load_base, load_exported
+from lrsl.nn.batches import loader
 from lrsl.training.classifier import Classifier
 from lrsl.training.trainer import build_trainer
 

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 
 from lrsl.errors import InputError
-from lrsl.models.batches import padded
 from lrsl.models.encoder import pool
-from lrsl.models.pretrained import load_encoder, load_tokenizer
 from lrsl.models.text_embedding import by_length, encode, load_embedding, save_embedding
+from lrsl.nn.batches import padded
+from lrsl.nn.pretrained import load_encoder, load_tokenizer
 
 TEXTS = ["card1", "loan1 loan2 the rate3 a please", "cash4 cash1 the", "rate " * 30]
 

@@ -6,8 +6,8 @@ from torch.utils.data import DataLoader
 
 from lrsl.config import ModelConfig
 from lrsl.data.corpus import Split
-from lrsl.models.batches import Batch, Samples
 from lrsl.models.network import Network
+from lrsl.nn.batches import Batch, Samples
 from lrsl.training.classifier import Classifier
 
 LABELS = torch.tensor([0, 1, 2, 0])

@@ -8,9 +8,9 @@ from tiny import samples
 from torch import nn
 
 from lrsl.config import ModelConfig, TrainerConfig
-from lrsl.models.batches import TokenDataset, loader
 from lrsl.models.encoder import EncoderClassifier
-from lrsl.models.pretrained import load_encoder, load_tokenizer
+from lrsl.nn.batches import TokenDataset, loader
+from lrsl.nn.pretrained import load_encoder, load_tokenizer
 from lrsl.training.classifier import Classifier
 from lrsl.training.trainer import build_trainer
 

@@ -8,9 +8,9 @@ from torch import nn
 
 from lrsl import core
 from lrsl.config import EmbeddingConfig, TrainerConfig
-from lrsl.models.batches import TokenDataset, loader
 from lrsl.models.label_ranking import LabelRanking
 from lrsl.models.text_embedding import encode, load_embedding
+from lrsl.nn.batches import TokenDataset, loader
 from lrsl.training.embedding import EmbeddingTrainer
 from lrsl.training.trainer import build_trainer
 

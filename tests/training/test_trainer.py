@@ -3,7 +3,7 @@ import torch
 from scripted import ScriptedClassifier, batches, wrong
 
 from lrsl.config import TrainerConfig
-from lrsl.models.precision import native_precision
+from lrsl.nn.precision import native_precision
 from lrsl.training.trainer import build_trainer, precision
 
 CPU = TrainerConfig(accelerator="cpu", precision="32-true", progress=False)

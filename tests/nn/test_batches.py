@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from lrsl.models import batches
-from lrsl.models.batches import LengthBatchSampler, TokenDataset, loader, pad, tokenize
+from lrsl.nn import batches
+from lrsl.nn.batches import LengthBatchSampler, TokenDataset, loader, pad, tokenize
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import torch
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
 
 from lrsl.errors import InputError
-from lrsl.models import pretrained
-from lrsl.models.pretrained import MINILM, MINILM_SHA256, adjust, load_encoder, load_tokenizer, locate, longest_input
 from lrsl.models.text_embedding import load_embedding
+from lrsl.nn import pretrained
+from lrsl.nn.pretrained import MINILM, MINILM_SHA256, adjust, load_encoder, load_tokenizer, locate, longest_input
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from lrsl.models.dropout import ATTENTION, QuickDropout, dropout, quicken
-from lrsl.models.pretrained import adjust, load_encoder
+from lrsl.nn.dropout import ATTENTION, QuickDropout, dropout, quicken
+from lrsl.nn.pretrained import adjust, load_encoder
 
 IDS = torch.tensor([[2, 8, 9, 10, 11, 3], [2, 12, 13, 3, 0, 0]])
 MASK = (IDS != 0).long()

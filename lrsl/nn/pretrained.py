@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, 
 from transformers.utils import logging as transformers_logging
 
 from lrsl.errors import InputError
-from lrsl.models.dropout import quicken
+from lrsl.nn.dropout import quicken
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 _LOADED = {".safetensors", ".bin", ".json", ".txt", ".model"}  # what weights, tokenizers and configurations are kept in

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from lrsl.models.optimisation import adamw, trainable
+from lrsl.nn.optimisation import adamw, trainable
 
 
 def test_the_rate_rises_over_the_warm_up_and_falls_to_zero():

@@ -1,0 +1,1 @@
+"""What all networks share: batches of tokens, pretrained weights, optimisation, precision, dropout."""
