@@ -18,7 +18,8 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from lrsl import composition, sweep
+from lrsl import sweep
+from lrsl.config import composition
 from lrsl.errors import InputError
 
 if TYPE_CHECKING:

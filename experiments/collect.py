@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lrsl import results
-from lrsl.composition import NO_EFFECT
+from lrsl.config.composition import NO_EFFECT
 from lrsl.errors import InputError
 
 logger = logging.getLogger("experiments")

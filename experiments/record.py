@@ -31,7 +31,7 @@ from experiments.configurations import home
 from experiments.portable import portable, portable_override
 from experiments.report.jobs import Job, commands, jobs_of
 from lrsl import results, summary
-from lrsl.composition import file_name
+from lrsl.config.composition import file_name
 from lrsl.errors import InputError
 
 logger = logging.getLogger("experiments")

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lrsl.config import LoggerConfig
+from lrsl.config.schema import LoggerConfig
 
 if TYPE_CHECKING:
     import wandb_workspaces.reports.v2 as wr

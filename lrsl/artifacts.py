@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from lrsl.config import Config
+from lrsl.config.schema import Config
 from lrsl.data.corpus import Corpus
 from lrsl.models.detector import TopKVariance
 from lrsl.models.hard_sample_reranking import HardSampleReranking

@@ -20,8 +20,8 @@ from omegaconf.errors import ValidationError
 from rich.console import Console
 from rich.progress import track
 
-from lrsl import composition
-from lrsl.config import Config
+from lrsl.config import composition
+from lrsl.config.schema import Config
 from lrsl.data.load import load_corpus
 from lrsl.errors import InputError, nearest
 

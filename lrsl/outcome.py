@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lrsl import core, metrics, results
 from lrsl.commit import commit
-from lrsl.config import Config
+from lrsl.config.schema import Config
 from lrsl.data.corpus import Corpus
 from lrsl.models.hard_sample_reranking import HardSampleReranking, Reranked
 from lrsl.models.view import KnownScores

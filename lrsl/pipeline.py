@@ -21,7 +21,7 @@ from hydra.utils import instantiate
 
 from lrsl import artifacts, results
 from lrsl.commit import commit
-from lrsl.config import Config, EmbeddingConfig, ModelConfig
+from lrsl.config.schema import Config, EmbeddingConfig, ModelConfig
 from lrsl.data import Corpus, load_corpus
 from lrsl.data.leaderboard import write_leaderboard
 from lrsl.errors import InputError

@@ -26,7 +26,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from lrsl import core
-from lrsl.config import Config, TrainerConfig
+from lrsl.config.schema import Config, TrainerConfig
 from lrsl.data.corpus import Corpus, Split
 from lrsl.models.build import build_network
 from lrsl.models.hard_sample_reranking import HardSampleReranking, Reranked

@@ -21,7 +21,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from lrsl.composition import COMPOSITION_ERRORS, explain, file_name
+from lrsl.config.composition import COMPOSITION_ERRORS, explain, file_name
 
 if TYPE_CHECKING:
     from lrsl.summary import Row

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lrsl import summary
-from lrsl.config import LoggerConfig
+from lrsl.config.schema import LoggerConfig
 from lrsl.tracking.masking import masked_command
 from lrsl.tracking.wandb_run import Filed, WandbRun
 

@@ -15,7 +15,7 @@ from wandb_offline import offline_runs
 
 import run as door
 from lrsl import Reranker, outcome, pipeline
-from lrsl.config import LoggerConfig
+from lrsl.config.schema import LoggerConfig
 from lrsl.data import load_corpus
 from lrsl.errors import InputError
 from lrsl.models.build import build_network

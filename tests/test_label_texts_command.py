@@ -13,7 +13,8 @@ import pytest
 import tiny
 from hydra import compose, initialize_config_dir
 
-from lrsl import composition, label_texts
+from lrsl import label_texts
+from lrsl.config import composition
 from lrsl.data import Corpus, Split, load_corpus
 from lrsl.label_texts import CONF, main
 from lrsl.models import label_writer

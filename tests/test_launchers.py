@@ -19,7 +19,8 @@ from hydra.errors import MissingConfigException
 import run
 from hydra_plugins.lrsl_launchers import joblib, ray, submitit
 from hydra_plugins.lrsl_launchers.each_for_itself import cores
-from lrsl import composition, jobs
+from lrsl import jobs
+from lrsl.config import composition
 from lrsl.errors import InputError
 
 ROOT = Path(run.__file__).parent

@@ -19,8 +19,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from experiments import significance
 from experiments.collect import collect
-from lrsl import composition
-from lrsl.config import Config
+from lrsl.config import composition
+from lrsl.config.schema import Config
 from lrsl.metrics import mean_std
 
 ROOT = Path(__file__).parents[1]

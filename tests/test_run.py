@@ -17,7 +17,7 @@ import pytest
 import lrsl
 import run
 from lrsl import results
-from lrsl.config import Config
+from lrsl.config.schema import Config
 from lrsl.errors import InputError
 
 ROOT = Path(run.__file__).parent

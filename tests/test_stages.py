@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import tiny
 
 from lrsl import pipeline, stages
-from lrsl.config import ModelConfig
+from lrsl.config.schema import ModelConfig
 from lrsl.nn.batches import tokenize
 from lrsl.nn.pretrained import load_tokenizer
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from wandb_offline import OfflineRun, offline_runs
 
-from lrsl.config import Config, DatasetConfig, DownloadConfig, EmbeddingConfig, LoggerConfig, ModelConfig
+from lrsl.config.schema import Config, DatasetConfig, DownloadConfig, EmbeddingConfig, LoggerConfig, ModelConfig
 from lrsl.errors import InputError
 from lrsl.tracking import Tracker, masked, wandb_run
 

@@ -21,7 +21,15 @@ from transformers import (
     RobertaModel,
 )
 
-from lrsl.config import Config, DatasetConfig, EmbeddingConfig, LoggerConfig, ModelConfig, RerankerConfig, TrainerConfig
+from lrsl.config.schema import (
+    Config,
+    DatasetConfig,
+    EmbeddingConfig,
+    LoggerConfig,
+    ModelConfig,
+    RerankerConfig,
+    TrainerConfig,
+)
 
 LABELS = ["card", "cash", "loan", "rate"]
 WORDS = {label: [f"{label}{i}" for i in range(5)] for label in LABELS}

@@ -14,7 +14,7 @@ from typing import Any
 from experiments.benchmarks.plan import Figure, Plan, Section
 from experiments.benchmarks.workload import Workload, absent, workload
 from lrsl import pipeline
-from lrsl.config import Config, DatasetConfig, RerankerConfig
+from lrsl.config.schema import Config, DatasetConfig, RerankerConfig
 from lrsl.data import Corpus
 
 ABOUT = """\

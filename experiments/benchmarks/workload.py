@@ -10,8 +10,8 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 
-from lrsl import composition
-from lrsl.config import Config
+from lrsl.config import composition
+from lrsl.config.schema import Config
 from lrsl.data import Corpus, Split, load_corpus
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from experiments.paper import Paper
 from experiments.portable import FOLDER
 from experiments.tables.table import NOTHING, Section, Table
-from lrsl import composition
+from lrsl.config import composition
 from lrsl.data import load_corpus
 from lrsl.data.card import DatasetCard, describe
 from lrsl.errors import InputError

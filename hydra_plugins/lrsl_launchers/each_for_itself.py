@@ -16,7 +16,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from lrsl import sweep
-from lrsl.composition import COMPOSITION_ERRORS, explain
+from lrsl.config.composition import COMPOSITION_ERRORS, explain
 from lrsl.jobs import Job, environment
 
 Outcomes: TypeAlias = Generator[tuple[Job, JobReturn | str], None, None]

@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from rich.console import Console
 
-from lrsl import composition
+from lrsl.config import composition
 from lrsl.data.card import describe, show
 from lrsl.data.load import load_corpus
 from lrsl.errors import InputError

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lrsl.config import DatasetConfig
+from lrsl.config.schema import DatasetConfig
 from lrsl.data.corpus import Corpus, Split
 
 UNSPACED = ("ja", "lo", "km", "my", "th", "zh")

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lrsl.config import DatasetConfig
+from lrsl.config.schema import DatasetConfig
 from lrsl.data.corpus import Corpus
 from lrsl.data.samples import read_table_corpus
 from lrsl.data.table import TABLE_ENDINGS, Row, read_rows, read_text

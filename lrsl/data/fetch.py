@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pooch
 
-from lrsl.config import DownloadConfig
+from lrsl.config.schema import DownloadConfig
 from lrsl.errors import InputError
 
 logger = logging.getLogger("lrsl.data")

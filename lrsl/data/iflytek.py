@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from lrsl.config import DatasetConfig
+from lrsl.config.schema import DatasetConfig
 from lrsl.data.corpus import Corpus
 from lrsl.data.fetch import available, locate
 from lrsl.data.samples import Sample, make_corpus, read_samples, read_split, read_table_corpus, read_unlabelled

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from lrsl.config import DatasetConfig
+from lrsl.config.schema import DatasetConfig
 from lrsl.data.cmcc import read_cmcc34
 from lrsl.data.corpus import Corpus
 from lrsl.data.forms import with_form

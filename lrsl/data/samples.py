@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrsl.config import DatasetConfig
+from lrsl.config.schema import DatasetConfig
 from lrsl.data.carve import carve
 from lrsl.data.corpus import Corpus, Split, Turn
 from lrsl.data.fetch import available, locate

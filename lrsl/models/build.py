@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from lrsl.config import ModelConfig
+from lrsl.config.schema import ModelConfig
 from lrsl.data.corpus import Corpus
 from lrsl.models.aphan import AdjacencyPairNetwork
 from lrsl.models.encoder import EncoderClassifier

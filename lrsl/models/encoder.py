@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from lrsl.config import ModelConfig
+from lrsl.config.schema import ModelConfig
 from lrsl.data.corpus import Split
 from lrsl.models.network import Network
 from lrsl.nn.batches import Batch, TokenDataset

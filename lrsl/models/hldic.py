@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from lrsl.config import ModelConfig
+from lrsl.config.schema import ModelConfig
 from lrsl.data.corpus import Corpus, Split
 from lrsl.data.label_texts import readable
 from lrsl.errors import InputError

@@ -12,7 +12,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
 from lrsl import core
-from lrsl.config import EmbeddingConfig
+from lrsl.config.schema import EmbeddingConfig
 from lrsl.data.corpus import Split
 from lrsl.errors import InputError
 from lrsl.models.text_embedding import encode

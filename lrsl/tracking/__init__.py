@@ -13,7 +13,7 @@ from typing import Any
 
 from pytorch_lightning.loggers import Logger
 
-from lrsl.config import Config
+from lrsl.config.schema import Config
 from lrsl.tracking.csv_run import CsvRun
 from lrsl.tracking.masking import masked
 from lrsl.tracking.run import Run

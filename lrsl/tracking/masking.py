@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from lrsl.config import Config
+from lrsl.config.schema import Config
 
 _MASK = "***"
 _SECRET_WORDS = {

@@ -11,7 +11,7 @@ import yaml
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from lrsl.config import Config
+from lrsl.config.schema import Config
 from lrsl.errors import InputError
 from lrsl.tracking.masking import plain
 

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from lrsl.config import Config, LoggerConfig
+from lrsl.config.schema import Config, LoggerConfig
 from lrsl.errors import InputError, nearest
 from lrsl.tracking.masking import masked, masked_command, plain, without_credentials
 

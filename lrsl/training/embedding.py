@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
 
-from lrsl.config import EmbeddingConfig
+from lrsl.config.schema import EmbeddingConfig
 from lrsl.models.label_ranking import LabelRanking
 from lrsl.nn.batches import Batch
 from lrsl.nn.optimisation import trainable

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch.nn.utils import clip_grad_norm_
 
-from lrsl.config import EmbeddingConfig, ModelConfig
+from lrsl.config.schema import EmbeddingConfig, ModelConfig
 from lrsl.nn.optimisation import adamw
 
 

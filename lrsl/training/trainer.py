@@ -16,7 +16,7 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
-from lrsl.config import TrainerConfig
+from lrsl.config.schema import TrainerConfig
 from lrsl.errors import InputError
 from lrsl.nn.precision import native_precision
 

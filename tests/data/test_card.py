@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lrsl.config import DatasetConfig
+from lrsl.config.schema import DatasetConfig
 from lrsl.data import Corpus, Split
 from lrsl.data.__main__ import main
 from lrsl.data.card import DatasetCard, LabelCard, Length, SplitCard, characters, describe, show

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from lrsl.config import DatasetConfig
+from lrsl.config.schema import DatasetConfig
 from lrsl.data import Corpus, Turn, load_corpus
 from lrsl.data.cmcc import LABELS
 from lrsl.errors import InputError

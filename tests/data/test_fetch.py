@@ -11,7 +11,7 @@ from pathlib import Path
 import pooch
 import pytest
 
-from lrsl.config import DownloadConfig
+from lrsl.config.schema import DownloadConfig
 from lrsl.data.fetch import locate
 from lrsl.errors import InputError
 

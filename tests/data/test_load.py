@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 import lrsl.data
-from lrsl.config import DatasetConfig
+from lrsl.config.schema import DatasetConfig
 from lrsl.data import Corpus, Turn, load_corpus
 from lrsl.errors import InputError
 

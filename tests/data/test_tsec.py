@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from lrsl.config import DatasetConfig
+from lrsl.config.schema import DatasetConfig
 from lrsl.data import Corpus, load_corpus
 from lrsl.errors import InputError
 

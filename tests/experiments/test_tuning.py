@@ -12,7 +12,7 @@ import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 from wandb_offline import offline_runs
 
-from lrsl import composition
+from lrsl.config import composition
 
 ROOT = Path(composition.__file__).parents[1]
 FILE = ROOT / "experiments" / "tuning.yaml"

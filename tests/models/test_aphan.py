@@ -3,7 +3,7 @@ import torch
 from tiny import LABELS, samples
 from torch import nn
 
-from lrsl.config import ModelConfig
+from lrsl.config.schema import ModelConfig
 from lrsl.data.corpus import Corpus, Split, Turn
 from lrsl.models import aphan
 from lrsl.models.aphan import AdjacencyPairNetwork, Attention, PairDataset, adjacency_pairs, sentences, utterances

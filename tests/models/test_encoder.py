@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from lrsl.config import ModelConfig
+from lrsl.config.schema import ModelConfig
 from lrsl.data.corpus import Split
 from lrsl.models.encoder import EncoderClassifier, MLPHead, pool
 from lrsl.nn.batches import loader, padded

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from tiny import LABELS, samples
 from torch import nn
 
-from lrsl.config import ModelConfig
+from lrsl.config.schema import ModelConfig
 from lrsl.data.corpus import Corpus, Split
 from lrsl.errors import InputError
 from lrsl.models.build import build_network

@@ -4,7 +4,7 @@ from tiny import LABELS, samples
 from torch.nn.functional import normalize
 
 from lrsl import core
-from lrsl.config import EmbeddingConfig
+from lrsl.config.schema import EmbeddingConfig
 from lrsl.errors import InputError
 from lrsl.models import label_ranking
 from lrsl.models.label_ranking import LabelRanking, embedding_settings, finetuned

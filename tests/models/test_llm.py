@@ -12,8 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from lrsl import composition, pipeline
-from lrsl.config import EmbeddingConfig, ModelConfig, TrainerConfig
+from lrsl import pipeline
+from lrsl.config import composition
+from lrsl.config.schema import EmbeddingConfig, ModelConfig, TrainerConfig
 from lrsl.data.corpus import Corpus, Split
 from lrsl.errors import InputError
 from lrsl.models import llm

@@ -6,7 +6,7 @@ import torch
 from scripted import LABELS, ScriptedClassifier, batches, wrong
 
 from lrsl import core
-from lrsl.config import TrainerConfig
+from lrsl.config.schema import TrainerConfig
 from lrsl.models.detector import TopKVariance
 from lrsl.models.hard_sample_reranking import HardSampleReranking
 from lrsl.training.callback import RerankingCallback

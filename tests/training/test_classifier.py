@@ -7,7 +7,7 @@ from scripted import Script
 from tiny import samples
 from torch import nn
 
-from lrsl.config import ModelConfig, TrainerConfig
+from lrsl.config.schema import ModelConfig, TrainerConfig
 from lrsl.models.encoder import EncoderClassifier
 from lrsl.nn.batches import TokenDataset, loader
 from lrsl.nn.pretrained import load_encoder, load_tokenizer

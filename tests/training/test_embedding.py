@@ -7,7 +7,7 @@ from tiny import LABELS, samples
 from torch import nn
 
 from lrsl import core
-from lrsl.config import EmbeddingConfig, TrainerConfig
+from lrsl.config.schema import EmbeddingConfig, TrainerConfig
 from lrsl.models.label_ranking import LabelRanking
 from lrsl.models.text_embedding import encode, load_embedding
 from lrsl.nn.batches import TokenDataset, loader

@@ -2,7 +2,7 @@ import pytest
 import torch
 from scripted import ScriptedClassifier, batches, wrong
 
-from lrsl.config import TrainerConfig
+from lrsl.config.schema import TrainerConfig
 from lrsl.nn.precision import native_precision
 from lrsl.training.trainer import build_trainer, precision
 

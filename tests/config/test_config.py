@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from lrsl import composition
-from lrsl.config import Config, DatasetConfig, ModelConfig
+from lrsl.config import composition
+from lrsl.config.schema import Config, DatasetConfig, ModelConfig
 from lrsl.errors import InputError
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
+CONF = Path(__file__).resolve().parents[2] / "conf"
 
 
 @pytest.fixture(autouse=True)

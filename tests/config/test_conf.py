@@ -10,11 +10,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from lrsl import composition
-from lrsl.config import Config
+from lrsl.config import composition
+from lrsl.config.schema import Config
 from lrsl.errors import InputError
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
+CONF = Path(__file__).resolve().parents[2] / "conf"
 CHOICES = sorted(f"{path.parent.relative_to(CONF)}={path.stem}" for path in CONF.rglob("*.yaml") if path.parent != CONF)
 NEEDED = {
     "model=convbert": ["model.pretrained=folder"],

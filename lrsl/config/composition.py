@@ -20,7 +20,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
-from lrsl.config import Config
+from lrsl.config.schema import Config
 from lrsl.errors import InputError, nearest
 
 GROUPS = ("dataset", "model", "embedding", "reranker", "trainer", "logger", "launcher", "experiment")
