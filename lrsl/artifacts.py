@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from lrsl.classifiers.llm import ADAPTER
 from lrsl.config.schema import Config
 from lrsl.data.corpus import Corpus
 from lrsl.models.detector import TopKVariance
 from lrsl.models.hard_sample_reranking import HardSampleReranking
-from lrsl.models.llm import ADAPTER
 from lrsl.models.view import LabelSimilarity, View
 from lrsl.reranker import CONFIG, settings
 from lrsl.stages import CHECKPOINT

@@ -15,10 +15,10 @@ from wandb_offline import offline_runs
 
 import run as door
 from lrsl import Reranker, outcome, pipeline
+from lrsl.classifiers.build import build_network
 from lrsl.config.schema import LoggerConfig
 from lrsl.data import load_corpus
 from lrsl.errors import InputError
-from lrsl.models.build import build_network
 
 PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 

@@ -21,8 +21,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import run
+from lrsl.classifiers.llm import check_four_bit
 from lrsl.errors import InputError
-from lrsl.models.llm import check_four_bit
 
 ROOT = Path(run.__file__).parent
 DATASETS = ("cmcc34", "iflytek119", "banking77", "tsec3")

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader
 
 from experiments.benchmarks.plan import SEED
 from experiments.benchmarks.workload import Workload
+from lrsl.classifiers.build import build_network
 from lrsl.config.schema import EmbeddingConfig, ModelConfig
-from lrsl.models.build import build_network
 from lrsl.models.label_ranking import LabelRanking
 from lrsl.models.text_embedding import load_embedding
 from lrsl.nn.batches import Batch, loader

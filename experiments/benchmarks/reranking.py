@@ -9,10 +9,10 @@ from experiments.benchmarks.bare import classifier_module, embedding_module
 from experiments.benchmarks.plan import Figure, Plan, Section
 from experiments.benchmarks.turns import repeatedly
 from experiments.benchmarks.workload import Workload, absent, workload
+from lrsl.classifiers.network import Network
 from lrsl.data import Split
 from lrsl.models.detector import TopKVariance
 from lrsl.models.hard_sample_reranking import HardSampleReranking
-from lrsl.models.network import Network
 from lrsl.models.text_embedding import encode
 from lrsl.models.view import LabelSimilarity
 from lrsl.nn.batches import loader

@@ -20,10 +20,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from lrsl.classifiers.llm import check_four_bit, keep_four_bit_layers, nf4
 from lrsl.data.corpus import Corpus
 from lrsl.data.label_texts import readable
 from lrsl.errors import InputError
-from lrsl.models.llm import check_four_bit, keep_four_bit_layers, nf4
 from lrsl.nn.pretrained import load_tokenizer, loading, longest_input, quiet
 
 KEY = "llm"

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
 
+from lrsl.classifiers.network import Network
 from lrsl.config.schema import ModelConfig
-from lrsl.models.network import Network
 from lrsl.nn.batches import Batch
 from lrsl.nn.optimisation import trainable
 from lrsl.training.stage import Stage

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 
+from lrsl.classifiers.encoder import pool
 from lrsl.errors import InputError
-from lrsl.models.encoder import pool
 from lrsl.models.text_embedding import by_length, encode, load_embedding, save_embedding
 from lrsl.nn.batches import padded
 from lrsl.nn.pretrained import load_encoder, load_tokenizer

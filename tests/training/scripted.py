@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from lrsl.classifiers.network import Network
 from lrsl.config.schema import ModelConfig
 from lrsl.data.corpus import Split
-from lrsl.models.network import Network
 from lrsl.nn.batches import Batch, Samples
 from lrsl.training.classifier import Classifier
 

@@ -7,8 +7,8 @@ from scripted import Script
 from tiny import samples
 from torch import nn
 
+from lrsl.classifiers.encoder import EncoderClassifier
 from lrsl.config.schema import ModelConfig, TrainerConfig
-from lrsl.models.encoder import EncoderClassifier
 from lrsl.nn.batches import TokenDataset, loader
 from lrsl.nn.pretrained import load_encoder, load_tokenizer
 from lrsl.training.classifier import Classifier

@@ -3,11 +3,11 @@ import torch
 from tiny import LABELS, samples
 from torch import nn
 
+from lrsl.classifiers import aphan
+from lrsl.classifiers.aphan import AdjacencyPairNetwork, Attention, PairDataset, adjacency_pairs, sentences, utterances
+from lrsl.classifiers.build import build_network
 from lrsl.config.schema import ModelConfig
 from lrsl.data.corpus import Corpus, Split, Turn
-from lrsl.models import aphan
-from lrsl.models.aphan import AdjacencyPairNetwork, Attention, PairDataset, adjacency_pairs, sentences, utterances
-from lrsl.models.build import build_network
 from lrsl.nn.batches import loader
 from lrsl.nn.pretrained import MINILM, load_encoder, load_tokenizer
 

@@ -20,10 +20,10 @@ from torch.nn.utils.rnn import pack_sequence, pad_packed_sequence
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from lrsl.classifiers.encoder import MLPHead
+from lrsl.classifiers.network import Network
 from lrsl.config.schema import ModelConfig
 from lrsl.data.corpus import Split, Turn
-from lrsl.models.encoder import MLPHead
-from lrsl.models.network import Network
 from lrsl.nn.batches import Batch, Text, Tokenize, pad, tokenize
 from lrsl.nn.pretrained import longest_input
 

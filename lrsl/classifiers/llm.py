@@ -15,11 +15,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModel, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from lrsl.classifiers.encoder import MLPHead
+from lrsl.classifiers.network import Network
 from lrsl.config.schema import ModelConfig
 from lrsl.data.corpus import Split
 from lrsl.errors import InputError
-from lrsl.models.encoder import MLPHead
-from lrsl.models.network import Network
 from lrsl.nn.batches import Batch, TokenDataset
 from lrsl.nn.pretrained import load_tokenizer, loading, longest_input, quiet
 

@@ -13,13 +13,13 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from lrsl import pipeline
+from lrsl.classifiers import llm
+from lrsl.classifiers.build import build_network
+from lrsl.classifiers.llm import LLMClassifier, last_token, load_base, load_exported
 from lrsl.config import composition
 from lrsl.config.schema import EmbeddingConfig, ModelConfig, TrainerConfig
 from lrsl.data.corpus import Corpus, Split
 from lrsl.errors import InputError
-from lrsl.models import llm
-from lrsl.models.build import build_network
-from lrsl.models.llm import LLMClassifier, last_token, load_base, load_exported
 from lrsl.nn.batches import loader
 from lrsl.training.classifier import Classifier
 from lrsl.training.trainer import build_trainer
@@ -376,7 +376,7 @@ def test_out_of_memory_in_training_ends_a_run_with_that_sentence(tiny_corpus, ti
     def fail(*_, **__):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("lrsl.models.encoder.EncoderClassifier.loss", fail)
+    monkeypatch.setattr("lrsl.classifiers.encoder.EncoderClassifier.loss", fail)
     with pytest.raises(InputError, match=r"too small for the classifier with model.batch_size=16"):
         pipeline.run(tiny.config(tiny_corpus, tiny_bert), tmp_path)
 

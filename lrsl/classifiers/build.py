@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from lrsl.classifiers.aphan import AdjacencyPairNetwork
+from lrsl.classifiers.encoder import EncoderClassifier
+from lrsl.classifiers.hldic import LabelTreeNetwork
+from lrsl.classifiers.llm import load_llm
+from lrsl.classifiers.network import Network
 from lrsl.config.schema import ModelConfig
 from lrsl.data.corpus import Corpus
-from lrsl.models.aphan import AdjacencyPairNetwork
-from lrsl.models.encoder import EncoderClassifier
-from lrsl.models.hldic import LabelTreeNetwork
-from lrsl.models.llm import load_llm
-from lrsl.models.network import Network
 from lrsl.nn.pretrained import adjust, load_encoder, load_tokenizer
 
 KEY = "model.pretrained"

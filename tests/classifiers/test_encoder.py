@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
+from lrsl.classifiers.encoder import EncoderClassifier, MLPHead, pool
 from lrsl.config.schema import ModelConfig
 from lrsl.data.corpus import Split
-from lrsl.models.encoder import EncoderClassifier, MLPHead, pool
 from lrsl.nn.batches import loader, padded
 from lrsl.nn.pretrained import load_encoder, load_tokenizer
 

@@ -20,12 +20,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from lrsl.classifiers.encoder import MLPHead, pool
+from lrsl.classifiers.network import Network
 from lrsl.config.schema import ModelConfig
 from lrsl.data.corpus import Corpus, Split
 from lrsl.data.label_texts import readable
 from lrsl.errors import InputError
-from lrsl.models.encoder import MLPHead, pool
-from lrsl.models.network import Network
 from lrsl.nn.batches import Batch, TokenDataset, padded
 from lrsl.nn.pretrained import longest_input
 

@@ -4,11 +4,11 @@ import torch.nn.functional as F
 from tiny import LABELS, samples
 from torch import nn
 
+from lrsl.classifiers.build import build_network
+from lrsl.classifiers.hldic import LabelAttention, LabelTree, LabelTreeNetwork
 from lrsl.config.schema import ModelConfig
 from lrsl.data.corpus import Corpus, Split
 from lrsl.errors import InputError
-from lrsl.models.build import build_network
-from lrsl.models.hldic import LabelAttention, LabelTree, LabelTreeNetwork
 from lrsl.nn.batches import loader
 from lrsl.nn.pretrained import load_encoder, load_tokenizer
 

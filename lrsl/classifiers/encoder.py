@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from lrsl.classifiers.network import Network
 from lrsl.config.schema import ModelConfig
 from lrsl.data.corpus import Split
-from lrsl.models.network import Network
 from lrsl.nn.batches import Batch, TokenDataset
 from lrsl.nn.pretrained import longest_input
 
