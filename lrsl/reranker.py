@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
+from lrsl.embedding.label_ranking import embedding_settings, finetuned
+from lrsl.embedding.text_embedding import load_embedding, save_embedding
 from lrsl.models.detector import TopKVariance
 from lrsl.models.hard_sample_reranking import HardSampleReranking
-from lrsl.models.label_ranking import embedding_settings, finetuned
-from lrsl.models.text_embedding import load_embedding, save_embedding
 from lrsl.models.view import LabelSimilarity
 
 Array = TypeVar("Array", Tensor, NDArray[Any])

@@ -10,8 +10,8 @@ from sentence_transformers import SentenceTransformer
 
 from lrsl import core, outcome, pipeline, results, stages
 from lrsl.data import load_corpus
+from lrsl.embedding.text_embedding import encode, load_embedding
 from lrsl.errors import InputError
-from lrsl.models.text_embedding import encode, load_embedding
 from lrsl.store import Store
 
 

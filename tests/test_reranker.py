@@ -7,10 +7,10 @@ import torch
 from tiny import LABELS, samples
 
 from lrsl import Reranker, core
+from lrsl.embedding.text_embedding import encode, load_embedding
 from lrsl.errors import InputError
 from lrsl.models.detector import TopKVariance
 from lrsl.models.hard_sample_reranking import HardSampleReranking
-from lrsl.models.text_embedding import encode, load_embedding
 from lrsl.models.view import LabelSimilarity
 from lrsl.training.callback import RerankingCallback
 

@@ -18,8 +18,8 @@ from experiments.benchmarks.plan import SEED
 from experiments.benchmarks.workload import Workload
 from lrsl.classifiers.build import build_network
 from lrsl.config.schema import EmbeddingConfig, ModelConfig
-from lrsl.models.label_ranking import LabelRanking
-from lrsl.models.text_embedding import load_embedding
+from lrsl.embedding.label_ranking import LabelRanking
+from lrsl.embedding.text_embedding import load_embedding
 from lrsl.nn.batches import Batch, loader
 from lrsl.nn.optimisation import adamw
 from lrsl.nn.pretrained import adjust

@@ -24,7 +24,7 @@ from experiments.benchmarks.turns import LightningSteps, Step, TransformersSteps
 from experiments.benchmarks.workload import Workload, absent, workload
 from lrsl import core
 from lrsl.data import Corpus
-from lrsl.models.text_embedding import encode, load_embedding
+from lrsl.embedding.text_embedding import encode, load_embedding
 from lrsl.training.trainer import build_trainer
 
 ABOUT = """\

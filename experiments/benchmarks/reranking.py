@@ -11,9 +11,9 @@ from experiments.benchmarks.turns import repeatedly
 from experiments.benchmarks.workload import Workload, absent, workload
 from lrsl.classifiers.network import Network
 from lrsl.data import Split
+from lrsl.embedding.text_embedding import encode
 from lrsl.models.detector import TopKVariance
 from lrsl.models.hard_sample_reranking import HardSampleReranking
-from lrsl.models.text_embedding import encode
 from lrsl.models.view import LabelSimilarity
 from lrsl.nn.batches import loader
 from lrsl.training.trainer import precision

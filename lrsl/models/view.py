@@ -9,7 +9,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from lrsl import core
-from lrsl.models.text_embedding import encode
+from lrsl.embedding.text_embedding import encode
 
 
 class View(Protocol):

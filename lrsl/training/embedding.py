@@ -8,7 +8,7 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
 
 from lrsl.config.schema import EmbeddingConfig
-from lrsl.models.label_ranking import LabelRanking
+from lrsl.embedding.label_ranking import LabelRanking
 from lrsl.nn.batches import Batch
 from lrsl.nn.optimisation import trainable
 from lrsl.training.stage import Stage

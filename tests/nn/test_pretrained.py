@@ -5,8 +5,8 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
 
+from lrsl.embedding.text_embedding import load_embedding
 from lrsl.errors import InputError
-from lrsl.models.text_embedding import load_embedding
 from lrsl.nn import pretrained
 from lrsl.nn.pretrained import MINILM, MINILM_SHA256, adjust, load_encoder, load_tokenizer, locate, longest_input
 

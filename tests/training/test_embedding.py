@@ -8,8 +8,8 @@ from torch import nn
 
 from lrsl import core
 from lrsl.config.schema import EmbeddingConfig, TrainerConfig
-from lrsl.models.label_ranking import LabelRanking
-from lrsl.models.text_embedding import encode, load_embedding
+from lrsl.embedding.label_ranking import LabelRanking
+from lrsl.embedding.text_embedding import encode, load_embedding
 from lrsl.nn.batches import TokenDataset, loader
 from lrsl.training.embedding import EmbeddingTrainer
 from lrsl.training.trainer import build_trainer

@@ -5,10 +5,10 @@ from torch.nn.functional import normalize
 
 from lrsl import core
 from lrsl.config.schema import EmbeddingConfig
+from lrsl.embedding import label_ranking
+from lrsl.embedding.label_ranking import LabelRanking, embedding_settings, finetuned
+from lrsl.embedding.text_embedding import encode, load_embedding
 from lrsl.errors import InputError
-from lrsl.models import label_ranking
-from lrsl.models.label_ranking import LabelRanking, embedding_settings, finetuned
-from lrsl.models.text_embedding import encode, load_embedding
 from lrsl.nn.batches import TokenDataset
 
 SCALE = 7.0

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 
 from lrsl.classifiers.encoder import pool
+from lrsl.embedding.text_embedding import by_length, encode, load_embedding, save_embedding
 from lrsl.errors import InputError
-from lrsl.models.text_embedding import by_length, encode, load_embedding, save_embedding
 from lrsl.nn.batches import padded
 from lrsl.nn.pretrained import load_encoder, load_tokenizer
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from lrsl import core
 from lrsl.config.schema import EmbeddingConfig
 from lrsl.data.corpus import Split
+from lrsl.embedding.text_embedding import encode
 from lrsl.errors import InputError
-from lrsl.models.text_embedding import encode
 from lrsl.nn.batches import Batch, TokenDataset, Tokenize, loader, pad, tokenize
 from lrsl.nn.dropout import quicken
 from lrsl.nn.optimisation import adamw, trainable

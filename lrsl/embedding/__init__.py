@@ -1,0 +1,1 @@
+"""Text to vector: the text embedding and its training."""
