@@ -14,10 +14,10 @@ from safetensors.torch import save_file
 from lrsl.classifiers.llm import ADAPTER
 from lrsl.config.schema import Config
 from lrsl.data.corpus import Corpus
-from lrsl.models.detector import TopKVariance
-from lrsl.models.hard_sample_reranking import HardSampleReranking
-from lrsl.models.view import LabelSimilarity, View
 from lrsl.reranker import CONFIG, settings
+from lrsl.reranking.detector import TopKVariance
+from lrsl.reranking.hard_sample_reranking import HardSampleReranking
+from lrsl.reranking.view import LabelSimilarity, View
 from lrsl.stages import CHECKPOINT
 
 _PICKLED = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")

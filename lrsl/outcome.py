@@ -15,8 +15,8 @@ from lrsl import core, metrics, results
 from lrsl.commit import commit
 from lrsl.config.schema import Config
 from lrsl.data.corpus import Corpus
-from lrsl.models.hard_sample_reranking import HardSampleReranking, Reranked
-from lrsl.models.view import KnownScores
+from lrsl.reranking.hard_sample_reranking import HardSampleReranking, Reranked
+from lrsl.reranking.view import KnownScores
 from lrsl.training.trainer import machine, precision
 
 PACKAGES = ("lrsl", "torch", "transformers", "sentence-transformers", "pytorch-lightning")

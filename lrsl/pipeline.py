@@ -25,9 +25,9 @@ from lrsl.config.schema import Config, EmbeddingConfig, ModelConfig
 from lrsl.data import Corpus, load_corpus
 from lrsl.data.leaderboard import write_leaderboard
 from lrsl.errors import InputError
-from lrsl.models.hard_sample_reranking import HardSampleReranking
-from lrsl.models.view import View
 from lrsl.outcome import Tested, describe_labels, hard_sample_table, measure, summary_metrics
+from lrsl.reranking.hard_sample_reranking import HardSampleReranking
+from lrsl.reranking.view import View
 from lrsl.stages import (
     Job,
     embedding_off_the_shelf,

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from lrsl.embedding.label_ranking import embedding_settings, finetuned
 from lrsl.embedding.text_embedding import load_embedding, save_embedding
-from lrsl.models.detector import TopKVariance
-from lrsl.models.hard_sample_reranking import HardSampleReranking
-from lrsl.models.view import LabelSimilarity
+from lrsl.reranking.detector import TopKVariance
+from lrsl.reranking.hard_sample_reranking import HardSampleReranking
+from lrsl.reranking.view import LabelSimilarity
 
 Array = TypeVar("Array", Tensor, NDArray[Any])
 

@@ -31,10 +31,10 @@ from lrsl.config.schema import Config, TrainerConfig
 from lrsl.data.corpus import Corpus, Split
 from lrsl.embedding.label_ranking import LabelRanking
 from lrsl.embedding.text_embedding import encode, load_embedding, save_embedding
-from lrsl.models.hard_sample_reranking import HardSampleReranking, Reranked
-from lrsl.models.view import KnownScores, View
 from lrsl.nn.batches import Text, Tokens, loader, tokenize
 from lrsl.nn.pretrained import adjust, fingerprint
+from lrsl.reranking.hard_sample_reranking import HardSampleReranking, Reranked
+from lrsl.reranking.view import KnownScores, View
 from lrsl.store import Store, key_of, link
 from lrsl.tracking import Tracker
 from lrsl.training.callback import RerankingCallback
@@ -45,7 +45,7 @@ from lrsl.training.trainer import best_checkpoint, build_trainer, device, precis
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "pytorch-lightning", "sentence-transformers")
 LIBRARIES_OF_LLMS = ("peft", "bitsandbytes")
-CODE = ("core.py", "nn", "classifiers", "embedding", "models", "stages.py", "training")
+CODE = ("core.py", "nn", "classifiers", "embedding", "reranking", "models", "stages.py", "training")
 CHECKPOINT = "best.ckpt"
 TENSOR = "tensor"
 PASSING = ("truncation", "padding")  # what a tokenizer remembers of the last call, and is told anew with the next

@@ -9,9 +9,9 @@ from tiny import LABELS, samples
 from lrsl import Reranker, core
 from lrsl.embedding.text_embedding import encode, load_embedding
 from lrsl.errors import InputError
-from lrsl.models.detector import TopKVariance
-from lrsl.models.hard_sample_reranking import HardSampleReranking
-from lrsl.models.view import LabelSimilarity
+from lrsl.reranking.detector import TopKVariance
+from lrsl.reranking.hard_sample_reranking import HardSampleReranking
+from lrsl.reranking.view import LabelSimilarity
 from lrsl.training.callback import RerankingCallback
 
 RECIPE = {"epochs": 2, "lr": 2e-3, "batch_size": 32, "warmup": 0.0}

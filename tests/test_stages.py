@@ -79,7 +79,7 @@ def test_a_rerun_makes_everything_anew(config, first, made, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "keys", [{"power": 2.0}, {"k": 2}, {"detector": {"_target_": "lrsl.models.detector.TopKVariance"}}]
+    "keys", [{"power": 2.0}, {"k": 2}, {"detector": {"_target_": "lrsl.reranking.detector.TopKVariance"}}]
 )
 def test_options_of_the_reranker_train_nothing(config, first, made, tmp_path, keys):
     found, _, _ = contents(with_part(config, "reranker", **keys), tmp_path)

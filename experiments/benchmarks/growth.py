@@ -13,10 +13,10 @@ from experiments.benchmarks.reranking import classify
 from experiments.benchmarks.turns import repeatedly
 from experiments.benchmarks.workload import Workload, configured
 from lrsl.data import Corpus, Split
-from lrsl.models.detector import TopKVariance
-from lrsl.models.hard_sample_reranking import HardSampleReranking
-from lrsl.models.view import LabelSimilarity
 from lrsl.nn.pretrained import load_tokenizer
+from lrsl.reranking.detector import TopKVariance
+from lrsl.reranking.hard_sample_reranking import HardSampleReranking
+from lrsl.reranking.view import LabelSimilarity
 from lrsl.training.trainer import precision
 
 ABOUT = """\

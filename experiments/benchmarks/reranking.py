@@ -12,10 +12,10 @@ from experiments.benchmarks.workload import Workload, absent, workload
 from lrsl.classifiers.network import Network
 from lrsl.data import Split
 from lrsl.embedding.text_embedding import encode
-from lrsl.models.detector import TopKVariance
-from lrsl.models.hard_sample_reranking import HardSampleReranking
-from lrsl.models.view import LabelSimilarity
 from lrsl.nn.batches import loader
+from lrsl.reranking.detector import TopKVariance
+from lrsl.reranking.hard_sample_reranking import HardSampleReranking
+from lrsl.reranking.view import LabelSimilarity
 from lrsl.training.trainer import precision
 
 ABOUT = """\

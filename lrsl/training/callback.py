@@ -10,8 +10,8 @@ import torch
 import torch.distributed
 from torch import Tensor
 
-from lrsl.models.hard_sample_reranking import HardSampleReranking, Reranked
 from lrsl.nn.batches import Batch
+from lrsl.reranking.hard_sample_reranking import HardSampleReranking, Reranked
 
 
 class RerankingCallback(pl.Callback):

@@ -7,8 +7,8 @@ from scripted import LABELS, ScriptedClassifier, batches, wrong
 
 from lrsl import core
 from lrsl.config.schema import TrainerConfig
-from lrsl.models.detector import TopKVariance
-from lrsl.models.hard_sample_reranking import HardSampleReranking
+from lrsl.reranking.detector import TopKVariance
+from lrsl.reranking.hard_sample_reranking import HardSampleReranking
 from lrsl.training.callback import RerankingCallback
 from lrsl.training.trainer import build_trainer
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lrsl import core
-from lrsl.models.detector import Detector
+from lrsl.reranking.detector import Detector
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from tiny import LABELS
 
 from lrsl import core
 from lrsl.embedding.text_embedding import encode, load_embedding
-from lrsl.models import view
-from lrsl.models.view import LabelSimilarity
+from lrsl.reranking import view
+from lrsl.reranking.view import LabelSimilarity
 
 TEXTS = ["card1 card2", "please", "rate1 the loan3"]
 

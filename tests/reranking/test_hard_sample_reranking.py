@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from lrsl import core
-from lrsl.models.detector import TopKVariance
-from lrsl.models.hard_sample_reranking import HardSampleReranking
+from lrsl.reranking.detector import TopKVariance
+from lrsl.reranking.hard_sample_reranking import HardSampleReranking
 
 LOGITS = torch.tensor([[9.0, 1, 0], [2, 1.9, 1.8], [0, 0.1, 7], [1, 1.5, 1.2]])
 LABELS = torch.tensor([0, 1, 2, 0])  # rows 1 and 3 are wrong
