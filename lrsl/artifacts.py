@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from lrsl.classifiers.llm import ADAPTER
 from lrsl.config.schema import Config
 from lrsl.data.corpus import Corpus
-from lrsl.reranker import CONFIG, settings
+from lrsl.plugin.reranker import CONFIG, settings
 from lrsl.reranking.detector import TopKVariance
 from lrsl.reranking.hard_sample_reranking import HardSampleReranking
 from lrsl.reranking.view import LabelSimilarity, View

@@ -1,0 +1,1 @@
+"""LRSL for those who have a classifier already."""
