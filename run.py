@@ -107,7 +107,7 @@ def attempt(composed: DictConfig, configuration: dict[str, Any], folder: Path) -
 def do(composed: DictConfig, configuration: dict[str, Any], folder: Path) -> bool:
     """Train, rerank and measure, unless that has been done; tell whether it had not."""
     config = composition.to_config(composed)
-    from lrsl import pipeline  # torch, now that there is something to do
+    from lrsl.run import pipeline  # torch, now that there is something to do
 
     marker = folder / CONFIGURATION
     if not config.rerun and _is_of(marker, configuration):
@@ -166,8 +166,8 @@ def _is_of(marker: Path, configuration: dict[str, Any]) -> bool:
 
 
 def _record_failure(configuration: dict[str, Any], folder: Path, reason: str) -> None:
-    from lrsl import results
-    from lrsl.commit import commit
+    from lrsl.run import results
+    from lrsl.run.commit import commit
 
     found = results.read(folder)
     if found is not None and found.get("status") == "finished" and not configuration["rerun"]:
@@ -188,7 +188,7 @@ def _drop_frames(error: BaseException | None) -> None:
 
 
 def _release() -> None:
-    pipeline = sys.modules.get("lrsl.pipeline")
+    pipeline = sys.modules.get("lrsl.run.pipeline")
     if pipeline is not None:
         pipeline.release()
     else:

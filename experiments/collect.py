@@ -21,9 +21,9 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lrsl import results
 from lrsl.config.composition import NO_EFFECT
 from lrsl.errors import InputError
+from lrsl.run import results
 
 logger = logging.getLogger("experiments")
 

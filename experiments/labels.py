@@ -9,7 +9,7 @@ from typing import Any
 
 from experiments.collect import Run
 from experiments.configurations import Configuration
-from lrsl import results
+from lrsl.run import results
 
 logger = logging.getLogger("experiments")
 

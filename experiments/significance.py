@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.collect import SYSTEMS, Run, predictions_file
-from lrsl import metrics, results
+from lrsl import metrics
+from lrsl.run import results
 
 logger = logging.getLogger("experiments")
 

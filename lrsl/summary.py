@@ -12,8 +12,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from lrsl import results
 from lrsl.metrics import MeanStd, mean_std
+from lrsl.run import results
 
 MARKDOWN = "summary.md"
 CSV = "summary.csv"

@@ -35,7 +35,7 @@ NEEDED = {
 PIPELINE = """
 import os, signal, time
 from pathlib import Path
-from lrsl import results
+from lrsl.run import results
 from lrsl.errors import InputError
 
 def run(config, folder, figures=None):

@@ -60,7 +60,7 @@ Networks = dict[str, Path]
 @pytest.fixture(scope="module", autouse=True)
 def swift() -> Iterator[None]:
     """One thread, as networks this small only wait for a second, and no garbage sought in all that is imported."""
-    importlib.import_module("lrsl.pipeline")  # which a run loads late
+    importlib.import_module("lrsl.run.pipeline")  # which a run loads late
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     gc.freeze()

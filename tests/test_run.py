@@ -16,9 +16,9 @@ import pytest
 
 import lrsl
 import run
-from lrsl import results
 from lrsl.config.schema import Config
 from lrsl.errors import InputError
+from lrsl.run import results
 
 ROOT = Path(run.__file__).parent
 UNLOADED = ("torch", "transformers", "pytorch_lightning", "wandb", "matplotlib")
@@ -29,10 +29,10 @@ class Model:
 
 
 class Pipeline(types.ModuleType):
-    """`lrsl.pipeline` by its contract, without training."""
+    """`lrsl.run.pipeline` by its contract, without training."""
 
     def __init__(self) -> None:
-        super().__init__("lrsl.pipeline")
+        super().__init__("lrsl.run.pipeline")
         self.ran: list[tuple[Config, Path]] = []
         self.shown: list[dict[str, Any]] = []
         self.models: list[weakref.ref[Model]] = []
@@ -80,7 +80,7 @@ class Pipeline(types.ModuleType):
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Pipeline]:
     stub = Pipeline()
-    monkeypatch.setitem(sys.modules, "lrsl.pipeline", stub)
+    monkeypatch.setitem(sys.modules, "lrsl.run.pipeline", stub)
     monkeypatch.setattr(lrsl, "pipeline", stub, raising=False)
     monkeypatch.delenv("LRSL_DATA_DIR", raising=False)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # so that it is as it was afterwards

@@ -19,7 +19,7 @@ from typing import Any
 
 from experiments.benchmarks import report
 from experiments.benchmarks.plan import CLOCKS, Plan
-from lrsl.commit import commit
+from lrsl.run.commit import commit
 
 SECTIONS = ("core", "embedding", "classifier", "overhead", "reranking", "stages", "door", "growth")
 """Modules of this package, each with a function `measure` that takes a `Plan` and returns a `Section`."""

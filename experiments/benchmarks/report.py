@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from experiments.benchmarks.plan import SEED, Curve, Figure, Plan, Section, Table
-from lrsl.commit import commit
 from lrsl.nn.precision import native_precision
+from lrsl.run.commit import commit
 
 PACKAGES = ("torch", "pytorch-lightning", "transformers", "sentence-transformers", "datasets", "hydra-core")
 RECORD, PAGE, PLOT = "results.json", "results.md", "growth.svg"

@@ -13,9 +13,9 @@ from typing import Any
 
 from experiments.benchmarks.plan import Figure, Plan, Section
 from experiments.benchmarks.workload import Workload, absent, workload
-from lrsl import pipeline
 from lrsl.config.schema import Config, DatasetConfig, RerankerConfig
 from lrsl.data import Corpus
+from lrsl.run import pipeline
 
 ABOUT = """\
 `pipeline.run` on a slice of Banking-77, in this process: a first run, which makes every stage, and then runs that

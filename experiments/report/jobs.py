@@ -14,8 +14,9 @@ import yaml
 
 from experiments import collect
 from experiments.collect import Run
-from lrsl import results, sweep
+from lrsl import sweep
 from lrsl.errors import InputError
+from lrsl.run import results
 
 
 @dataclass(frozen=True)

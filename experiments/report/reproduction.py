@@ -11,7 +11,7 @@ from experiments.configurations import Configuration
 from experiments.headings import heading
 from experiments.report.jobs import Job, commands
 from experiments.significance import seeds
-from lrsl.commit import commit
+from lrsl.run.commit import commit
 
 _IN_HEADINGS = ("dataset.name", "model.name")
 

@@ -1,1 +1,1 @@
-"""The paper's rule and its seams: what tells hard samples, what gives a second view on them, and how both are joined."""
+"""The paper's rule and its seams: what tells hard samples, what gives a second view, and how both are joined."""

@@ -12,7 +12,6 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from lrsl import pipeline
 from lrsl.classifiers import llm
 from lrsl.classifiers.build import build_network
 from lrsl.classifiers.llm import LLMClassifier, last_token, load_base, load_exported
@@ -21,6 +20,7 @@ from lrsl.config.schema import EmbeddingConfig, ModelConfig, TrainerConfig
 from lrsl.data.corpus import Corpus, Split
 from lrsl.errors import InputError
 from lrsl.nn.batches import loader
+from lrsl.run import pipeline
 from lrsl.training.classifier import Classifier
 from lrsl.training.trainer import build_trainer
 

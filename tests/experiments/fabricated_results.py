@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lrsl import metrics, results
+from lrsl import metrics
+from lrsl.run import results
 
 N = 100
 SETTINGS: dict[str, Any] = {

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lrsl import results
+from lrsl.run import results
 
 LABELS = ("balance", "roaming", "cancel", "complaint", "tariff")
 CHINESE = ("账户信息查询", "费用问题", "业务取消", "服务使用问题", "资费查询")

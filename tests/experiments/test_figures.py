@@ -25,8 +25,8 @@ from experiments.figures import (
     topk_accuracy,
 )
 from experiments.figures.__main__ import main
-from lrsl import results
 from lrsl.errors import InputError
+from lrsl.run import results
 
 ROOT = Path(__file__).parents[2]
 NAMES = [

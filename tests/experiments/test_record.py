@@ -18,8 +18,8 @@ from experiments.portable import portable, portable_override
 from experiments.predictions import predictions
 from experiments.record import HEADER, Allowed, with_row
 from experiments.report.jobs import commands, jobs_of
-from lrsl import results
 from lrsl.errors import InputError
+from lrsl.run import results
 
 SECRET = "/home/somebody/models"
 OLD = "| `old/` | `python run.py` | `abc` | 0 | a machine |"

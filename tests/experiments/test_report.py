@@ -18,8 +18,9 @@ from experiments.report.label_changes import label_changes
 from experiments.report.page import SAMPLES
 from experiments.report.table import percent, points, probability
 from experiments.telling import BROKEN, MENDED, MOVED, TellingSample, shortened, telling
-from lrsl import metrics, results
+from lrsl import metrics
 from lrsl.errors import InputError
+from lrsl.run import results
 
 ATTACK = "</script><img src=x onerror=alert(1)><!--"
 RUNS = [

@@ -14,7 +14,7 @@ from wandb_offline import offline_runs
 
 from lrsl.config import composition
 
-ROOT = Path(composition.__file__).parents[1]
+ROOT = Path(composition.__file__).parents[2]
 FILE = ROOT / "experiments" / "tuning.yaml"
 
 

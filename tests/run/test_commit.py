@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lrsl import commit
+from lrsl.run import commit
 
 Git = Callable[..., str]
 

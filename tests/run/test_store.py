@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lrsl import store
-from lrsl.store import MANIFEST, Store, entries, is_whole, link, main
+from lrsl.run import store
+from lrsl.run.store import MANIFEST, Store, entries, is_whole, link, main
 
 MADE_OF = {"seed": 0, "data": ["a", "b"]}
 

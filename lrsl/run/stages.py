@@ -35,7 +35,7 @@ from lrsl.nn.batches import Text, Tokens, loader, tokenize
 from lrsl.nn.pretrained import adjust, fingerprint
 from lrsl.reranking.hard_sample_reranking import HardSampleReranking, Reranked
 from lrsl.reranking.view import KnownScores, View
-from lrsl.store import Store, key_of, link
+from lrsl.run.store import Store, key_of, link
 from lrsl.tracking import Tracker
 from lrsl.training.callback import RerankingCallback
 from lrsl.training.classifier import Classifier
@@ -45,7 +45,7 @@ from lrsl.training.trainer import best_checkpoint, build_trainer, device, precis
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "pytorch-lightning", "sentence-transformers")
 LIBRARIES_OF_LLMS = ("peft", "bitsandbytes")
-CODE = ("core.py", "nn", "classifiers", "embedding", "reranking", "models", "stages.py", "training")
+CODE = ("core.py", "nn", "classifiers", "embedding", "reranking", "run/stages.py", "training")
 CHECKPOINT = "best.ckpt"
 TENSOR = "tensor"
 PASSING = ("truncation", "padding")  # what a tokenizer remembers of the last call, and is told anew with the next
@@ -372,7 +372,7 @@ def conditions(job: Job) -> dict[str, Any]:
 @functools.cache
 def code() -> str:
     """Return a hash of the code that stages run."""
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for name in CODE:
         files = sorted((here / name).rglob("*.py")) if (here / name).is_dir() else [here / name]

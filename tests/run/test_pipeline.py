@@ -8,11 +8,12 @@ import tiny
 import torch
 from sentence_transformers import SentenceTransformer
 
-from lrsl import core, outcome, pipeline, results, stages
+from lrsl import core
 from lrsl.data import load_corpus
 from lrsl.embedding.text_embedding import encode, load_embedding
 from lrsl.errors import InputError
-from lrsl.store import Store
+from lrsl.run import outcome, pipeline, results, stages
+from lrsl.run.store import Store
 
 
 def run(config, folder):

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from lrsl import core, metrics, results
-from lrsl.commit import commit
+from lrsl import core, metrics
 from lrsl.config.schema import Config
 from lrsl.data.corpus import Corpus
 from lrsl.reranking.hard_sample_reranking import HardSampleReranking, Reranked
 from lrsl.reranking.view import KnownScores
+from lrsl.run import results
+from lrsl.run.commit import commit
 from lrsl.training.trainer import machine, precision
 
 PACKAGES = ("lrsl", "torch", "transformers", "sentence-transformers", "pytorch-lightning")

@@ -14,11 +14,12 @@ from test_tracking import pristine
 from wandb_offline import offline_runs
 
 import run as door
-from lrsl import Reranker, outcome, pipeline
+from lrsl import Reranker
 from lrsl.classifiers.build import build_network
 from lrsl.config.schema import LoggerConfig
 from lrsl.data import load_corpus
 from lrsl.errors import InputError
+from lrsl.run import outcome, pipeline
 
 PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from lrsl import metrics, results
+from lrsl import metrics
+from lrsl.run import results
 
 LABELS = np.array([0, 1, 2, 1])
 HARD = np.array([True, False, True, False])

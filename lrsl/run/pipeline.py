@@ -19,16 +19,16 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from lrsl import artifacts, results
-from lrsl.commit import commit
 from lrsl.config.schema import Config, EmbeddingConfig, ModelConfig
 from lrsl.data import Corpus, load_corpus
 from lrsl.data.leaderboard import write_leaderboard
 from lrsl.errors import InputError
-from lrsl.outcome import Tested, describe_labels, hard_sample_table, measure, summary_metrics
 from lrsl.reranking.hard_sample_reranking import HardSampleReranking
 from lrsl.reranking.view import View
-from lrsl.stages import (
+from lrsl.run import artifacts, results
+from lrsl.run.commit import commit
+from lrsl.run.outcome import Tested, describe_labels, hard_sample_table, measure, summary_metrics
+from lrsl.run.stages import (
     Job,
     embedding_off_the_shelf,
     finetune_embedding,
@@ -36,7 +36,7 @@ from lrsl.stages import (
     rerank,
     train_classifier,
 )
-from lrsl.store import Store
+from lrsl.run.store import Store
 from lrsl.tracking import Tracker
 
 Figures = Callable[[Path, Path], Mapping[str, Path]]

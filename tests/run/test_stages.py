@@ -9,10 +9,10 @@ import pytest
 import pytorch_lightning as pl
 import tiny
 
-from lrsl import pipeline, stages
 from lrsl.config.schema import ModelConfig
 from lrsl.nn.batches import tokenize
 from lrsl.nn.pretrained import load_tokenizer
+from lrsl.run import pipeline, stages
 
 
 @pytest.fixture(scope="module")
