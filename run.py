@@ -18,12 +18,12 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from lrsl import sweep
 from lrsl.config import composition
 from lrsl.errors import InputError
+from lrsl.sweep import journal
 
 if TYPE_CHECKING:
-    from lrsl import summary
+    from lrsl.sweep import summary
 
 CONF = Path(__file__).resolve().parent / "conf"
 CONFIGURATION = "config.json"
@@ -35,7 +35,7 @@ def main() -> int:
         print(composition.help_text(CONF))
         return 0
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its exceptions over instead of printing them
-    os.environ.pop(sweep.FOLDER_VARIABLE, None)
+    os.environ.pop(journal.FOLDER_VARIABLE, None)
     sys.argv[1:] = sorted(sys.argv[1:], key=("-m", "--multirun").__contains__)  # Hydra takes no key=value after it
     status = 0
     try:
@@ -47,9 +47,9 @@ def main() -> int:
         print("interrupted", file=sys.stderr)
         status = 130
     finally:
-        swept = os.environ.get(sweep.FOLDER_VARIABLE)
-        failed = sweep.conclude(track if status != 130 else None)
-        if swept and (Path(swept) / sweep.RUNS).is_file():
+        swept = os.environ.get(journal.FOLDER_VARIABLE)
+        failed = journal.conclude(track if status != 130 else None)
+        if swept and (Path(swept) / journal.RUNS).is_file():
             report(Path(swept))
     return status or int(failed > 0)
 
@@ -61,7 +61,7 @@ def launch(composed: DictConfig) -> dict[str, Any] | None:
     folder = Path(hydra_config.runtime.output_dir)
     configuration = composition.plain(composed)
     error, new = attempt(composed, configuration, folder)
-    if not sweep.under_way():
+    if not journal.under_way():
         return sys.exit(1) if error else None
     line = {
         "job": hydra_config.job.num,
@@ -76,7 +76,7 @@ def launch(composed: DictConfig) -> dict[str, Any] | None:
     }
     if new:
         line["logger"] = configuration["logger"]  # where the run is tracked, which a finished one is not again
-    sweep.record(line)
+    journal.record(line)
     return line
 
 
@@ -136,9 +136,9 @@ def figures(folder: Path, out: Path) -> dict[str, Path]:
 
 def track(lines: Sequence[Mapping[str, Any]], rows: Sequence[summary.Row], folder: Path) -> None:
     """Log a sweep's summary beside its runs."""
-    from lrsl import sweep_tracking
+    from lrsl.sweep import tracking
 
-    sweep_tracking.track(lines, rows, folder)
+    tracking.track(lines, rows, folder)
 
 
 def report(folder: Path) -> None:
@@ -177,7 +177,7 @@ def _record_failure(configuration: dict[str, Any], folder: Path, reason: str) ->
 
 
 def _job_name() -> str:
-    return f"{' '.join(HydraConfig.get().overrides.task) or 'the only job'} failed: " if sweep.under_way() else ""
+    return f"{' '.join(HydraConfig.get().overrides.task) or 'the only job'} failed: " if journal.under_way() else ""
 
 
 def _drop_frames(error: BaseException | None) -> None:

@@ -30,10 +30,10 @@ from experiments.collect import Run, predictions_file, read
 from experiments.configurations import home
 from experiments.portable import portable, portable_override
 from experiments.report.jobs import Job, commands, jobs_of
-from lrsl import summary
 from lrsl.config.composition import file_name
 from lrsl.errors import InputError
 from lrsl.run import results
+from lrsl.sweep import summary
 
 logger = logging.getLogger("experiments")
 

@@ -14,9 +14,9 @@ import yaml
 
 from experiments import collect
 from experiments.collect import Run
-from lrsl import sweep
 from lrsl.errors import InputError
 from lrsl.run import results
+from lrsl.sweep import journal
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def jobs_of(folder: Path) -> list[Job]:
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; name a sweep or a folder that holds the results of runs")
-    jobs = _swept(folder) if (folder / sweep.RUNS).is_file() else [_found(run) for run in collect.collect([folder])]
+    jobs = _swept(folder) if (folder / journal.RUNS).is_file() else [_found(run) for run in collect.collect([folder])]
     if not jobs:
         raise InputError(f"{folder} holds no runs; name a sweep or a folder that holds the results of runs")
     return jobs
@@ -86,7 +86,7 @@ def _sweep(noted: Sequence[tuple[str, ...]]) -> str | None:
 def _swept(folder: Path) -> list[Job]:
     jobs: dict[object, Job] = {}
     places: dict[object, int] = {}
-    path = folder / sweep.RUNS
+    path = folder / journal.RUNS
     with path.open(encoding="utf-8") as lines:
         for number, text in enumerate(lines, 1):
             try:

@@ -15,9 +15,9 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from lrsl import sweep
 from lrsl.config.composition import COMPOSITION_ERRORS, explain
-from lrsl.jobs import Job, environment
+from lrsl.sweep import journal
+from lrsl.sweep.jobs import Job, environment
 
 Outcomes: TypeAlias = Generator[tuple[Job, JobReturn | str], None, None]
 """Jobs as they end, with what they returned, or with the reason why they returned nothing."""
@@ -64,13 +64,13 @@ class EachForItself(Launcher):
             for job, outcome in outcomes:
                 line = _line(outcome)
                 if isinstance(line, str):
-                    sweep.lose(job.overrides, line, job.number)
+                    journal.lose(job.overrides, line, job.number)
                     continue
                 assert isinstance(outcome, JobReturn)
                 returned[job.number] = outcome
-                sweep.record(line)
+                journal.record(line)
                 if line["error"] and not self.prints_here:
-                    sweep.report(job.overrides, line["error"])
+                    journal.report(job.overrides, line["error"])
         return [returned[number] for number in sorted(returned)]
 
     @abstractmethod

@@ -11,7 +11,7 @@ from hydra.core.utils import JobReturn
 
 from hydra_plugins.lrsl_launchers.each_for_itself import KILLED, EachForItself, Outcomes, cores, reason
 from lrsl.errors import InputError
-from lrsl.jobs import Job
+from lrsl.sweep.jobs import Job
 
 
 class JoblibLauncher(EachForItself):

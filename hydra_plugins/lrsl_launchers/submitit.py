@@ -12,7 +12,7 @@ from hydra.core.utils import JobReturn
 
 from hydra_plugins.lrsl_launchers.each_for_itself import EachForItself, Outcomes, cores
 from lrsl.errors import InputError
-from lrsl.jobs import Job
+from lrsl.sweep.jobs import Job
 
 
 class SubmititLauncher(EachForItself):

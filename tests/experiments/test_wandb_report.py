@@ -9,8 +9,8 @@ import pytest
 from test_tracking import machine  # noqa: F401  (a fixture)
 
 from experiments import wandb_report
-from lrsl import summary
-from lrsl.sweep_tracking import JOB_TYPE, TABLE
+from lrsl.sweep import summary
+from lrsl.sweep.tracking import JOB_TYPE, TABLE
 
 pytest.importorskip("wandb_workspaces")
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lrsl import summary
 from lrsl.config.schema import LoggerConfig
+from lrsl.sweep import summary
 from lrsl.tracking.masking import masked_command
 from lrsl.tracking.wandb_run import Filed, WandbRun
 

@@ -16,7 +16,7 @@ from hydra.core.utils import JobReturn, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import MISSING, DictConfig, open_dict
 
-from lrsl.sweep import FOLDER_VARIABLE
+from lrsl.sweep.journal import FOLDER_VARIABLE
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",

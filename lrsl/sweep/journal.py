@@ -24,7 +24,7 @@ from omegaconf import DictConfig
 from lrsl.config.composition import COMPOSITION_ERRORS, explain, file_name
 
 if TYPE_CHECKING:
-    from lrsl.summary import Row
+    from lrsl.sweep.summary import Row
 
     Track = Callable[[Sequence[Mapping[str, Any]], Sequence[Row], Path], None]
 
@@ -110,7 +110,7 @@ def conclude(track: Track | None = None) -> int:
     with (folder / RUNS).open(encoding="utf-8") as file:
         lines = sorted(map(json.loads, file), key=lambda line: int(line["job"]))  # not in the order they ended in
     if lines:
-        from lrsl import summary  # noqa: PLC0415  (numpy and scipy can wait)
+        from lrsl.sweep import summary  # noqa: PLC0415  (numpy and scipy can wait)
 
         rows = summary.summarise(lines)
         summary.show(rows)

@@ -19,9 +19,9 @@ from hydra.errors import MissingConfigException
 import run
 from hydra_plugins.lrsl_launchers import joblib, ray, submitit
 from hydra_plugins.lrsl_launchers.each_for_itself import cores
-from lrsl import jobs
 from lrsl.config import composition
 from lrsl.errors import InputError
+from lrsl.sweep import jobs
 
 ROOT = Path(run.__file__).parent
 KEY = "0123456789abcdef0123456789abcdef01234567"

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from lrsl import summary, sweep
-from lrsl.jobs import environment
+from lrsl.sweep import journal, summary
+from lrsl.sweep.jobs import environment
 
 
 def results(origin: float, rerank: float, hard: float | None = 0.5) -> dict[str, Any]:
@@ -160,25 +160,25 @@ def test_results_that_were_lost_are_a_failure(jobs: Jobs) -> None:
 
 
 def test_outside_a_sweep_nothing_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(sweep.FOLDER_VARIABLE, raising=False)
-    sweep.record({"status": "failed"})
-    assert not sweep.under_way()
-    assert sweep.conclude() == 0
+    monkeypatch.delenv(journal.FOLDER_VARIABLE, raising=False)
+    journal.record({"status": "failed"})
+    assert not journal.under_way()
+    assert journal.conclude() == 0
 
 
 def test_the_summary_is_in_the_order_of_the_jobs_not_of_their_ends(
     jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv(sweep.FOLDER_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(journal.FOLDER_VARIABLE, str(tmp_path))
     for number, model in enumerate(("roberta", "bert", "minilm")):
         jobs.add(0, results(0.9, 0.9), f"model={model}", model=model, digest=model)
         jobs.lines[-1]["job"] = number
-    sweep.lose(["model=nope", "seed=0"], "it was\u2028killed", 3)
+    journal.lose(["model=nope", "seed=0"], "it was\u2028killed", 3)
     for line in reversed(jobs.lines):
-        sweep.record(line)
+        journal.record(line)
     assert capsys.readouterr().err == "model=nope seed=0 failed: it was\u2028killed\n"
-    assert sweep.conclude() == 1
-    assert not sweep.under_way()
+    assert journal.conclude() == 1
+    assert not journal.under_way()
     with (tmp_path / summary.CSV).open(encoding="utf-8") as file:
         assert [line["model"] for line in csv.DictReader(file)] == ["roberta", "bert", "minilm", ""]
     assert "- failed: model=nope seed=0: it was\u2028killed" in (tmp_path / summary.MARKDOWN).read_text(
@@ -192,6 +192,6 @@ def test_a_job_in_a_process_of_its_own_belongs_to_the_sweep_but_records_nothing(
     monkeypatch.chdir(tmp_path)
     for name, value in environment(threads=1).items():
         monkeypatch.setenv(name, value)
-    sweep.record({"job": 0, "status": "finished"})
-    assert sweep.under_way()
+    journal.record({"job": 0, "status": "finished"})
+    assert journal.under_way()
     assert list(tmp_path.iterdir()) == []

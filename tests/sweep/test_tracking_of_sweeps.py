@@ -9,7 +9,7 @@ from test_sweep import Jobs, results
 from test_tracking import machine, pristine  # noqa: F401  (a fixture)
 from wandb_offline import OfflineRun, offline_runs
 
-from lrsl import summary, sweep, sweep_tracking
+from lrsl.sweep import journal, summary, tracking
 
 WANDB = {"name": "wandb", "project": "lrsl", "entity": None, "mode": "offline", "tags": ["paper"]}
 
@@ -23,7 +23,7 @@ def tracked(jobs: Jobs, folder: Path) -> OfflineRun:
     for line in jobs.lines:
         line["logger"] = WANDB
     folder.mkdir()
-    sweep_tracking.track(jobs.lines, summary.summarise(jobs.lines), folder)
+    tracking.track(jobs.lines, summary.summarise(jobs.lines), folder)
     (run,) = offline_runs(folder)
     return run
 
@@ -85,11 +85,11 @@ def test_models_and_settings_have_names_of_their_own(jobs: Jobs, sweep_folder: P
 def test_nothing_is_logged_without_a_new_run_in_wandb(jobs: Jobs, sweep_folder: Path) -> None:
     sweep_folder.mkdir()
     jobs.add(0, results(0.9, 0.9))
-    sweep_tracking.track(jobs.lines, summary.summarise(jobs.lines), sweep_folder)
+    tracking.track(jobs.lines, summary.summarise(jobs.lines), sweep_folder)
     jobs.lines[0]["logger"] = {**WANDB, "name": "csv"}
-    sweep_tracking.track(jobs.lines, summary.summarise(jobs.lines), sweep_folder)
+    tracking.track(jobs.lines, summary.summarise(jobs.lines), sweep_folder)
     jobs.add(1, None)
-    sweep_tracking.track([{**jobs.lines[1], "logger": WANDB}], summary.summarise(jobs.lines[1:]), sweep_folder)
+    tracking.track([{**jobs.lines[1], "logger": WANDB}], summary.summarise(jobs.lines[1:]), sweep_folder)
     assert list(sweep_folder.iterdir()) == []
 
 
@@ -99,8 +99,8 @@ def test_a_failing_wandb_breaks_no_sweep(
     jobs.add(0, results(0.9, 0.9))
     sweep_folder.mkdir()
     line = {**jobs.lines[0], "job": 0, "logger": {**WANDB, "mode": "no such mode"}}
-    (sweep_folder / sweep.RUNS).write_text(json.dumps(line) + "\n", encoding="utf-8")
-    monkeypatch.setenv(sweep.FOLDER_VARIABLE, str(sweep_folder))
-    assert sweep.conclude(sweep_tracking.track) == 0
+    (sweep_folder / journal.RUNS).write_text(json.dumps(line) + "\n", encoding="utf-8")
+    monkeypatch.setenv(journal.FOLDER_VARIABLE, str(sweep_folder))
+    assert journal.conclude(tracking.track) == 0
     assert "The summary is not logged: logger.mode=no such mode is unknown" in capsys.readouterr().err
     assert (sweep_folder / summary.MARKDOWN).is_file()

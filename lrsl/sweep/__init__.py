@@ -1,0 +1,1 @@
+"""Many runs: what becomes of each job, and the summary of all."""
