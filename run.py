@@ -25,14 +25,13 @@ from lrsl.sweep import journal
 if TYPE_CHECKING:
     from lrsl.sweep import summary
 
-CONF = Path(__file__).resolve().parent / "conf"
 CONFIGURATION = "config.json"
 
 
 def main() -> int:
     """Run what the command line says and return the exit status."""
     if sys.argv[1:] in (["--help"], ["-h"]):
-        print(composition.help_text(CONF))
+        print(composition.help_text(composition.CONF))
         return 0
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its exceptions over instead of printing them
     os.environ.pop(journal.FOLDER_VARIABLE, None)
@@ -54,7 +53,7 @@ def main() -> int:
     return status or int(failed > 0)
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+@hydra.main(version_base="1.3", config_path=str(composition.CONF), config_name="config")
 def launch(composed: DictConfig) -> dict[str, Any] | None:
     """Do one job; a failing one ends a single run, but not a sweep, to which is returned what became of the job."""
     hydra_config = HydraConfig.get()

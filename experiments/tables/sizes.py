@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from hydra import compose, initialize_config_dir
 
 from experiments.paper import Paper
@@ -14,7 +12,6 @@ from lrsl.data import load_corpus
 from lrsl.data.card import DatasetCard, describe
 from lrsl.errors import InputError
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
 _COLUMNS = ["data set", "train / val / test, paper", "train / val / test, ours"]
 _COLUMNS += ["mean length, paper", "mean length, ours", "labels, paper", "labels, ours"]
 _LENGTH = (
@@ -51,7 +48,7 @@ def table8(paper: Paper, data_dir: str | None) -> Table:
 
 def card(name: str, data_dir: str | None) -> DatasetCard | str:
     """Return the card of a data set, or why there is none."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(composition.CONF), version_base="1.3"):
         config = composition.to_config(compose("config", [f"dataset={name}"])).dataset
     if config.reader != "telecom34" and not data_dir:  # nothing is fetched for a table
         return "the environment variable LRSL_DATA_DIR names no folder of local copies"

@@ -23,6 +23,9 @@ from omegaconf.errors import OmegaConfBaseException, ValidationError
 from lrsl.config.schema import Config
 from lrsl.errors import InputError, nearest
 
+CONF = Path(__file__).resolve().parents[2] / "conf"
+"""The folder of the configuration."""
+
 GROUPS = ("dataset", "model", "embedding", "reranker", "trainer", "logger", "launcher", "experiment")
 NO_EFFECT = ("logger", "rerun", "cache", "cache_dir", "trainer.progress")
 """Keys that cannot change a result, so that runs which differ in nothing else are the same run."""

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from lrsl.commands.card import main
 from lrsl.config.schema import DatasetConfig
 from lrsl.data import Corpus, Split
-from lrsl.data.__main__ import main
 from lrsl.data.card import DatasetCard, LabelCard, Length, SplitCard, characters, describe, show
 
 

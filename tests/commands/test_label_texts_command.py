@@ -13,11 +13,11 @@ import pytest
 import tiny
 from hydra import compose, initialize_config_dir
 
-from lrsl import label_texts
+from lrsl.commands import label_texts, label_writer
+from lrsl.commands.label_texts import main
 from lrsl.config import composition
+from lrsl.config.composition import CONF
 from lrsl.data import Corpus, Split, load_corpus
-from lrsl.label_texts import CONF, main
-from lrsl.models import label_writer
 
 TWEETS = {"negative": "so sad", "neutral": "at the station", "positive": "what a lovely day"}
 AWKWARD = ["01", "yes", "null", "a: b", "余额_查询", "# c", "True"]

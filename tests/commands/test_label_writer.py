@@ -10,11 +10,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForSequenceClassification, T5Config
 
-from lrsl.data.corpus import Corpus, Split
-from lrsl.data.label_texts import label_texts, readable
-from lrsl.errors import InputError
-from lrsl.models import label_writer
-from lrsl.models.label_writer import (
+from lrsl.commands import label_writer
+from lrsl.commands.label_writer import (
     LanguageModel,
     clean,
     entry,
@@ -23,6 +20,9 @@ from lrsl.models.label_writer import (
     prompt,
     write_label_texts,
 )
+from lrsl.data.corpus import Corpus, Split
+from lrsl.data.label_texts import label_texts, readable
+from lrsl.errors import InputError
 from lrsl.nn.pretrained import MINILM
 
 AWKWARD = ["01", "1", "yes", "no", "null", "True", "a: b", "# c", "- d", "it's", "=", "~", "1e3", "{e}", "余额_查询"]

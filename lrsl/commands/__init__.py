@@ -1,0 +1,1 @@
+"""What people type besides a run: one file per command."""

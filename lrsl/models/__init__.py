@@ -1,1 +1,0 @@
-"""The networks, and the two seams of reranking: what tells hard samples, and what gives a second view on them."""
