@@ -25,11 +25,11 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments import significance
-from experiments.collect import Run, predictions_file, read
-from experiments.configurations import home
-from experiments.portable import portable, portable_override
 from experiments.report.jobs import Job, commands, jobs_of
+from experiments.runs import significance
+from experiments.runs.collect import Run, predictions_file, read
+from experiments.runs.configurations import home
+from experiments.runs.portable import portable, portable_override
 from lrsl.config.composition import file_name
 from lrsl.errors import InputError
 from lrsl.run import results

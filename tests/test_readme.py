@@ -17,8 +17,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from experiments import significance
-from experiments.collect import collect
+from experiments.runs import significance
+from experiments.runs.collect import collect
 from lrsl.config import composition
 from lrsl.config.schema import Config
 from lrsl.metrics import mean_std

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from experiments.configurations import Configuration
 from experiments.figures import (
     case_study,
     label_distance,
@@ -14,6 +13,7 @@ from experiments.figures import (
     topk_accuracy,
 )
 from experiments.figures.plate import Plate
+from experiments.runs.configurations import Configuration
 
 
 def plates(configurations: Sequence[Configuration]) -> list[Plate]:

@@ -10,10 +10,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.collect import collect, given_or_default
-from experiments.configurations import configurations
 from experiments.figures import plates, style
 from experiments.figures.plate import chinese_missing, save
+from experiments.runs.collect import collect, given_or_default
+from experiments.runs.configurations import configurations
 from lrsl.errors import InputError
 
 

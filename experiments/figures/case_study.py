@@ -10,10 +10,10 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from experiments.configurations import Configuration
 from experiments.figures import style
 from experiments.figures.plate import Panel, Plate
-from experiments.telling import BROKEN, MENDED, TellingSample, telling
+from experiments.runs.configurations import Configuration
+from experiments.runs.telling import BROKEN, MENDED, TellingSample, telling
 
 CAPTION = (
     "For each data set the most telling hard sample that reranking mended, and the most telling one that it broke, "

@@ -10,10 +10,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from experiments.configurations import Configuration
 from experiments.figures import style
 from experiments.figures.plate import Panel, Plate
-from experiments.labels import described
+from experiments.runs.configurations import Configuration
+from experiments.runs.labels import described
 
 CAPTION = (
     "Cosine similarity between the embeddings of every two label texts, off the shelf and fine-tuned; the lighter, the "

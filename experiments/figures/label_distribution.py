@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from experiments.configurations import Configuration
 from experiments.figures import style
 from experiments.figures.plate import Panel, Plate
-from experiments.labels import described
+from experiments.runs.configurations import Configuration
+from experiments.runs.labels import described
 
 CAPTION = "Training samples per label, labels from the most frequent to the rarest."
 

@@ -12,12 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from experiments.collect import Run
-from experiments.configurations import Configuration
 from experiments.figures import style
 from experiments.figures.plate import Panel, Plate
-from experiments.headings import heading
-from experiments.predictions import predictions
+from experiments.runs.collect import Run
+from experiments.runs.configurations import Configuration
+from experiments.runs.headings import heading
+from experiments.runs.predictions import predictions
 from lrsl.errors import InputError
 
 CAPTION = (

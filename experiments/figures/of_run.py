@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.collect import read
-from experiments.configurations import configurations
 from experiments.figures import plates
 from experiments.figures.plate import save
+from experiments.runs.collect import read
+from experiments.runs.configurations import configurations
 
 
 def draw(run: Path, out: Path) -> dict[str, Path]:

@@ -11,11 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from experiments.configurations import Configuration
 from experiments.figures import style
 from experiments.figures.plate import Panel, Plate
-from experiments.headings import heading
-from experiments.predictions import predictions
+from experiments.runs.configurations import Configuration
+from experiments.runs.headings import heading
+from experiments.runs.predictions import predictions
 
 CAPTION = (
     "The k best scores of every hard sample: logits before, similarity × softmax after, each scaled so that the "

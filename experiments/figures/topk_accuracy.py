@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from experiments.configurations import Configuration
 from experiments.figures import style
 from experiments.figures.plate import Panel, Plate
-from experiments.predictions import predictions
+from experiments.runs.configurations import Configuration
+from experiments.runs.predictions import predictions
 
 LARGEST = 10
 

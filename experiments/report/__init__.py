@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.configurations import configurations
 from experiments.report.jobs import jobs_of
 from experiments.report.page import render
+from experiments.runs.configurations import configurations
 
 FILE = "report.html"
 

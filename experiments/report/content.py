@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import mean
 
-from experiments import significance
-from experiments.configurations import Configuration
-from experiments.headings import heading, told_apart
 from experiments.report.label_changes import LabelChange, label_changes
 from experiments.report.table import NOTHING, Cell, Column, Table, number, percent, points, probability, words
-from experiments.significance import Significance
+from experiments.runs import significance
+from experiments.runs.configurations import Configuration
+from experiments.runs.headings import heading, told_apart
+from experiments.runs.significance import Significance
 
 LABELS_SHOWN = 400
 CHANCE = 0.05

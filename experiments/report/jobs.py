@@ -12,8 +12,8 @@ from pathlib import Path
 
 import yaml
 
-from experiments import collect
-from experiments.collect import Run
+from experiments.runs import collect
+from experiments.runs.collect import Run
 from lrsl.errors import InputError
 from lrsl.run import results
 from lrsl.sweep import journal

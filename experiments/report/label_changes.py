@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from experiments.configurations import Configuration
-from experiments.predictions import predictions
+from experiments.runs.configurations import Configuration
+from experiments.runs.predictions import predictions
 
 
 @dataclass(frozen=True)

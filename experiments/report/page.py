@@ -12,15 +12,15 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from experiments import significance
-from experiments.configurations import Configuration
 from experiments.figures import plates
 from experiments.figures.plate import Plate, inline
 from experiments.figures.style import has_chinese
 from experiments.report.content import labels_table, results_table, seeds_table, verdict
 from experiments.report.jobs import Job
 from experiments.report.reproduction import reproduction
-from experiments.telling import shortened, telling
+from experiments.runs import significance
+from experiments.runs.configurations import Configuration
+from experiments.runs.telling import shortened, telling
 
 SAMPLES = 200
 """The most hard samples a report holds."""

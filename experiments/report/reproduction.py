@@ -6,11 +6,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from experiments.collect import Run
-from experiments.configurations import Configuration
-from experiments.headings import heading
 from experiments.report.jobs import Job, commands
-from experiments.significance import seeds
+from experiments.runs.collect import Run
+from experiments.runs.configurations import Configuration
+from experiments.runs.headings import heading
+from experiments.runs.significance import seeds
 from lrsl.run.commit import commit
 
 _IN_HEADINGS = ("dataset.name", "model.name")

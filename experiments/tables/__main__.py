@@ -16,9 +16,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments import collect
-from experiments.configurations import configurations
 from experiments.paper import paper
+from experiments.runs import collect
+from experiments.runs.configurations import configurations
 from experiments.tables import accuracy, latex, markdown, semantic_mapping, similarity, sizes
 from experiments.tables.evidence import Evidence
 from experiments.tables.table import Table

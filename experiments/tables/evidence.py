@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from experiments.configurations import Configuration
 from experiments.paper import Paper
-from experiments.significance import Significance, seeds, spans
+from experiments.runs.configurations import Configuration
+from experiments.runs.significance import Significance, seeds, spans
 from experiments.tables.table import probability
 
 NOT_RUN, DOES_NOT_APPLY, FAILED = "not run", "does not apply", "failed"

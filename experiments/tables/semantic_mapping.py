@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from experiments import significance
-from experiments.configurations import Configuration
+from experiments.runs import significance
+from experiments.runs.configurations import Configuration
 from experiments.tables.evidence import NOT_RUN, Evidence, Notes, Row, or_none, seeds_of
 from experiments.tables.table import NOTHING, Section, Table, percent, printed, printed_gain, probability
 

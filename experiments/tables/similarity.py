@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from experiments import significance
+from experiments.runs import significance
 from experiments.tables.evidence import Evidence, Notes, Row, seeds_of
 from experiments.tables.table import NOTHING, Section, Table, percent, printed, printed_gain, probability
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hydra import compose, initialize_config_dir
 
 from experiments.paper import Paper
-from experiments.portable import FOLDER
+from experiments.runs.portable import FOLDER
 from experiments.tables.table import NOTHING, Section, Table
 from lrsl.config import composition
 from lrsl.data import load_corpus

@@ -10,9 +10,6 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from experiments import labels, predictions
-from experiments.collect import collect
-from experiments.configurations import Configuration, configurations
 from experiments.figures import (
     case_study,
     label_distance,
@@ -25,6 +22,9 @@ from experiments.figures import (
     topk_accuracy,
 )
 from experiments.figures.__main__ import main
+from experiments.runs import labels, predictions
+from experiments.runs.collect import collect
+from experiments.runs.configurations import Configuration, configurations
 from lrsl.errors import InputError
 from lrsl.run import results
 

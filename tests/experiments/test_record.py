@@ -11,13 +11,14 @@ import pytest
 from fabricated_results import write_failure
 from fabricated_runs import write_sweep
 
-from experiments import record, report, significance
-from experiments.collect import collect
-from experiments.configurations import configurations
-from experiments.portable import portable, portable_override
-from experiments.predictions import predictions
+from experiments import record, report
 from experiments.record import HEADER, Allowed, with_row
 from experiments.report.jobs import commands, jobs_of
+from experiments.runs import significance
+from experiments.runs.collect import collect
+from experiments.runs.configurations import configurations
+from experiments.runs.portable import portable, portable_override
+from experiments.runs.predictions import predictions
 from lrsl.errors import InputError
 from lrsl.run import results
 

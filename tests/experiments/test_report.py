@@ -11,13 +11,13 @@ import fabricated_runs
 import pytest
 
 from experiments import report
-from experiments.configurations import configurations
 from experiments.report.content import labels_table, results_table, seeds_table, verdict
 from experiments.report.jobs import Job, commands, jobs_of
 from experiments.report.label_changes import label_changes
 from experiments.report.page import SAMPLES
 from experiments.report.table import percent, points, probability
-from experiments.telling import BROKEN, MENDED, MOVED, TellingSample, shortened, telling
+from experiments.runs.configurations import configurations
+from experiments.runs.telling import BROKEN, MENDED, MOVED, TellingSample, shortened, telling
 from lrsl import metrics
 from lrsl.errors import InputError
 from lrsl.run import results

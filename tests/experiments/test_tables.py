@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from fabricated_results import N, answers, write_failure, write_run, write_seeds
 
-from experiments import collect, significance
-from experiments.configurations import configurations
 from experiments.paper import paper
+from experiments.runs import collect, significance
+from experiments.runs.configurations import configurations
 from experiments.tables import accuracy, latex, markdown, semantic_mapping, similarity, sizes
 from experiments.tables.__main__ import main
 from experiments.tables.evidence import Evidence
@@ -20,7 +20,7 @@ from experiments.tables.table import Section, Table, interval, percent, probabil
 from lrsl import metrics
 from lrsl.data.card import DatasetCard
 
-ROOT = Path(collect.__file__).parents[1]
+ROOT = Path(collect.__file__).parents[2]
 SEEDS = range(5)
 BUILDERS = (
     *(accuracy.table1, accuracy.table2, semantic_mapping.table3, similarity.table4, similarity.table5),

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from fabricated_results import answers, write_failure, write_run, write_seeds
 
-from experiments.collect import collect
-from experiments.configurations import Configuration, configurations
+from experiments.runs.collect import collect
+from experiments.runs.configurations import Configuration, configurations
 
 
 def found(*folders: Path) -> list[Configuration]:

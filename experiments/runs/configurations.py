@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments.collect import SYSTEMS, Run, predictions_file
-from experiments.portable import is_portable
+from experiments.runs.collect import SYSTEMS, Run, predictions_file
+from experiments.runs.portable import is_portable
 
 _ABLATED = ("embedding.negatives", "embedding.finetune")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fabricated_results import write_failure, write_run, write_seeds
 
-from experiments import collect
+from experiments.runs import collect
 
 
 def test_runs_of_several_folders_are_collected_once_each(tmp_path: Path) -> None:
@@ -127,14 +127,14 @@ def test_a_folder_that_is_not_there_is_one_sentence(tmp_path: Path, capsys: pyte
 def test_the_default_is_where_runs_are_left_and_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (recorded,) = collect.given_or_default([])
-    assert recorded.resolve() == Path(collect.__file__).parent / "results"
+    assert recorded.resolve() == Path(collect.__file__).parents[1] / "results"
     for name in ("outputs", "multirun_outputs"):
         write_run(tmp_path / name / "seed0")
     assert collect.given_or_default([])[:2] == [Path("multirun_outputs"), Path("outputs")]
 
 
 def test_every_recorded_run_can_be_read(caplog: pytest.LogCaptureFixture) -> None:
-    recorded = Path(collect.__file__).parent / "results"
+    recorded = Path(collect.__file__).parents[1] / "results"
     runs = collect.collect([recorded])
     assert not caplog.records
     assert len(runs) == len(list(recorded.rglob("results.json"))) > 0

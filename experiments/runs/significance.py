@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.collect import SYSTEMS, Run, predictions_file
+from experiments.runs.collect import SYSTEMS, Run, predictions_file
 from lrsl import metrics
 from lrsl.run import results
 

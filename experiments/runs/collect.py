@@ -151,7 +151,7 @@ def given_or_default(folders: Sequence[Path]) -> list[Path]:
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder; name one that holds the results of runs")
-    recorded = Path(os.path.relpath(Path(__file__).parent / "results"))
+    recorded = Path(os.path.relpath(Path(__file__).parents[1] / "results"))
     return list(folders) or [one for one in (Path("multirun_outputs"), Path("outputs"), recorded) if one.is_dir()]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from experiments.configurations import Configuration
+from experiments.runs.configurations import Configuration
 
 
 def heading(configuration: Configuration) -> str:

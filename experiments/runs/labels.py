@@ -7,8 +7,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.collect import Run
-from experiments.configurations import Configuration
+from experiments.runs.collect import Run
+from experiments.runs.configurations import Configuration
 from lrsl.run import results
 
 logger = logging.getLogger("experiments")

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.configurations import Configuration
-from experiments.headings import heading
-from experiments.predictions import predictions
+from experiments.runs.configurations import Configuration
+from experiments.runs.headings import heading
+from experiments.runs.predictions import predictions
 
 MENDED, BROKEN, MOVED = "mended", "broken", "still wrong"
 

@@ -7,7 +7,7 @@ import json
 import logging
 from typing import Any
 
-from experiments.collect import Run, predictions_file
+from experiments.runs.collect import Run, predictions_file
 
 logger = logging.getLogger("experiments")
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from fabricated_results import N, answers, write_run, write_seeds
 
-from experiments import significance
-from experiments.collect import Run, collect
+from experiments.runs import significance
+from experiments.runs.collect import Run, collect
 from lrsl import metrics
 
 RNG = np.random.default_rng(0)
