@@ -18,7 +18,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from lrsl.config import composition
+from lrsl.config import composition, identity, mistakes
 from lrsl.errors import InputError
 from lrsl.sweep import journal
 
@@ -39,8 +39,8 @@ def main() -> int:
     status = 0
     try:
         launch()
-    except (InputError, *composition.COMPOSITION_ERRORS) as error:
-        print(error if isinstance(error, InputError) else composition.explain(error), file=sys.stderr)
+    except (InputError, *mistakes.COMPOSITION_ERRORS) as error:
+        print(error if isinstance(error, InputError) else mistakes.explain(error), file=sys.stderr)
         status = 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -58,7 +58,7 @@ def launch(composed: DictConfig) -> dict[str, Any] | None:
     """Do one job; a failing one ends a single run, but not a sweep, to which is returned what became of the job."""
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
-    configuration = composition.plain(composed)
+    configuration = identity.plain(composed)
     error, new = attempt(composed, configuration, folder)
     if not journal.under_way():
         return sys.exit(1) if error else None
@@ -66,7 +66,7 @@ def launch(composed: DictConfig) -> dict[str, Any] | None:
         "job": hydra_config.job.num,
         "dataset": configuration["dataset"]["name"],
         "model": configuration["model"]["name"],
-        "configuration": composition.digest(configuration),
+        "configuration": identity.digest(configuration),
         "seed": configuration["seed"],
         "folder": str(folder),
         "overrides": list(hydra_config.overrides.task),
@@ -161,7 +161,7 @@ def _is_of(marker: Path, configuration: dict[str, Any]) -> bool:
         done = json.loads(marker.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(done, dict) and composition.same_run(done, configuration)
+    return isinstance(done, dict) and identity.same_run(done, configuration)
 
 
 def _record_failure(configuration: dict[str, Any], folder: Path, reason: str) -> None:

@@ -30,7 +30,7 @@ from experiments.runs import significance
 from experiments.runs.collect import Run, predictions_file, read
 from experiments.runs.configurations import home
 from experiments.runs.portable import portable, portable_override
-from lrsl.config.composition import file_name
+from lrsl.config.identity import file_name
 from lrsl.errors import InputError
 from lrsl.run import results
 from lrsl.sweep import summary

@@ -21,7 +21,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lrsl.config.composition import NO_EFFECT
+from lrsl.config.identity import NO_EFFECT
 from lrsl.errors import InputError
 from lrsl.run import results
 

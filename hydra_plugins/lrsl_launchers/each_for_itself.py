@@ -15,7 +15,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from lrsl.config.composition import COMPOSITION_ERRORS, explain
+from lrsl.config.mistakes import COMPOSITION_ERRORS, explain
 from lrsl.sweep import journal
 from lrsl.sweep.jobs import Job, environment
 

@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from rich.console import Console
 
-from lrsl.config import composition
+from lrsl.config import composition, mistakes
 from lrsl.data.card import describe, show
 from lrsl.data.load import load_corpus
 from lrsl.errors import InputError
@@ -37,8 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 1
-    except composition.COMPOSITION_ERRORS as error:
-        print(composition.explain(error), file=sys.stderr)
+    except mistakes.COMPOSITION_ERRORS as error:
+        print(mistakes.explain(error), file=sys.stderr)
         return 1
     show(card, Console())
     return 0

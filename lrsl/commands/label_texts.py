@@ -20,7 +20,7 @@ from omegaconf.errors import ValidationError
 from rich.console import Console
 from rich.progress import track
 
-from lrsl.config import composition
+from lrsl.config import composition, keys, mistakes
 from lrsl.config.schema import Config
 from lrsl.data.load import load_corpus
 from lrsl.errors import InputError, nearest
@@ -96,8 +96,8 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 1
-    except composition.COMPOSITION_ERRORS as error:
-        print(composition.explain(error), file=sys.stderr)
+    except mistakes.COMPOSITION_ERRORS as error:
+        print(mistakes.explain(error), file=sys.stderr)
         return 1
     except RuntimeError as error:
         if "out of memory" not in str(error):
@@ -118,7 +118,7 @@ def writer_config(overrides: list[str]) -> tuple[WriterConfig, list[str]]:
         InputError: a key of this command is misspelt, or has several values or one that is not allowed.
     """
     own = {key.name: str(key.type) for key in fields(WriterConfig)}
-    known = [*own, *composition.GROUPS, *composition.known_keys()]
+    known = [*own, *keys.GROUPS, *keys.known_keys()]
     writer = OmegaConf.structured(WriterConfig)
     rest = []
     for override in OverridesParser.create().parse_overrides(overrides):

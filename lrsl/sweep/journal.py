@@ -21,7 +21,8 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from lrsl.config.composition import COMPOSITION_ERRORS, explain, file_name
+from lrsl.config.identity import file_name
+from lrsl.config.mistakes import COMPOSITION_ERRORS, explain
 
 if TYPE_CHECKING:
     from lrsl.sweep.summary import Row

@@ -10,7 +10,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from lrsl.config import composition
+from lrsl.config import composition, identity, keys, mistakes
 from lrsl.config.schema import Config
 from lrsl.errors import InputError
 
@@ -50,16 +50,16 @@ def config(*overrides: str) -> Config:
 
 
 def refusal(*overrides: str) -> str:
-    with pytest.raises((InputError, *composition.COMPOSITION_ERRORS)) as caught:
+    with pytest.raises((InputError, *mistakes.COMPOSITION_ERRORS)) as caught:
         config(*overrides)
     error = caught.value
-    sentence = str(error) if isinstance(error, InputError) else composition.explain(error)
+    sentence = str(error) if isinstance(error, InputError) else mistakes.explain(error)
     assert "\n" not in sentence
     return sentence
 
 
 def test_there_are_choices_in_every_group() -> None:
-    assert {choice.partition("=")[0].partition("/")[0] for choice in CHOICES} == set(composition.GROUPS)
+    assert {choice.partition("=")[0].partition("/")[0] for choice in CHOICES} == set(keys.GROUPS)
 
 
 @pytest.mark.parametrize("choice", CHOICES)
@@ -146,14 +146,14 @@ def test_the_ablations_of_semantic_mapping(recipe: str, negatives: str) -> None:
     found = [(one.embedding.finetune, one.embedding.negatives) for one in made.values()]
     assert found == [(True, negatives), (True, "batch"), (False, negatives)]
     assert all(one.model == made["full"].model for one in made.values())
-    assert composition.folder(composed(recipe)) == composition.folder(composed(recipe, f"{key}=full"))
+    assert identity.folder(composed(recipe)) == identity.folder(composed(recipe, f"{key}=full"))
 
 
 def test_a_study_in_full_is_the_run_that_anyone_would_type() -> None:
     for study in ("table1", "table3", "topk", "logits", "datasets", "labels", "distances"):
-        assert composition.folder(composed(f"experiment={study}", "seed=3")) == composition.folder(composed("seed=3"))
-    assert composition.folder(composed("experiment=table4")) == composition.folder(composed("model=roberta"))
-    assert composition.folder(composed("experiment=marginal")) == composition.folder(composed("model=mistral"))
+        assert identity.folder(composed(f"experiment={study}", "seed=3")) == identity.folder(composed("seed=3"))
+    assert identity.folder(composed("experiment=table4")) == identity.folder(composed("model=roberta"))
+    assert identity.folder(composed("experiment=marginal")) == identity.folder(composed("model=mistral"))
 
 
 def test_what_is_typed_wins_over_an_experiment() -> None:
@@ -231,7 +231,7 @@ def test_the_known_keys_are_the_keys_of_the_configuration() -> None:
             else:
                 yield f"{prefix}{key}"
 
-    assert sorted(composition.known_keys()) == sorted(leaves(composition.plain(composed())))
+    assert sorted(keys.known_keys()) == sorted(leaves(identity.plain(composed())))
 
 
 def changed(value: Any) -> Any:
@@ -250,16 +250,16 @@ def changed(value: Any) -> Any:
 def test_every_key_that_can_change_a_result_changes_the_folder() -> None:
     """And no two of the changes share a folder."""
     base = composed()
-    plain = composition.plain(base)
-    folders = {"": composition.folder(base)}
-    for key in composition.known_keys():
+    plain = identity.plain(base)
+    folders = {"": identity.folder(base)}
+    for key in keys.known_keys():
         other = copy.deepcopy(base)
         OmegaConf.set_struct(other, False)
         value = OmegaConf.select(other, key)
         new = changed(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)
         OmegaConf.update(other, key, new, force_add=True)
-        assert composition.plain(other) != plain
-        folders[key] = composition.folder(other)
+        assert identity.plain(other) != plain
+        folders[key] = identity.folder(other)
     without_effect = {"rerun", "cache", "cache_dir", "trainer.progress"}
     without_effect |= {key for key in folders if key.startswith("logger.")}
     assert {key for key, folder in folders.items() if key and folder == folders[""]} == without_effect
@@ -279,17 +279,17 @@ def test_every_key_that_can_change_a_result_changes_the_folder() -> None:
     ],
 )
 def test_the_same_configuration_has_the_same_folder(overrides: list[str]) -> None:
-    assert composition.folder(composed(*overrides)) == composition.folder(composed())
+    assert identity.folder(composed(*overrides)) == identity.folder(composed())
 
 
 def test_a_folder_names_dataset_model_and_seed_on_any_file_system() -> None:
-    dataset, model, digest, seed = composition.folder(composed("seed=7", "dataset.name='../a b/c:d'")).split("/")
+    dataset, model, digest, seed = identity.folder(composed("seed=7", "dataset.name='../a b/c:d'")).split("/")
     assert (dataset, model, seed) == ("a_b_c_d", "minilm", "seed7")
     assert len(digest) == 8
-    assert composition.file_name("..") == "_"
+    assert identity.file_name("..") == "_"
 
 
 def test_the_folder_is_the_resolvers() -> None:
     full = compose("config", ["seed=3"], return_hydra_config=True)
-    assert full.hydra.run.dir == f"outputs/{composition.folder(composed('seed=3'))}"
-    assert full.hydra.sweep.subdir == composition.folder(composed("seed=3"))
+    assert full.hydra.run.dir == f"outputs/{identity.folder(composed('seed=3'))}"
+    assert full.hydra.sweep.subdir == identity.folder(composed("seed=3"))

@@ -12,7 +12,7 @@ import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 from wandb_offline import offline_runs
 
-from lrsl.config import composition
+from lrsl.config import composition, keys
 
 ROOT = Path(composition.__file__).parents[2]
 FILE = ROOT / "experiments" / "tuning.yaml"
@@ -35,7 +35,7 @@ def arguments(tuning: dict[str, Any]) -> list[str]:
 
 
 def test_every_parameter_is_a_key_and_every_value_allowed(tuning: dict[str, Any]) -> None:
-    assert set(tuning["parameters"]) <= set(composition.known_keys())
+    assert set(tuning["parameters"]) <= set(keys.known_keys())
     assert tuning["method"] == "bayes"
 
 

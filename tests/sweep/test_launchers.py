@@ -19,7 +19,7 @@ from hydra.errors import MissingConfigException
 import run
 from hydra_plugins.lrsl_launchers import joblib, ray, submitit
 from hydra_plugins.lrsl_launchers.each_for_itself import cores
-from lrsl.config import composition
+from lrsl.config import mistakes
 from lrsl.errors import InputError
 from lrsl.sweep import jobs
 
@@ -250,7 +250,7 @@ def test_what_is_asked_of_slurm(typed: Typed, tmp_path: Path) -> None:
 def test_a_launcher_that_is_not_installed_is_asked_for(launcher: str) -> None:
     error = MissingConfigException("", missing_cfg_file=f"hydra/launcher/{launcher}", options=["basic"])
     extra = launcher.partition("_")[0]
-    assert composition.explain(error) == (
+    assert mistakes.explain(error) == (
         f"launcher={launcher} needs a package that is not installed; pip install 'lrsl[{extra}]' adds it"
     )
 
