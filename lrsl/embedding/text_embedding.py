@@ -14,8 +14,9 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 from torch import Tensor, nn
 
+from lrsl.config.schema import EmbeddingConfig
 from lrsl.nn.batches import pad, tokenize
-from lrsl.nn.pretrained import loading, locate, longest_input, quiet
+from lrsl.nn.pretrained import adjust, loading, locate, longest_input, quiet
 
 logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
 
@@ -119,3 +120,24 @@ def save_embedding(embedding: SentenceTransformer, folder: Path) -> None:
     """Save as a standard sentence-transformers folder; `SentenceTransformer(folder).encode` gives the same vectors."""
     with quiet():
         embedding.save_pretrained(str(folder), create_model_card=False)
+
+
+def configured_embedding(settings: EmbeddingConfig, pretrained: str | None = None) -> SentenceTransformer:
+    """Return a text embedding with what the configuration changes in it.
+
+    Args:
+        settings: the `embedding` part of the configuration.
+        pretrained: a folder to load instead of the configured one, such as what fine-tuning has left.
+
+    Raises:
+        InputError: it is neither a folder with a model nor reachable, or does not know the configured attention.
+    """
+    embedding = load_embedding(
+        pretrained or settings.pretrained,
+        pooling=settings.pooling,
+        max_length=settings.max_length,
+        key="embedding.pretrained",
+    )
+    if embedding.transformers_model is not None:
+        adjust(embedding.transformers_model, settings.encoder_dropout, settings.attention, "embedding")
+    return embedding

@@ -18,7 +18,7 @@ from lrsl.plugin.reranker import CONFIG, settings
 from lrsl.reranking.detector import TopKVariance
 from lrsl.reranking.hard_sample_reranking import HardSampleReranking
 from lrsl.reranking.view import LabelSimilarity, View
-from lrsl.run.stages import CHECKPOINT
+from lrsl.run.stages.classifier import CHECKPOINT
 
 _PICKLED = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 CLASSIFIER = "classifier"

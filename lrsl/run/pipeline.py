@@ -28,14 +28,10 @@ from lrsl.reranking.view import View
 from lrsl.run import artifacts, results
 from lrsl.run.commit import commit
 from lrsl.run.outcome import Tested, describe_labels, hard_sample_table, measure, summary_metrics
-from lrsl.run.stages import (
-    Job,
-    embedding_off_the_shelf,
-    finetune_embedding,
-    mine_confused_labels,
-    rerank,
-    train_classifier,
-)
+from lrsl.run.stages.classifier import mine_confused_labels, train_classifier
+from lrsl.run.stages.embedding import embedding_off_the_shelf, finetune_embedding
+from lrsl.run.stages.job import Job
+from lrsl.run.stages.test import rerank
 from lrsl.run.store import Store
 from lrsl.tracking import Tracker
 

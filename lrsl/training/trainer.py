@@ -151,3 +151,10 @@ def best_checkpoint(trainer: pl.Trainer) -> str:
     """Return the path of the best epoch."""
     assert trainer.checkpoint_callback is not None
     return str(cast(Any, trainer.checkpoint_callback).best_model_path)
+
+
+def load_best(module: pl.LightningModule, checkpoint: Path) -> None:
+    """Load the weights of a checkpoint."""
+    saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
+    module.on_load_checkpoint(saved)
+    module.load_state_dict(saved["state_dict"], strict=module.strict_loading)

@@ -12,7 +12,10 @@ from lrsl import core
 from lrsl.data import load_corpus
 from lrsl.embedding.text_embedding import encode, load_embedding
 from lrsl.errors import InputError
-from lrsl.run import outcome, pipeline, results, stages
+from lrsl.run import outcome, pipeline, results
+from lrsl.run.stages import classifier as classifier_stage
+from lrsl.run.stages import embedding as embedding_stage
+from lrsl.run.stages.job import Job
 from lrsl.run.store import Store
 
 
@@ -246,11 +249,11 @@ def test_validation_is_measured_too(first):
 
 def job(config, corpus, folder):
     """A job that leaves everything in a folder; nothing is logged."""
-    return stages.Job(config, corpus, folder, SimpleNamespace(logger=None), Store(folder / "store"))
+    return Job(config, corpus, folder, SimpleNamespace(logger=None), Store(folder / "store"))
 
 
 def test_the_embedding_is_that_of_its_best_checkpoint(first, corpus, tmp_path, monkeypatch):
-    best_checkpoint = stages.best_checkpoint
+    best_checkpoint = embedding_stage.best_checkpoint
     best = {}
 
     def tampered(trainer):
@@ -260,9 +263,9 @@ def test_the_embedding_is_that_of_its_best_checkpoint(first, corpus, tmp_path, m
         torch.save({**saved, "state_dict": best}, path)
         return path
 
-    monkeypatch.setattr(stages, "best_checkpoint", tampered)
+    monkeypatch.setattr(embedding_stage, "best_checkpoint", tampered)
     config = replace(first.config, embedding=replace(first.config.embedding, negatives="all", epochs=1))
-    embedding = stages.finetune_embedding(job(config, corpus, tmp_path), None)
+    embedding = embedding_stage.finetune_embedding(job(config, corpus, tmp_path), None)
     saved = SentenceTransformer(str(tmp_path / "embedding"), device="cpu").state_dict()
     for found in (saved, embedding.model.state_dict()):
         assert all(torch.equal(value, best[f"ranking.embedding.{name}"]) for name, value in found.items())
@@ -270,7 +273,7 @@ def test_the_embedding_is_that_of_its_best_checkpoint(first, corpus, tmp_path, m
 
 
 def test_logits_are_those_of_the_best_checkpoint_in_the_order_of_the_split(first, corpus, tmp_path, monkeypatch):
-    load_best = stages.load_best
+    load_best = classifier_stage.load_best
 
     def spoilt(module, checkpoint):
         with torch.no_grad():
@@ -278,13 +281,13 @@ def test_logits_are_those_of_the_best_checkpoint_in_the_order_of_the_split(first
                 parameter.zero_()
         load_best(module, checkpoint)
 
-    monkeypatch.setattr(stages, "load_best", spoilt)
+    monkeypatch.setattr(classifier_stage, "load_best", spoilt)
     detector = pipeline.component("detector", first.config.reranker.detector, k=3)
     made = job(first.config, corpus, tmp_path)
-    classifier = stages.train_classifier(made, pipeline.HardSampleReranking(detector))
+    classifier = classifier_stage.train_classifier(made, pipeline.HardSampleReranking(detector))
     found = classifier.logits("val")
 
-    module = stages.build_classifier(made)
+    module = classifier_stage.build_classifier(made)
     best = torch.load(tmp_path / "classifier" / "best.ckpt", weights_only=True)
     module.load_state_dict(best["state_dict"])
     samples = module.network.samples(corpus.val)

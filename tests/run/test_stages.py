@@ -12,7 +12,10 @@ import tiny
 from lrsl.config.schema import ModelConfig
 from lrsl.nn.batches import tokenize
 from lrsl.nn.pretrained import load_tokenizer
-from lrsl.run import pipeline, stages
+from lrsl.run import pipeline
+from lrsl.run.stages import classifier, embedding, made_of, tokens
+from lrsl.run.stages.tokens import StoredTokens
+from lrsl.run.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +30,14 @@ def config(tiny_corpus, tiny_bert, tmp_path_factory):
 def made(monkeypatch):
     """The stages (tokens and labels aside) that are made, not taken, from here on, in their order."""
     stages_made = []
-    make = stages.Store._make
+    make = Store._make
 
     def spy(self, place, manifest, *arguments):
         if manifest["stage"] not in ("tokens", "labels"):
             stages_made.append(manifest["stage"])
         return make(self, place, manifest, *arguments)
 
-    monkeypatch.setattr(stages.Store, "_make", spy)
+    monkeypatch.setattr(Store, "_make", spy)
     return stages_made
 
 
@@ -145,7 +148,9 @@ def test_another_seed_and_other_data_are_other_stages(config, first, made, tmp_p
 
 @pytest.mark.parametrize(("name", "value"), [("code", "other"), ("versions", {"torch": "0"}), ("fingerprint", "other")])
 def test_other_code_libraries_and_weights_are_other_stages(config, first, made, tmp_path, monkeypatch, name, value):
-    monkeypatch.setattr(stages, name, lambda *_: value)
+    for stage in (classifier, embedding):
+        monkeypatch.setattr(stage, name, lambda *_: value, raising=False)
+        monkeypatch.setattr(made_of, name, lambda *_: value, raising=False)
     contents(config, tmp_path)
     assert set(made) == {"classifier", "logits", "embedding", "similarity"}
 
@@ -172,14 +177,14 @@ def test_a_classifier_from_the_store_answers_as_it_did_when_trained(config, made
 
 
 def test_a_tokenised_corpus_is_reused(config, first, tmp_path, monkeypatch, tiny_bert):
-    monkeypatch.setattr(stages, "tokenize", None)  # nothing is tokenised
+    monkeypatch.setattr(tokens, "tokenize", None)  # nothing is tokenised
     contents(replace(config, seed=5), tmp_path)
 
 
 def test_tokens_from_the_store_are_those_of_the_tokenizer(tmp_path, tiny_bert):
     tokenizer = load_tokenizer(str(tiny_bert))
-    job = SimpleNamespace(store=stages.Store(tmp_path), corpus=SimpleNamespace(name="tiny"))
-    stored = stages.StoredTokens(job)
+    job = SimpleNamespace(store=Store(tmp_path), corpus=SimpleNamespace(name="tiny"))
+    stored = StoredTokens(job)
     texts = [("card1 the loan2",), ("cash0", "rate1 a please rate3"), ("a",)]
     for types in (False, True):
         expected = tokenize(tokenizer, texts, 6, token_types=types)

@@ -1,0 +1,132 @@
+"""The classifier, its logits, and the labels it confuses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from lrsl import core
+from lrsl.classifiers.build import build_network
+from lrsl.embedding.text_embedding import configured_embedding
+from lrsl.nn.batches import loader
+from lrsl.nn.pretrained import fingerprint
+from lrsl.reranking.hard_sample_reranking import HardSampleReranking
+from lrsl.run.stages.job import Job
+from lrsl.run.stages.made_of import LIBRARIES_OF_LLMS, about, conditions, versions
+from lrsl.run.stages.tensor import load, save
+from lrsl.run.stages.tokens import StoredTokens
+from lrsl.run.store import key_of, link
+from lrsl.training.callback import RerankingCallback
+from lrsl.training.classifier import Classifier
+from lrsl.training.trainer import best_checkpoint, build_trainer, device, load_best
+
+CHECKPOINT = "best.ckpt"
+
+
+def train_classifier(job: Job, reranking: HardSampleReranking) -> TrainedClassifier:
+    """Train the classifier; its best epoch is the one with the highest validation accuracy.
+
+    Args:
+        job: the run.
+        reranking: learns its threshold on each validation epoch, for the log and the checkpoint.
+    """
+    config, corpus, model = job.config, job.corpus, job.config.model
+    trained: list[Classifier] = []
+
+    def make(folder: Path) -> None:
+        # loaded before the classifier is trained: if it cannot be had, nothing is lost
+        configured_embedding(config.embedding)
+        module = build_classifier(job)
+        network = module.network
+        trainer = build_trainer(
+            config.trainer,
+            "classifier",
+            folder,
+            epochs=model.epochs,
+            monitor="val/acc",
+            patience=model.patience,
+            logger=job.tracker.logger,
+            callbacks=[RerankingCallback(reranking, corpus.test.texts)],
+        )
+        train = loader(network.samples(corpus.train), model.batch_size, seed=config.seed)
+        trainer.fit(module, train, loader(network.samples(corpus.val)))
+        load_best(module, Path(best_checkpoint(trainer)))
+        network.export(folder)
+        trained.append(module)
+
+    settings = {key: value for key, value in asdict(model).items() if key not in ("name", "pretrained")}
+    made_of = {
+        **conditions(job, "classifiers"),
+        "seed": config.seed,
+        "settings": settings,
+        "weights": fingerprint(model.pretrained, "model.pretrained"),
+        "data": [corpus.labels, corpus.train.fingerprint(), corpus.val.fingerprint()],
+    }
+    if model.architecture == "llm":
+        made_of["libraries"] |= versions(LIBRARIES_OF_LLMS)
+    if model.architecture == "hldic":  # the one network that looks at them
+        made_of["label tree"] = [corpus.label_texts, corpus.groups]
+    folder = job.store.get("classifier", made_of, make, about=about(job))
+    link(folder, job.folder / "classifier")
+    return TrainedClassifier(job, made_of, folder, *trained)
+
+
+class TrainedClassifier:
+    """A classifier at its best epoch, which is loaded only when it is asked for logits that the store does not have.
+
+    Args:
+        job: the run.
+        made_of: what the classifier is made of.
+        folder: what training has left in the store.
+        module: the classifier, where this process has trained it.
+    """
+
+    def __init__(self, job: Job, made_of: Mapping[str, Any], folder: Path, module: Classifier | None = None) -> None:
+        self.job = job
+        self.made_of = made_of
+        self.folder = folder
+        self._module = module
+
+    @property
+    def module(self) -> Classifier:
+        """The LightningModule with the weights of the best epoch."""
+        if self._module is None:
+            self._module = build_classifier(self.job)
+            load_best(self._module, self.folder / CHECKPOINT)
+        return self._module
+
+    def logits(self, split: str) -> Tensor:
+        """Return the logits `(n, classes)` of a split, in its order."""
+        samples = self.job.split(split)
+
+        def make(folder: Path) -> None:
+            trainer = build_trainer(self.job.config.trainer, f"logits of {split}", folder)
+            batches: Any = trainer.predict(self.module, loader(self.module.network.samples(samples)))
+            index = torch.cat([batch["index"] for batch in batches])
+            save(torch.cat([batch["logits"] for batch in batches])[index.argsort()], folder)
+
+        made_of = {"classifier": key_of(self.made_of), "of": samples.fingerprint()}
+        return load(self.job.store.get("logits", made_of, make, about=f"{about(self.job)}, {split}"))
+
+
+def build_classifier(job: Job) -> Classifier:
+    """Return an untrained classifier, its head drawn by the run's seed."""
+    pl.seed_everything(job.config.seed, workers=True, verbose=False)
+    network = build_network(job.config.model, job.corpus, device(job.config.trainer))
+    network.tokenize = StoredTokens(job)
+    return Classifier(network, job.config.model, len(job.corpus.labels))
+
+
+def mine_confused_labels(job: Job, classifier: TrainedClassifier) -> Tensor | None:
+    """Return the labels the classifier confuses each training sample with, when the embedding learns from them."""
+    config, corpus = job.config, job.corpus
+    if not config.embedding.finetune or config.embedding.negatives != "confused":
+        return None
+    k = min(config.embedding.k, len(corpus.labels) - 1)
+    return core.confused_labels(classifier.logits("train"), torch.tensor(corpus.train.labels), k)

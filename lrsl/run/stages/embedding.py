@@ -1,0 +1,135 @@
+"""The text embedding, what views make of texts with it, and how like each other the labels are."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from sentence_transformers import SentenceTransformer
+from torch import Tensor
+
+from lrsl import core
+from lrsl.embedding.label_ranking import LabelRanking
+from lrsl.embedding.text_embedding import configured_embedding, encode, save_embedding
+from lrsl.nn.batches import loader
+from lrsl.nn.pretrained import fingerprint
+from lrsl.reranking.view import KnownScores, View
+from lrsl.run.stages.job import Job
+from lrsl.run.stages.made_of import about, conditions, source
+from lrsl.run.stages.tensor import load, save
+from lrsl.run.stages.tokens import StoredTokens
+from lrsl.run.store import key_of, link
+from lrsl.training.embedding import EmbeddingTrainer
+from lrsl.training.trainer import best_checkpoint, build_trainer, load_best
+
+
+def finetune_embedding(job: Job, confused: Tensor | None) -> TextEmbedding:
+    """Fine-tune the text embedding and save it as a sentence-transformers folder; off the shelf unless `finetune`.
+
+    Its best epoch is the one in which the nearest label is most often the right one on validation.
+    """
+    config, corpus, settings = job.config, job.corpus, job.config.embedding
+
+    def make(folder: Path) -> None:
+        pl.seed_everything(config.seed, workers=True, verbose=False)
+        embedding = configured_embedding(settings)
+        trainer = build_trainer(
+            config.trainer,
+            "embedding",
+            folder,
+            epochs=settings.epochs,
+            monitor="embedding/val_acc",
+            patience=settings.patience,
+            logger=job.tracker.logger,
+        )
+        ranking = LabelRanking(embedding, corpus.label_texts, settings, confused)
+        ranking.tokenize = StoredTokens(job)
+        module = EmbeddingTrainer(ranking)
+        train = loader(ranking.samples(corpus.train), settings.batch_size, seed=config.seed)
+        trainer.fit(module, train, loader(ranking.samples(corpus.val)))
+        best = Path(best_checkpoint(trainer))
+        load_best(module, best)
+        best.unlink()
+        save_embedding(embedding, folder)
+
+    if not settings.finetune:
+        return embedding_off_the_shelf(job)
+    unused = ("name", "pretrained", "finetune", "k")
+    made_of = {
+        **conditions(job, "embedding"),
+        "seed": config.seed,
+        "weights": fingerprint(settings.pretrained, "embedding.pretrained"),
+        "settings": {key: value for key, value in asdict(settings).items() if key not in unused},
+        "confused": None if confused is None else hashlib.sha256(confused.numpy().tobytes()).hexdigest(),
+        "data": [corpus.label_texts, corpus.train.fingerprint(), corpus.val.fingerprint()],
+    }
+    folder = job.store.get("embedding", made_of, make, about=about(job))
+    link(folder, job.folder / "embedding")
+    return TextEmbedding(job, made_of, str(folder))
+
+
+def embedding_off_the_shelf(job: Job) -> TextEmbedding:
+    """Return the text embedding as it was pretrained."""
+    settings = job.config.embedding
+    made_of = {
+        **conditions(job, "embedding"),
+        "weights": fingerprint(settings.pretrained, "embedding.pretrained"),
+        "settings": {"pooling": settings.pooling, "max_length": settings.max_length, "attention": settings.attention},
+    }
+    return TextEmbedding(job, made_of, settings.pretrained)
+
+
+class TextEmbedding:
+    """The text embedding of a run, which is loaded only when a text has to be encoded.
+
+    Args:
+        job: the run.
+        made_of: what the embedding is made of.
+        pretrained: the folder fine-tuning has left in the store, or the embedding off the shelf.
+    """
+
+    def __init__(self, job: Job, made_of: Mapping[str, Any], pretrained: str) -> None:
+        self.job = job
+        self.made_of = made_of
+        self.pretrained = pretrained
+        self._fitted: View | None = None
+
+    @functools.cached_property
+    def model(self) -> SentenceTransformer:
+        """The sentence-transformers model, in evaluation mode on the trainer's device."""
+        trainer = build_trainer(self.job.config.trainer, "embedding", self.job.folder)
+        return configured_embedding(self.job.config.embedding, self.pretrained).to(trainer.strategy.root_device).eval()
+
+    def similarity(self, view: View, split: str) -> KnownScores:
+        """Return what a view makes of each text of a split."""
+        corpus, samples = self.job.corpus, self.job.split(split)
+
+        def make(folder: Path) -> None:
+            if self._fitted is None:
+                self._fitted = view.fit(self.model, corpus.label_texts, corpus.train.texts, corpus.train.labels)
+            save(self._fitted(samples.texts), folder)
+
+        made_of = {
+            "embedding": key_of(self.made_of),
+            "view": [self.job.config.reranker.view, source(view)],
+            "data": [corpus.label_texts, corpus.train.fingerprint()],
+            "of": samples.fingerprint(),
+        }
+        found = self.job.store.get("similarity", made_of, make, about=f"{about(self.job)}, {split}")
+        return KnownScores(samples.texts, load(found))
+
+    def label_similarity(self) -> Tensor:
+        """Return the cosine similarities of all labels with each other, `(classes, classes)`."""
+        texts = self.job.corpus.label_texts
+
+        def make(folder: Path) -> None:
+            vectors = encode(self.model, texts)
+            save(core.label_similarity(vectors, vectors), folder)
+
+        made_of = {"embedding": key_of(self.made_of), "labels": texts}
+        return load(self.job.store.get("labels", made_of, make, about=about(self.job)))

@@ -1,0 +1,33 @@
+"""What every stage of a run needs to know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lrsl.config.schema import Config
+from lrsl.data.corpus import Corpus, Split
+from lrsl.run.store import Store
+from lrsl.tracking import Tracker
+
+
+@dataclass
+class Job:
+    """What every stage needs to know: the run, its data, where things are left and logged, what is there already."""
+
+    config: Config
+    corpus: Corpus
+    folder: Path
+    tracker: Tracker
+    store: Store
+
+    @property
+    def predicted(self) -> list[str]:
+        """Names of the splits that are predicted."""
+        return ["val", "test"] if self.corpus.unlabelled is None else ["val", "test", "unlabelled"]
+
+    def split(self, name: str) -> Split:
+        """Return a split by its name: train, val, test or unlabelled."""
+        split = getattr(self.corpus, name)
+        assert isinstance(split, Split)
+        return split

@@ -1,0 +1,67 @@
+"""What the results of stages are made of, in plain data: the keys under which the store keeps them."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lrsl.run.stages.job import Job
+from lrsl.training.trainer import device, precision
+
+LIBRARIES = ("torch", "transformers", "tokenizers", "pytorch-lightning", "sentence-transformers")
+LIBRARIES_OF_LLMS = ("peft", "bitsandbytes")
+EVERY_STAGE = ("core.py", "nn", "training", "run/stages")
+"""What runs in every stage, relative to the package; what stages add is given by `rooms`."""
+
+
+def conditions(job: Job, *rooms: str) -> dict[str, Any]:
+    """Return what a stage depends on besides its data, its settings and perhaps the seed.
+
+    Args:
+        job: the run.
+        rooms: the parts of this package whose code the stage runs besides what every stage does.
+    """
+    trainer = job.config.trainer
+    return {
+        "precision": precision(trainer),
+        "device": device(trainer),
+        "devices": trainer.devices,
+        "code": code(*rooms),
+        "libraries": versions(LIBRARIES),
+    }
+
+
+@functools.cache
+def code(*rooms: str) -> str:
+    """Return a hash of the code that a stage runs."""
+    here = Path(__file__).parents[2]
+    digest = hashlib.sha256()
+    for name in (*EVERY_STAGE, *rooms):
+        files = sorted((here / name).rglob("*.py")) if (here / name).is_dir() else [here / name]
+        for file in files:
+            digest.update(f"{file.relative_to(here).as_posix()}\n".encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def source(component: object) -> str:
+    """Return a hash of the code of a component, which need not be this package's; empty where it has none."""
+    try:
+        text = inspect.getsource(type(component))
+    except (OSError, TypeError):
+        return ""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Return the version of each package."""
+    return {package: importlib.metadata.version(package) for package in packages}
+
+
+def about(job: Job) -> str:
+    """Return what a list of the store says of what a run made."""
+    return f"{job.corpus.name}, {job.config.model.name}, seed {job.config.seed}"
