@@ -302,9 +302,13 @@ class RerankerConfig:
     power: float = 1.0
     """Exponent on the similarity (eq. 10 has 1)."""
     detector: dict[str, Any] = field(default_factory=dict)
-    """The detector: `_target_` names a class that gives one number per row of logits."""
+    """The detector: `_target_` names an `lrsl.Detector`, which gives one number per row of logits."""
+    threshold: dict[str, Any] = field(default_factory=dict)
+    """Where hard samples end: `_target_` names an `lrsl.ThresholdRule`."""
     view: dict[str, Any] = field(default_factory=dict)
-    """The view: `_target_` names a class that gives a score per text and label."""
+    """The view: `_target_` names an `lrsl.View`, which scores texts and labels."""
+    fusion: dict[str, Any] = field(default_factory=dict)
+    """How logits and view become one ranking: `_target_` names an `lrsl.Fusion`."""
 
     def __post_init__(self) -> None:
         """Check ranges."""

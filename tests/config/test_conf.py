@@ -172,7 +172,10 @@ def test_what_is_typed_wins_over_an_experiment() -> None:
         (["learning_rate=1"], "learning_rate is no key of this configuration; python run.py --cfg job shows them all"),
         (["epochs=3"], "did you mean model.epochs or embedding.epochs?"),
         (["power=2"], "did you mean reranker.power?"),
-        (["reranker.zzz=2"], "reranker.zzz is no key of this configuration; reranker has k, power, detector, view"),
+        (
+            ["reranker.zzz=2"],
+            "reranker.zzz is no key of this configuration; reranker has k, power, detector, threshold, view",
+        ),
         (["model={epocs: 1}"], "did you mean model.epochs?"),
         (["dataset=banking"], "dataset=banking is unknown; use one of banking77,"),
         (["dataset=banking"], "did you mean 'banking77'?"),

@@ -210,7 +210,13 @@ def test_a_run_made_at_another_commit_or_machine_is_finished_all_the_same(first,
         ({"embedding": {"pretrained": "/no/such/folder"}}, r"^embedding\.pretrained=/no/such/folder is no folder"),
         ({"dataset": {"train": "/no/such.csv"}}, r"/no/such\.csv"),
         ({"reranker": {"view": {}}}, r"reranker\.view names no class"),
-        ({"reranker": {"detector": {"_target_": "lrsl.nothing"}}}, r"reranker\.detector cannot be made"),
+        ({"reranker": {"detector": {"_target_": "lrsl.nothing"}}}, r"_target_=lrsl\.nothing cannot be imported"),
+        (
+            {"reranker": {"detector": {"_target_": "lrsl.TopKVariance", "width": 3}}},
+            r"reranker\.detector cannot be made",
+        ),
+        ({"reranker": {"view": {"_target_": "subprocess.Popen", "args": ["false"]}}}, r"Popen is no lrsl\.View"),
+        ({"reranker": {"fusion": {"_target_": "lrsl.Sigma2Mis"}}}, r"lrsl\.Sigma2Mis is no lrsl\.Fusion"),
     ],
 )
 def test_what_the_user_got_wrong_is_one_sentence_before_anything_is_trained(first, tmp_path, changes, message):
@@ -282,9 +288,8 @@ def test_logits_are_those_of_the_best_checkpoint_in_the_order_of_the_split(first
         load_best(module, checkpoint)
 
     monkeypatch.setattr(classifier_stage, "load_best", spoilt)
-    detector = pipeline.component("detector", first.config.reranker.detector, k=3)
     made = job(first.config, corpus, tmp_path)
-    classifier = classifier_stage.train_classifier(made, pipeline.HardSampleReranking(detector))
+    classifier = classifier_stage.train_classifier(made, pipeline.configured_rule(first.config))
     found = classifier.logits("val")
 
     module = classifier_stage.build_classifier(made)
