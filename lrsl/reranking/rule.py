@@ -123,8 +123,8 @@ class FittedRule:
         fused = self.fusion(logits[hard], given)
         if fused.shape != logits[hard].shape or fused.isnan().any():
             raise ValueError(
-                f"{type(self.fusion).__name__} gave scores of shape {tuple(fused.shape)}, {int(fused.isnan().sum())} of "
-                f"them NaN, for {int(hard.sum())} hard rows; a fusion gives a number for every label"
+                f"{type(self.fusion).__name__} gave scores of shape {tuple(fused.shape)}, {int(fused.isnan().sum())} "
+                f"of them NaN, for {int(hard.sum())} hard rows; a fusion gives a number for every label"
             )
         answers[hard] = fused.to(answers.dtype)
         labels[hard] = answers[hard].argmax(dim=-1)

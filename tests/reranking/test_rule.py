@@ -169,8 +169,8 @@ class Spoilt(Paper):
 
 
 def test_a_fusion_or_a_view_that_gives_the_wrong_numbers_is_refused(fitted, scores, view):
-    with pytest.raises(ValueError, match="Spoilt gave scores of shape .2, 3., 2 of them NaN, for 2 hard rows"):
+    with pytest.raises(ValueError, match=r"Spoilt gave scores of shape .2, 3., 2 of them NaN, for 2 hard rows"):
         replace(fitted, fusion=Spoilt()).rerank(LOGITS, scores)
     short = [scores_of_texts(view, lambda texts: torch.ones(len(texts), 2), TEXTS, 3)]
-    with pytest.raises(ValueError, match="gave scores of shape .2, 2.; for 2 texts it must be .2, 3."):
+    with pytest.raises(ValueError, match=r"gave scores of shape .2, 2.; for 2 texts it must be .2, 3."):
         fitted.rerank(LOGITS, short)
