@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
-from lrsl.embedding.label_ranking import embedding_settings, finetuned
+from lrsl.embedding.finetuning import embedding_settings, finetuned
 from lrsl.embedding.text_embedding import load_embedding, save_embedding
 from lrsl.reranking.detector import TopKVariance
 from lrsl.reranking.hard_sample_reranking import HardSampleReranking
