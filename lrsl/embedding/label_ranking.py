@@ -77,6 +77,10 @@ class LabelRanking(nn.Module):
         with torch.autocast(texts.device.type, enabled=False):
             return core.label_similarity(texts, labels)
 
+    def scores(self, batch: Batch, label_vectors: Tensor) -> Tensor:
+        """Return the cosines `(n, classes)` of a batch's texts and the labels' vectors `(classes, d)`."""
+        return self.similarity(self.encode(batch), label_vectors)
+
     def forward(self, batch: Batch) -> Tensor:
         """Return the loss of eq. 6 with the configured negatives."""
         labels, candidates = batch["label"], None
