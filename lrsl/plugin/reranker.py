@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
+from lrsl import metrics
 from lrsl.embedding.finetuning import embedding_settings, finetuned
 from lrsl.embedding.text_embedding import load_embedding, save_embedding
 from lrsl.reranking.detector import TopKVariance
@@ -114,10 +115,7 @@ class Reranker:
         self.report_["hard_fraction"] = reranked.hard.double().mean().item()
         similarity = self._reranking.view(texts)
         for name, scores in (("origin", values), ("rerank", reranked.scores), ("similarity", similarity)):
-            correct = (scores.argmax(-1) == gold).double()
-            parts = {"accuracy": torch.ones_like(reranked.hard), "accuracy_hard": reranked.hard}
-            parts["accuracy_easy"] = ~reranked.hard
-            self.report_[name] = {part: _mean(correct[rows]) for part, rows in parts.items()}
+            self.report_[name] = metrics.accuracies(scores.argmax(-1), gold, reranked.hard)
         return self
 
     def is_hard(self, logits: Array) -> Array:
@@ -193,10 +191,6 @@ def settings(k: int, reranking: HardSampleReranking, label_texts: Sequence[str])
         "sigma2_mis": reranking.threshold,
         "label_texts": list(label_texts),
     }
-
-
-def _mean(values: Tensor) -> float | None:
-    return values.mean().item() if len(values) else None
 
 
 def _like(given: Array, result: Tensor) -> Array:

@@ -73,7 +73,7 @@ def measure(config: Config, corpus: Corpus, tested: Tested) -> Measured:
         "n_hard": int(hard.sum()),
         "sigma2_mis": reranking.threshold,
         "hard_fraction": float(hard.mean()),
-        **{name: results.accuracies(prediction, labels, hard) for name, prediction in predicted.items()},
+        **{name: metrics.accuracies(prediction, labels, hard) for name, prediction in predicted.items()},
         "significance": results.significance(predicted["origin"], predicted["rerank"], labels),
         "calibration_error": metrics.expected_calibration_error(probabilities, labels),
         "validation": on_validation(corpus, tested),
@@ -143,7 +143,7 @@ def on_validation(corpus: Corpus, tested: Tested) -> dict[str, Any]:
     similarity = reranking.view(corpus.val.texts)
     predicted = {"origin": logits, "rerank": reranked.scores, "similarity": similarity}
     accuracies = {
-        name: results.accuracies(scores.argmax(-1).numpy(), labels, hard) for name, scores in predicted.items()
+        name: metrics.accuracies(scores.argmax(-1).numpy(), labels, hard) for name, scores in predicted.items()
     }
     return {"hard_fraction": float(hard.mean()), **accuracies}
 
