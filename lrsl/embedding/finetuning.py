@@ -23,19 +23,30 @@ from lrsl.nn.batches import Batch, loader
 from lrsl.nn.dropout import quicken
 from lrsl.nn.optimisation import adamw, trainable
 from lrsl.nn.precision import native_precision
+from lrsl.nn.pretrained import adjust
+
+_DECIDED_BY_THE_EMBEDDER = ("name", "pretrained", "pooling", "max_length")
 
 
 def embedding_settings(**recipe: Any) -> EmbeddingConfig:
-    """Return the default recipe with the given keys changed.
+    """Return the default recipe with the given keys changed, for an embedder that is there already.
 
     Raises:
-        ValueError: a key is unknown or its value out of range.
+        InputError: a key is unknown or has no effect here, or its value is out of range.
     """
     known = [setting.name for setting in fields(EmbeddingConfig)]
+    honoured = [name for name in known if name not in (*_DECIDED_BY_THE_EMBEDDER, "finetune")]
     for key in recipe:
+        if key in _DECIDED_BY_THE_EMBEDDER:
+            raise InputError(f"{key} has no effect on an embedder that is there already; hand in one that has it")
+        if key == "finetune":
+            raise InputError("finetune has no effect here; leave out train to take the embedder as it is")
         if key not in known:
-            raise InputError(f"{key} is no key of the embedding's recipe; use one of {', '.join(known)}")
-    return EmbeddingConfig(**recipe)
+            raise InputError(f"{key} is no key of the embedding's recipe; use one of {', '.join(honoured)}")
+    settings = EmbeddingConfig(**recipe)
+    if "k" in recipe and settings.negatives != "confused":
+        raise InputError(f"k has no effect with negatives={settings.negatives}; it goes with negatives=confused")
+    return settings
 
 
 def confused_labels(logits: Tensor, labels: Tensor, settings: EmbeddingConfig) -> Tensor:
@@ -110,6 +121,7 @@ def finetuned(
 
     Raises:
         ValueError: `negatives=confused` without logits.
+        InputError: the embedding does not know the attention of the recipe.
     """
     texts, labels, logits = train
     confused = None
@@ -118,8 +130,10 @@ def finetuned(
     embedding = copy.deepcopy(embedding)
     device = embedding.device.type
     mixed = native_precision(device) == "bf16-mixed"
-    if device == "cpu" and embedding.transformers_model is not None:
-        quicken(embedding.transformers_model)
+    if embedding.transformers_model is not None:
+        if settings.attention is None and device == "cpu":
+            quicken(embedding.transformers_model)
+        adjust(embedding.transformers_model, settings.encoder_dropout, settings.attention, "embedding")
     ranking = LabelRanking(embedding, label_texts, settings, confused).to(embedding.device)
     recipe = Recipe(ranking)
     batches = recipe.training(_split(texts, labels), seed)

@@ -90,12 +90,16 @@ class Reranker:
 
         Raises:
             ValueError: the parts differ in length or do not fit the classes, there is no row, or a logit is not finite.
+            InputError: a key of the recipe is unknown, has no effect here, or its value is out of range.
         """
         values, gold = self._check(logits, texts), torch.as_tensor(labels).long()
         if len(gold) != len(values):
             raise ValueError(f"there are {len(gold)} labels for {len(values)} rows of logits")
         if not len(values):
             raise ValueError("there are no held-out rows; the threshold is learnt from some the classifier gets wrong")
+        if train is None and recipe:
+            raise ValueError(f"{min(recipe)} has no effect without train, the rows to fine-tune the embedding on")
+        how = embedding_settings(**recipe)
         threshold = self._reranking.fit(values, gold)
         self.report_ = {"n": len(values), "sigma2_mis": threshold}
         if train is not None:
@@ -108,7 +112,7 @@ class Reranker:
                 self.label_texts,
                 (train_texts, train_gold, None if train_logits is None else self._check(train_logits, train_texts)),
                 (texts, gold),
-                embedding_settings(**recipe),
+                how,
             )
         self._reranking.view = LabelSimilarity().fit(self.embedding, self.label_texts)
         reranked = self._reranking.rerank(values, texts)

@@ -23,6 +23,32 @@ def test_an_unknown_recipe_key_is_refused():
         embedding_settings(epochs=0)
 
 
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ({"max_length": 64}, "max_length has no effect on an embedder that is there already; hand in one that has it"),
+        ({"pooling": "cls"}, "pooling has no effect on an embedder"),
+        ({"name": "mine"}, "name has no effect on an embedder"),
+        ({"pretrained": "folder"}, "pretrained has no effect on an embedder"),
+        ({"finetune": False}, "finetune has no effect here; leave out train to take the embedder as it is"),
+        ({"k": 2}, "k has no effect with negatives=all; it goes with negatives=confused"),
+    ],
+)
+def test_a_recipe_key_without_effect_is_refused(recipe, message):
+    with pytest.raises(InputError, match=f"^{message}"):
+        embedding_settings(**recipe)
+
+
+def test_dropout_and_attention_of_the_recipe_hold(embedding):
+    train, held_out = (["card1", "loan1"], torch.tensor([0, 2]), None), (["card2"], torch.tensor([0]))
+    settings = embedding_settings(epochs=1, encoder_dropout=0.25, attention="eager")
+    tuned, _ = finetuned(embedding, LABELS, train, held_out, settings)
+    dropouts = {layer.p for layer in tuned.modules() if isinstance(layer, torch.nn.Dropout)}
+    assert (dropouts, tuned.transformers_model.config._attn_implementation) == ({0.25}, "eager")
+    with pytest.raises(InputError, match="attention=none-such does not work here"):
+        finetuned(embedding, LABELS, train, held_out, embedding_settings(attention="none-such"))
+
+
 @pytest.fixture(scope="module")
 def trained(tiny_bert):
     original = load_embedding(str(tiny_bert), max_length=256)
