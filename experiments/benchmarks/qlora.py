@@ -162,9 +162,9 @@ def peer(work: Workload, folder: Path, meter: Meter) -> None:
     network = prepare(network, use_gradient_checkpointing=settings.gradient_checkpointing)
     lora = LoraConfig(
         task_type=TaskType.SEQ_CLS,
-        r=settings.lora_rank,
-        lora_alpha=settings.lora_alpha,
-        lora_dropout=settings.lora_dropout,
+        r=settings.lora.rank,
+        lora_alpha=settings.lora.alpha,
+        lora_dropout=settings.lora.dropout,
         target_modules="all-linear",
     )
     collate = DataCollatorWithPadding(tokenizer)

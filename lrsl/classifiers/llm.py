@@ -17,7 +17,9 @@ from transformers import AutoModel, BitsAndBytesConfig, PreTrainedModel, PreTrai
 
 from lrsl.classifiers.encoder import MLPHead
 from lrsl.classifiers.network import Network
-from lrsl.config.schema import ModelConfig
+from lrsl.config.keys import model_of_any_version
+from lrsl.config.schema import AphanConfig, HldicConfig, ModelConfig
+from lrsl.config.schema import LoraConfig as LoraSettings
 from lrsl.data.corpus import Split
 from lrsl.errors import InputError
 from lrsl.nn.batches import Batch, TokenDataset
@@ -123,9 +125,9 @@ def add_lora(base: PreTrainedModel, settings: ModelConfig) -> Any:
     """Return a frozen model with trainable adapters, float32, on each of its linear layers."""
     lora = LoraConfig(
         task_type=TaskType.FEATURE_EXTRACTION,
-        r=settings.lora_rank,
-        lora_alpha=settings.lora_alpha,
-        lora_dropout=settings.lora_dropout,
+        r=settings.lora.rank,
+        lora_alpha=settings.lora.alpha,
+        lora_dropout=settings.lora.dropout,
         target_modules="all-linear",
     )
     base.requires_grad_(False)
@@ -174,8 +176,7 @@ def load_exported(folder: Path, *, pretrained: str | None = None) -> LLMClassifi
         InputError: a file is missing or damaged, or the language model is another one.
     """
     about, head = _read_head(folder / HEAD_WEIGHTS)
-    known = {field.name for field in dataclasses.fields(ModelConfig)}
-    settings = ModelConfig(**{key: value for key, value in about["settings"].items() if key in known})
+    settings = _recorded(about["settings"])
     if pretrained is not None:
         settings = dataclasses.replace(settings, pretrained=pretrained)
     adapters = _read(folder / ADAPTER_WEIGHTS)
@@ -189,6 +190,14 @@ def load_exported(folder: Path, *, pretrained: str | None = None) -> LLMClassifi
     if missing or result.unexpected_keys:
         raise InputError(f"{folder} does not fit {settings.pretrained}: its adapters sit on other layers")
     return network.eval()
+
+
+def _recorded(settings: dict[str, Any]) -> ModelConfig:
+    """Return settings as this or an earlier version has exported them, keys that are gone left out."""
+    known = {field.name for field in dataclasses.fields(ModelConfig)}
+    kept = {key: value for key, value in model_of_any_version(settings).items() if key in known}
+    lora = LoraSettings(**kept.get("lora", {}))
+    return ModelConfig(**{**kept, "lora": lora, "aphan": AphanConfig(), "hldic": HldicConfig()})
 
 
 def _read_head(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

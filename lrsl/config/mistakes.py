@@ -10,7 +10,7 @@ import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
-from lrsl.config.keys import GROUPS, is_schema, known_keys
+from lrsl.config.keys import GROUPS, RENAMED, is_schema, known_keys
 from lrsl.config.schema import Config
 from lrsl.errors import nearest
 
@@ -62,6 +62,8 @@ def _where(message: str) -> str:
 
 def unknown_key(key: str, where: str = "") -> str:
     """Return the sentence that says that there is no such key, and which may be meant."""
+    if key in RENAMED:
+        return f"{key} is called {RENAMED[key]} now{where}; set that instead"
     group, _, last = key.rpartition(".")
     keys = known_keys()
     siblings = [known.removeprefix(f"{group}.") for known in keys if group and known.startswith(f"{group}.")]

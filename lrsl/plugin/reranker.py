@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
-from lrsl.embedding.label_ranking import embedding_settings, finetuned
+from lrsl import metrics
+from lrsl.embedding.finetuning import embedding_settings, finetuned
 from lrsl.embedding.text_embedding import load_embedding, save_embedding
 from lrsl.reranking.detector import Detector
 from lrsl.reranking.detector.topk_variance import TopKVariance
@@ -137,12 +138,17 @@ class Reranker:
 
         Raises:
             ValueError: the parts differ in length or do not fit the classes, there is no row, or a logit is not finite.
+            InputError: a key of the recipe is unknown, has no effect here, or its value is out of range.
         """
         values, gold = self._check(logits, texts), torch.as_tensor(labels).long()
         if len(gold) != len(values):
             raise ValueError(f"there are {len(gold)} labels for {len(values)} rows of logits")
         if not len(values):
             raise ValueError("there are no held-out rows; the threshold is learnt from some the classifier gets wrong")
+        if recipe and (train is None or self._embedder is None):
+            missing = "train, the rows to fine-tune the embedding on" if train is None else "an embedder"
+            raise ValueError(f"{min(recipe)} has no effect without {missing}")
+        how = embedding_settings(**recipe)
         detection = self.rule.detection(values, gold)
         report: dict[str, Any] = {"n": len(values), "sigma2_mis": detection.threshold}
         load = None if self._embedder is None else lambda: self.embedding
@@ -159,7 +165,7 @@ class Reranker:
                     self.label_texts,
                     (train_texts, train_gold, None if train_logits is None else self._check(train_logits, train_texts)),
                     (texts, gold),
-                    embedding_settings(**recipe),
+                    how,
                 )
         self._fitted_views = [view.fit(given) for view in self.views]
         every = torch.arange(len(values))
@@ -171,10 +177,7 @@ class Reranker:
         if len(scores) == 1:
             answers["similarity"] = scores[0].nan_to_num(nan=-torch.inf).argmax(-1)
         for name, answer in answers.items():
-            correct = (answer == gold).double()
-            parts = {"accuracy": torch.ones_like(reranked.hard), "accuracy_hard": reranked.hard}
-            parts["accuracy_easy"] = ~reranked.hard
-            report[name] = {part: _mean(correct[rows]) for part, rows in parts.items()}
+            report[name] = metrics.accuracies(answer, gold, reranked.hard)
         self.report_ = report
         return self
 
@@ -349,10 +352,6 @@ def _of_format_0(saved: Mapping[str, Any]) -> dict[str, Any]:
 
 def _under(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name[len(part) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(f"{part}.")}
-
-
-def _mean(values: Tensor) -> float | None:
-    return values.mean().item() if len(values) else None
 
 
 def _like(given: Array, result: Tensor) -> Array:

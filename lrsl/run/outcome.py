@@ -71,7 +71,7 @@ def measure(config: Config, corpus: Corpus, tested: Tested) -> Measured:
         "n_hard": int(hard.sum()),
         "sigma2_mis": rule.detection.threshold,
         "hard_fraction": float(hard.mean()),
-        **{name: results.accuracies(prediction, labels, hard) for name, prediction in predicted.items()},
+        **{name: metrics.accuracies(prediction, labels, hard) for name, prediction in predicted.items()},
         "significance": results.significance(predicted["origin"], predicted["rerank"], labels),
         "calibration_error": metrics.expected_calibration_error(probabilities, labels),
         "validation": on_validation(corpus, tested),
@@ -147,7 +147,7 @@ def on_validation(corpus: Corpus, tested: Tested) -> dict[str, Any]:
         "rerank": reranked.labels.numpy(),
         "similarity": _nearest(similarity),
     }
-    accuracies = {name: results.accuracies(answers, labels, hard) for name, answers in predicted.items()}
+    accuracies = {name: metrics.accuracies(answers, labels, hard) for name, answers in predicted.items()}
     return {"hard_fraction": float(hard.mean()), **accuracies}
 
 

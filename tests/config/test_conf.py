@@ -21,6 +21,8 @@ NEEDED = {
     **{choice: ["experiment=table3"] for choice in CHOICES if choice.startswith("embedding/ablation=")},
 }
 """What a choice cannot do without."""
+NESTED = ("model.lora", "model.aphan", "model.hldic")
+"""Parts of parts; any other mapping below a group is one value."""
 EXTRAS = {
     "launcher=joblib": "hydra_plugins.hydra_joblib_launcher",
     "launcher=ray": "ray",
@@ -106,7 +108,7 @@ def test_the_papers_recipe() -> None:
     made = config("experiment=paper", "model=bert")
     assert made.model.pretrained == "google-bert/bert-base-uncased"
     assert (made.model.batch_size, made.model.lr, made.model.head_lr, made.model.weight_decay) == (24, 2e-5, 2e-5, 0)
-    assert (made.model.dropout, made.model.patience, made.model.pooling) == (0.1, 4, "cls")
+    assert (made.model.dropout, made.model.patience, made.model.pooling) == (0.1, 4, None)
     assert (made.embedding.name, made.embedding.negatives, made.embedding.scale) == ("roberta", "confused", 1)
     assert (made.reranker.k, made.embedding.k, made.reranker.power) == (3, 3, 1)
 
@@ -198,6 +200,9 @@ def test_what_is_typed_wins_over_an_experiment() -> None:
         (["trainer.precision=16"], "trainer.precision=16 is unknown; use one of auto, 32-true"),
         (["reranker.k=1"], "reranker.k=1 is too small"),
         (["embedding.k=${nothing.there}"], "nothing.there"),
+        (["model.lora_rank=4"], "model.lora_rank is called model.lora.rank now; set that instead"),
+        (["+model.max_pairs=4"], "model.max_pairs is called model.aphan.pairs now"),
+        (["model.lora.rnk=4"], "did you mean model.lora.rank?"),
         (["model.lr=???"], "model.lr=??? stands for no value"),
         (["embedding.pretrained=''"], "embedding.pretrained is empty"),
         (["trainer.accelerator=gpuu"], "did you mean 'gpu'?"),
@@ -229,8 +234,8 @@ def test_a_mistake_in_a_file_names_the_file(tmp_path: Path) -> None:
 def test_the_known_keys_are_the_keys_of_the_configuration() -> None:
     def leaves(node: Any, prefix: str = "") -> Iterator[str]:
         for key, value in node.items():
-            if isinstance(value, dict) and prefix == "":
-                yield from leaves(value, f"{key}.")
+            if isinstance(value, dict) and (prefix == "" or f"{prefix}{key}" in NESTED):
+                yield from leaves(value, f"{prefix}{key}.")
             else:
                 yield f"{prefix}{key}"
 

@@ -197,6 +197,8 @@ def test_an_unknown_embedder_is_one_sentence():
         ({"logits": VAL.logits[:0], "labels": VAL.labels[:0], "texts": []}, "there are no held-out rows"),
         ({"labels": VAL.labels + 1}, r"labels\[\d+\] is 4; with 4 classes"),
         ({"logits": VAL.logits / 0}, r"logits\[0, 0\] is -?inf"),
+        ({"epochs": 2}, "epochs has no effect without train"),
+        ({"train": (TRAIN.texts, TRAIN.labels, None), "finetune": False}, "finetune has no effect here"),
         ({"train": (TRAIN.texts, TRAIN.labels[1:], None)}, "train has 160 texts and 159 labels"),
         (
             {"train": (TRAIN.texts, TRAIN.labels, None), "negatives": "confused"},

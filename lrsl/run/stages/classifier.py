@@ -11,8 +11,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from lrsl import core
 from lrsl.classifiers.build import build_network
+from lrsl.embedding.finetuning import confused_labels
 from lrsl.embedding.text_embedding import configured_embedding
 from lrsl.nn.batches import loader
 from lrsl.nn.pretrained import fingerprint
@@ -128,5 +128,4 @@ def mine_confused_labels(job: Job, classifier: TrainedClassifier) -> Tensor | No
     config, corpus = job.config, job.corpus
     if not config.embedding.finetune or config.embedding.negatives != "confused":
         return None
-    k = min(config.embedding.k, len(corpus.labels) - 1)
-    return core.confused_labels(classifier.logits("train"), torch.tensor(corpus.train.labels), k)
+    return confused_labels(classifier.logits("train"), torch.tensor(corpus.train.labels), config.embedding)

@@ -17,7 +17,6 @@ from torch import Tensor
 from lrsl import core
 from lrsl.embedding.label_ranking import LabelRanking
 from lrsl.embedding.text_embedding import configured_embedding, encode, save_embedding
-from lrsl.nn.batches import loader
 from lrsl.nn.pretrained import fingerprint
 from lrsl.reranking.rule import scores_of_texts
 from lrsl.reranking.view import FittedCandidateView, FittedView, Given, View
@@ -52,8 +51,8 @@ def finetune_embedding(job: Job, confused: Tensor | None) -> TextEmbedding:
         ranking = LabelRanking(embedding, corpus.label_texts, settings, confused)
         ranking.tokenize = StoredTokens(job)
         module = EmbeddingTrainer(ranking)
-        train = loader(ranking.samples(corpus.train), settings.batch_size, seed=config.seed)
-        trainer.fit(module, train, loader(ranking.samples(corpus.val)))
+        recipe = module.recipe
+        trainer.fit(module, recipe.training(corpus.train, config.seed), recipe.validation(corpus.val))
         best = Path(best_checkpoint(trainer))
         load_best(module, best)
         best.unlink()
