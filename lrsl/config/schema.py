@@ -215,8 +215,9 @@ class ModelConfig:
     """Scale of the adapters; their output is multiplied by `lora_alpha` / `lora_rank`."""
     lora_dropout: float = 0.1
     """Dropout before the adapters."""
-    gradient_checkpointing: bool = True
-    """Whether `llm` computes activations again on the way back, instead of keeping them."""
+    gradient_checkpointing: bool | None = None
+    """Whether `llm` computes activations again on the way back, instead of keeping them; null for where they would
+    take more than half of the device's memory."""
 
     def __post_init__(self) -> None:
         """Check ranges."""

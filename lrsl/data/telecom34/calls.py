@@ -23,11 +23,11 @@ OWN_REPLY = 0.3
 """Share of calls in which the agent's answer tells what the call was about."""
 ANGRY_COMPLAINT = 0.35
 """Share of complaints that are voiced angrily whatever the customer's habit."""
-BRIEF_SHORT = 0.6
+BRIEF_SHORT = 0.75
 """Share of brief calls in which the customer comes straight to the point."""
 BRIEF_ASIDE = 0.3
 """Share of the other brief calls in which a neighbouring label's matter is mentioned before the own one."""
-BRIEF_REPLY = 0.3
+BRIEF_REPLY = 0.2
 """Share of brief calls that go on to the agent's answer."""
 UNHEARD = 3
 """One in so many ways to ask is kept from training, so that validation and test hold some that nobody has heard."""

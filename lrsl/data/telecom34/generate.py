@@ -9,7 +9,7 @@ from lrsl.data.telecom34.phrases import labels
 
 SEED = 34
 SIZES = {
-    "small": {"train": 600, "val": 200, "test": 500},
+    "small": {"train": 480, "val": 160, "test": 400},
     "full": {"train": 2000, "val": 500, "test": 1000},
 }
 """Number of calls in each split, for each size of the corpus."""
