@@ -31,6 +31,8 @@ BRIEF_REPLY = 0.2
 """Share of brief calls that go on to the agent's answer."""
 UNHEARD = 3
 """One in so many ways to ask is kept from training, so that validation and test hold some that nobody has heard."""
+BRIEF_UNHEARD = 5
+"""The same for brief calls, which say it once only."""
 
 
 class Call:
@@ -46,6 +48,7 @@ class Call:
     def __init__(self, label: Label, labels: dict[str, Label], training: bool, draw: Draw) -> None:
         people = read("people")
         self.label, self.labels, self.training, self.draw = label, labels, training, draw
+        self.unheard = UNHEARD
         self.agent = draw.one_of(list(people["agents"]))
         self.customer = draw.one_of(list(people["customers"]))
         if label.group == "complaint" and draw.chance(ANGRY_COMPLAINT):
@@ -73,7 +76,7 @@ class Call:
 
     def tell_briefly(self) -> list[Turn]:
         """Return the turns of a call that is written down up to its point only, two to five of them."""
-        draw, people = self.draw, read("people")
+        draw, people, self.unheard = self.draw, read("people"), BRIEF_UNHEARD
         self._agent_says(self._line(people["greet"][self.agent]))
         vague = draw.chance(VAGUE)
         if draw.chance(BRIEF_SHORT):
@@ -153,7 +156,7 @@ class Call:
         return self.labels[self.draw.early_one_of(self.label.near)]
 
     def _ask(self, label: Label) -> str:
-        heard = [line for i, line in enumerate(label.ask) if i % UNHEARD != UNHEARD // 2]
+        heard = [line for i, line in enumerate(label.ask) if i % self.unheard != self.unheard // 2]
         return self._line(tuple(heard) if self.training else label.ask)
 
     def _topic(self, label: Label) -> str:

@@ -9,11 +9,11 @@ from lrsl.data.telecom34.phrases import labels
 
 SEED = 34
 SIZES = {
-    "small": {"train": 480, "val": 160, "test": 400},
+    "small": {"train": 640, "val": 200, "test": 400},
     "full": {"train": 2000, "val": 500, "test": 1000},
 }
 """Number of calls in each split, for each size of the corpus."""
-FEWEST = {"small": {"train": 4, "val": 2, "test": 3}, "full": {"train": 6, "val": 2, "test": 3}}
+FEWEST = {"small": {"train": 6, "val": 1, "test": 2}, "full": {"train": 6, "val": 2, "test": 3}}
 """Least number of calls per label in each split, for each size of the corpus."""
 
 
