@@ -16,7 +16,7 @@ from lrsl.data.telecom34.noise import cut_off, spoken
 from lrsl.data.telecom34.phrases import fill, labels, read
 
 SHA256 = {
-    "small": "",
+    "small": "4bdd1e5e0100619417421a7c07ffeda02279023d3a3b08c46b8c4c8e28daa44e",
     "full": "2619962c85b03d60cc7577e15062b8db03b6156e5a6d1b6633a47e38c7ab6dbe",
 }
 TURNS = {"small": (2, 5), "full": (4, 9)}
