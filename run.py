@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 
 from lrsl.config import composition, identity, mistakes
 from lrsl.errors import InputError
+from lrsl.nn import threads
 from lrsl.sweep import journal
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ def attempt(composed: DictConfig, configuration: dict[str, Any], folder: Path) -
 def do(composed: DictConfig, configuration: dict[str, Any], folder: Path) -> bool:
     """Train, rerank and measure, unless that has been done; tell whether it had not."""
     config = composition.to_config(composed)
+    threads.prepare()
     from lrsl.run import pipeline  # torch, now that there is something to do
 
     marker = folder / CONFIGURATION

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -162,7 +163,29 @@ def load_llm(settings: ModelConfig, classes: int, device: str = "auto") -> LLMCl
         InputError: the model is neither a folder nor reachable, or 4-bit weights do not work on this machine.
     """
     tokenizer = load_tokenizer(settings.pretrained, KEY)
-    return LLMClassifier(load_base(settings, device), tokenizer, classes, settings)
+    base = load_base(settings, device)
+    if settings.gradient_checkpointing is None:
+        scarce = activation_bytes(base, settings) > memory(device) / 2
+        settings = dataclasses.replace(settings, gradient_checkpointing=scarce)
+    return LLMClassifier(base, tokenizer, classes, settings)
+
+
+def activation_bytes(base: PreTrainedModel, settings: ModelConfig) -> int:
+    """Return about how many bytes a training step keeps for the way back, when nothing is computed again.
+
+    For each token, each layer keeps the inputs of its linear layers, once more for the adapters on them and their
+    dropout, and what lies between: in float32 some 24 times the width of its states and 8 times that of its MLP.
+    """
+    config: Any = base.config
+    values = 24 * config.hidden_size + 8 * (getattr(config, "intermediate_size", None) or 4 * config.hidden_size)
+    return int(4 * values * config.num_hidden_layers * settings.batch_size * settings.max_length)
+
+
+def memory(device: str) -> int:
+    """Return the bytes of memory of a kind of device; `auto` is the best there is."""
+    if device in ("cuda", "auto") and torch.cuda.is_available():
+        return torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def load_exported(folder: Path, *, pretrained: str | None = None) -> LLMClassifier:

@@ -24,6 +24,7 @@ from lrsl.config import composition, keys, mistakes
 from lrsl.config.schema import Config
 from lrsl.data.load import load_corpus
 from lrsl.errors import InputError, nearest
+from lrsl.nn import threads
 
 if TYPE_CHECKING:
     from lrsl.commands.label_writer import LabelText
@@ -151,6 +152,7 @@ def write(writer: WriterConfig, config: Config, overrides: list[str]) -> int:
         InputError: the data, the language model or the file is not to be had.
     """
     corpus = load_corpus(config.dataset, config.data_dir)
+    threads.prepare()
     from lrsl.commands import label_writer  # noqa: PLC0415  (torch, now that there is something to ask)
 
     prompts = [

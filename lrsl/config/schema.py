@@ -101,6 +101,9 @@ class DatasetConfig:
     """How a turn's `speaker` says that it is the customer's, besides `customer`, `user` and `u`."""
     val_fraction: float = 0.2
     """Share of train that becomes validation when no validation file is given."""
+    size: str = "small"
+    """How much of the embedded telecom34 there is: `small`, brief calls that a laptop trains on in minutes, or `full`,
+    longer calls and more of them."""
     carve_test: bool = False
     """Whether, when no test file is given, a `val_fraction` of train becomes test, before validation is carved off."""
     split_seed: int = 0
@@ -122,6 +125,11 @@ class DatasetConfig:
             raise InputError(f"dataset.val_fraction={self.val_fraction} is out of range; it must be between 0 and 1")
         _above("dataset.split_seed", self.split_seed, 0)
         _one_of("dataset.empty_text", self.empty_text, ("error", "drop"))
+        _one_of("dataset.size", self.size, ("small", "full"))
+        if self.size != "small" and self.reader != "telecom34":
+            raise InputError(
+                f"dataset.size={self.size} has no meaning for {self.name}; only the embedded telecom34 comes in sizes"
+            )
         if not self.turn_separator:
             raise InputError("dataset.turn_separator is empty; give what stands between two turns")
         if (self.unlabelled is None) != (self.leaderboard is None):
@@ -240,8 +248,9 @@ class ModelConfig:
     """The one language the pretrained weights are for, where they are good for no other (ISO 639-1)."""
     quantize: str = "none"
     """How `llm` holds its frozen weights: `nf4` (4 bits, doubly quantised, computed in bfloat16) or `none`."""
-    gradient_checkpointing: bool = True
-    """Whether `llm` computes activations again on the way back, instead of keeping them."""
+    gradient_checkpointing: bool | None = None
+    """Whether `llm` computes activations again on the way back, instead of keeping them; null for where they would
+    take more than half of the device's memory."""
     lora: LoraConfig = field(default_factory=LoraConfig)
     aphan: AphanConfig = field(default_factory=AphanConfig)
     hldic: HldicConfig = field(default_factory=HldicConfig)

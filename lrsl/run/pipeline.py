@@ -68,8 +68,11 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
             logits = {split: classifier.logits(split) for split in job.predicted}
         with watch("confused labels"), enough_memory("classifier", "model", config.model):
             confused = mine_confused_labels(job, classifier)
+        classifier.let_go()
+        release()  # before the embedding needs room of its own
         with watch("embedding"), enough_memory("embedding", "embedding", config.embedding):
             embedding = finetune_embedding(job, confused)
+        release()
         with watch("similarity"), enough_memory("embedding", "embedding", config.embedding):
             similarity = {split: embedding.similarity(view, split, logits[split]) for split in job.predicted}
             before = embedding_off_the_shelf(job).label_similarity() if config.embedding.finetune else None

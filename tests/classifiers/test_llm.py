@@ -194,6 +194,21 @@ def test_recomputed_activations_give_the_same_gradients(llama):
     torch.testing.assert_close(*grads, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("longest", [16, 64])
+def test_activations_are_recomputed_where_they_would_take_half_of_the_memory(llama, monkeypatch, longest):
+    config = settings(llama, max_length=longest)
+    needed = llm.activation_bytes(load_base(config, "cpu"), config)
+    assert needed == 4 * (24 * 64 + 8 * 96) * 2 * 8 * longest
+    for memory, recomputed in ((2 * needed - 2, True), (2 * needed, False)):
+        monkeypatch.setattr(llm, "memory", lambda _, memory=memory: memory)
+        layers = llm.load_llm(config, 4, "cpu").modules()
+        assert any(getattr(layer, "gradient_checkpointing", False) for layer in layers) == recomputed
+
+
+def test_the_memory_of_this_machine():
+    assert 2**28 < llm.memory("cpu") < 2**48
+
+
 def test_the_number_of_trainable_parameters(llama):
     module = network(llama, head_hidden=16)
     widths = [(64, 64), (64, 32), (64, 32), (64, 64), (64, 96), (64, 96), (96, 64)]
@@ -385,8 +400,9 @@ def test_a_gpu_out_of_memory_is_told_what_to_lower(llama):
         return str(caught.value)
 
     start = "the GPU's memory is too small for the classifier with model.batch_size=8 and model.max_length=256; "
-    assert told("model", settings(llama, quantize="nf4")) == f"{start}lower one of them"
-    assert told("model", settings(llama)) == f"{start}lower one of them, or set model.quantize=nf4"
+    recomputing = {"gradient_checkpointing": True}
+    assert told("model", settings(llama, quantize="nf4", **recomputing)) == f"{start}lower one of them"
+    assert told("model", settings(llama, **recomputing)) == f"{start}lower one of them, or set model.quantize=nf4"
     assert told("model", settings(llama, quantize="nf4", gradient_checkpointing=False)) == (
         f"{start}lower one of them, or set model.gradient_checkpointing=true"
     )

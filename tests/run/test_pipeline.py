@@ -1,4 +1,5 @@
 import csv
+import gc
 import json
 from dataclasses import replace
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from lrsl.run.stages import classifier as classifier_stage
 from lrsl.run.stages import embedding as embedding_stage
 from lrsl.run.stages.job import Job
 from lrsl.run.store import Store
+from lrsl.training.classifier import Classifier
 
 
 def run(config, folder):
@@ -55,6 +57,26 @@ def test_results_hold_what_is_promised(first, corpus):
     assert set(found["seconds"]) == {"classifier", "confused labels", "embedding", "similarity", "test"}
     assert found["precision"] == "32-true"
     assert set(found["versions"]) == set(outcome.PACKAGES)
+
+
+@pytest.mark.parametrize("negatives", ["all", "confused"])
+def test_the_classifier_is_gone_when_the_embedding_trains(first, tmp_path, monkeypatch, negatives):
+    def held():  # by type: some objects warn when they are asked for their class
+        gc.collect()
+        return sum(issubclass(type(thing), (Classifier, torch.optim.Optimizer)) for thing in gc.get_objects())
+
+    before = held()
+    found = []
+
+    def stop(*_):
+        found.append(held())
+        raise InputError("seen enough")
+
+    monkeypatch.setattr(pipeline, "finetune_embedding", stop)
+    config = replace(first.config, embedding=replace(first.config.embedding, negatives=negatives))
+    with pytest.raises(InputError, match="seen enough"):
+        pipeline.run(config, tmp_path)
+    assert found == [before]
 
 
 def test_the_run_learned_something_and_reranked_something(first):

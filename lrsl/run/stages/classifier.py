@@ -101,6 +101,10 @@ class TrainedClassifier:
             load_best(self._module, self.folder / CHECKPOINT)
         return self._module
 
+    def let_go(self) -> None:
+        """Hold no weights any more; they are loaded again if they are asked for."""
+        self._module = None
+
     def logits(self, split: str) -> Tensor:
         """Return the logits `(n, classes)` of a split, in its order."""
         samples = self.job.split(split)
