@@ -288,8 +288,8 @@ class ModelConfig:
                     raise self._without_effect(f"{name}.{setting.name}", value, f"model.architecture={architecture}")
         if self.pooling is not None and self.architecture in ("llm", "aphan"):
             raise self._without_effect("pooling", self.pooling, "model.architecture=encoder and hldic")
-        if not self.gradient_checkpointing and self.architecture != "llm":
-            raise self._without_effect("gradient_checkpointing", "false", "model.architecture=llm")
+        if self.gradient_checkpointing is not None and self.architecture != "llm":
+            raise self._without_effect("gradient_checkpointing", str(self.gradient_checkpointing).lower(), "model.architecture=llm")
         if self.architecture == "llm":
             for key in ("encoder_dropout", "attention"):
                 if getattr(self, key) is not None:
