@@ -119,8 +119,8 @@ class TextEmbedding:
             "data": [corpus.label_texts, corpus.train.fingerprint()],
             "of": samples.fingerprint(),
         }
-        found = self.job.store.get("similarity", made_of, make, about=f"{about(self.job)}, {split}")
-        return KnownScores(samples.texts, load(found))
+        folder = self.job.store.get("similarity", made_of, make, about=f"{about(self.job)}, {split}")
+        return KnownScores(samples.texts, load(folder))
 
     def label_similarity(self) -> Tensor:
         """Return the cosine similarities of all labels with each other, `(classes, classes)`."""
