@@ -58,8 +58,8 @@ class TrainingModule(pl.LightningModule, ABC):
         """
         here = self.state_dict()
         wanted = here.keys() - self._frozen(here)
-        found = checkpoint["state_dict"].keys()
-        for what, names in (("lacks", wanted - found), ("holds an unknown", found - here.keys())):
+        saved = checkpoint["state_dict"].keys()
+        for what, names in (("lacks", wanted - saved), ("holds an unknown", saved - here.keys())):
             if names:
                 raise RuntimeError(f"the checkpoint {what} {min(names)}: it is that of another network")
 

@@ -133,8 +133,7 @@ class TextEmbedding:
         if view.scores_candidates:
             candidates = logits.topk(self.job.config.reranker.k, dim=-1).indices
             made_of["candidates"] = hashlib.sha256(candidates.numpy().tobytes()).hexdigest()
-        found = self.job.store.get("similarity", made_of, make, about=f"{about(self.job)}, {split}")
-        return load(found)
+        return load(self.job.store.get("similarity", made_of, make, about=f"{about(self.job)}, {split}"))
 
     def label_similarity(self) -> Tensor:
         """Return the cosine similarities of all labels with each other, `(classes, classes)`."""
