@@ -182,9 +182,8 @@ def write(writer: WriterConfig, config: Config, overrides: list[str]) -> int:
         return 130
     kept = sum(bool(text.kept) for text in written)
     as_before = f" ({kept} of them as before, and a comment says why)" if kept else ""
-    print(
-        f"{writer.out} has {len(written)} label texts{as_before}; read and edit them, then\n  {place.typed('run')} {use}"
-    )
+    print(f"{writer.out} has {len(written)} label texts{as_before}; read and edit them, then")
+    print(f"  {place.typed('run')} {use}")
     return 0
 
 

@@ -10,7 +10,8 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,7 +113,8 @@ def do(composed: DictConfig, configuration: dict[str, Any], folder: Path) -> boo
     """Train, rerank and measure, unless that has been done; tell whether it had not."""
     config = composition.to_config(composed)
     print(f"reading {config.dataset.name} …", flush=True)
-    from lrsl.run import pipeline  # torch, now that there is something to do
+    with _hidden(*(() if config.model.architecture == "llm" else ("peft",))):
+        from lrsl.run import pipeline  # torch, now that there is something to do
 
     marker = folder / CONFIGURATION
     if not config.rerun and _is_of(marker, configuration):
@@ -160,6 +162,22 @@ def report(folder: Path) -> None:
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
     print(f"no report: {reason} ({place.typed('report')} {folder} makes it)", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _hidden(*names: str) -> Iterator[None]:
+    """Have libraries that load another wherever it is installed take it for missing while they are loaded themselves.
+
+    transformers' trainer, which sentence-transformers loads and a run never uses, loads peft so, and that bitsandbytes:
+    seconds, before anything is read.
+    """
+    hidden = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None is how Python marks it
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 def _is_of(marker: Path, configuration: dict[str, Any]) -> bool:
