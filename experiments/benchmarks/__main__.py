@@ -21,7 +21,7 @@ from experiments.benchmarks import report
 from experiments.benchmarks.plan import CLOCKS, Plan
 from lrsl.run.commit import commit
 
-SECTIONS = ("core", "embedding", "classifier", "overhead", "reranking", "stages", "door", "growth")
+SECTIONS = ("core", "embedding", "classifier", "overhead", "reranking", "stages", "door", "imports", "growth")
 """Modules of this package, each with a function `measure` that takes a `Plan` and returns a `Section`."""
 
 
