@@ -23,9 +23,9 @@ COMMANDS = {
 def measure(plan: Plan) -> Section:
     """Return the seconds to the first line of each command."""
     with tempfile.TemporaryDirectory() as folder:
-        works = {name: lambda words=words: first_line(words, folder) for name, (words, _) in COMMANDS.items()}  # type: ignore[misc]
+        works = {name: lambda words=words: first_line(words, folder) for name, (words, _) in COMMANDS.items()}
         seconds = repeatedly(works, plan.repeats, plan.now)
-    figures = [Figure(f"`{name}`", seconds[name], at_most=most, unit=" s") for name, (_, most) in COMMANDS.items()]
+    figures = [Figure(f"`{name}`", seconds[name], at_most=most, unit="s") for name, (_, most) in COMMANDS.items()]
     return Section(ABOUT, figures)
 
 
