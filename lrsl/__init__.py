@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from lrsl.reranking.view import Given, View
     from lrsl.reranking.view.label_similarity import LabelSimilarity
 
+    __version__: str
+
 # said when transformers is imported: an acceleration that is not installed, for a quantisation nobody asked for
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
@@ -32,15 +34,20 @@ __all__ = [
     "ThresholdRule",
     "TopKVariance",
     "View",
+    "__version__",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what has a short name when it is first asked for, so that `import lrsl` does not wait for torch."""
+    """Look for what has a short name when it is first asked for, so that `import lrsl` does not wait for nothing."""
     if name == "Reranker":
         from lrsl.plugin.reranker import Reranker  # noqa: PLC0415
 
         return Reranker
     if name in PUBLIC:
         return getattr(import_module(PUBLIC[name]), name)
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415
+
+        return version("lrsl")
     raise AttributeError(f"module 'lrsl' has no attribute {name!r}")

@@ -50,6 +50,14 @@ def known_keys(schema: type = Config, prefix: str = "") -> list[str]:
     return keys
 
 
+def values(key: str) -> list[str]:
+    """Return what a key can be set to, where that is `true` or `false`; else nothing, for that is anyone's guess."""
+    hint: Any = Config
+    for part in key.split("."):
+        hint = get_type_hints(hint).get(part) if is_schema(hint) else None
+    return ["false", "true"] if hint is bool else []
+
+
 def is_schema(hint: Any) -> bool:
     """Tell whether a type is a part of the schema."""
     return isinstance(hint, type) and dataclasses.is_dataclass(hint)

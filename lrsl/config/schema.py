@@ -289,7 +289,9 @@ class ModelConfig:
         if self.pooling is not None and self.architecture in ("llm", "aphan"):
             raise self._without_effect("pooling", self.pooling, "model.architecture=encoder and hldic")
         if self.gradient_checkpointing is not None and self.architecture != "llm":
-            raise self._without_effect("gradient_checkpointing", str(self.gradient_checkpointing).lower(), "model.architecture=llm")
+            raise self._without_effect(
+                "gradient_checkpointing", str(self.gradient_checkpointing).lower(), "model.architecture=llm"
+            )
         if self.architecture == "llm":
             for key in ("encoder_dropout", "attention"):
                 if getattr(self, key) is not None:

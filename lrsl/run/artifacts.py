@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from lrsl.classifiers.llm import ADAPTER
 from lrsl.config.schema import Config
 from lrsl.data.corpus import Corpus
 from lrsl.plugin.reranker import CONFIG, LEARNT, saved_rule
@@ -19,6 +18,8 @@ from lrsl.reranking.rule import FittedRule, Rule
 from lrsl.reranking.view import View
 from lrsl.reranking.view.label_similarity import LabelSimilarity
 from lrsl.run.stages.classifier import CHECKPOINT
+
+ADAPTER = "adapter"  # the name it has in lrsl.classifiers.llm, which loads PEFT
 
 _PICKLED = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 CLASSIFIER = "classifier"
