@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint bench
+.PHONY: help install run test coverage lint docs bench
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,11 +22,17 @@ run: $(INSTALLED)  ## train, rerank and report on the embedded data set; ARGS=".
 test: $(INSTALLED)  ## run the tests, two files at a time; ARGS="..." is passed to pytest
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-lint: $(INSTALLED)  ## check style, formatting, types and which part imports which
+coverage: $(INSTALLED)  ## run the tests and show which lines none of them runs; ARGS="..." is passed to pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+lint: $(INSTALLED) docs  ## check style, formatting, types, which part imports which, and the documentation
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(INSTALLED)  ## build the documentation into build/docs; a warning is an error
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
 
 bench: $(INSTALLED)  ## run experiments/benchmarks, where present; ARGS="..." is passed on
 	@test -e experiments/benchmarks.py -o -e experiments/benchmarks/__main__.py \

@@ -56,3 +56,27 @@ def tiny_roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import tiny
 
     return tiny.write_roberta(tmp_path_factory.mktemp("roberta"))
+
+
+RUNS = (  # files and folders whose tests train something or type whole commands
+    *("classifiers/", "commands/", "embedding/test_label_ranking", "experiments/test_", "plugin/", "run/", "sweep/"),
+    *("training/", "test_benchmarks", "test_docs", "test_end_to_end", "test_examples", "test_matrix", "test_readme"),
+    *("test_run", "test_tensorboard", "test_tracking"),
+)
+FAULTS = ("sweep/test_launchers",)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Give a test its tier, by what it asks for or by the file it stands in."""
+    file = item.path.relative_to(Path(__file__).parent).as_posix()
+    fixtures = getattr(item, "fixturenames", ())
+    if item.name.startswith("test_in_a_browser"):
+        item.add_marker("browser")
+    elif "data_dir" in fixtures:
+        item.add_marker("realdata")
+    elif file.startswith(FAULTS):
+        item.add_marker("faults")
+    elif file.startswith(RUNS):
+        item.add_marker("run")
+    else:
+        item.add_marker("unit")

@@ -1,0 +1,86 @@
+"""The pages are true: the tutorial is typed as it stands, commands compose, Python runs."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from lrsl.config import composition
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)
+FLAGS = {"-m", "--help"}
+
+
+def blocks(page, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def commands(page, start):
+    return [line for block in blocks(page, "bash") for line in block.splitlines() if line.startswith(start)]
+
+
+COMPOSED = [
+    line for page in PAGES for line in commands(page, "python run.py") if "--c" not in line and "mine." not in line
+]
+
+
+@pytest.mark.parametrize("command", sorted(set(COMPOSED)))
+def test_commands_compose(command):
+    arguments = [argument for argument in shlex.split(command)[2:] if argument not in FLAGS]
+    parsed = OverridesParser.create().parse_overrides(arguments)
+    first = [
+        f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}"
+        if override.is_sweep_override()
+        else override.input_line
+        for override in parsed
+    ]
+    with initialize_config_dir(str(composition.CONF), version_base="1.3"):
+        composition.to_config(compose("config", first))
+    assert any(override.is_sweep_override() for override in parsed) == ("-m" in command.split())
+
+
+@pytest.fixture(scope="module")
+def typed(tiny_corpus, tiny_bert, tmp_path_factory):
+    """The tutorial's commands, typed in one folder with small networks; what each printed."""
+    folder = tmp_path_factory.mktemp("tutorial")
+    for name in ("train.csv", "test.csv"):
+        (folder / name).write_bytes((tiny_corpus / name).read_bytes())
+    (texts,) = blocks(DOCS / "tutorial.md", "yaml")
+    given = dict(zip(("card", "cash"), yaml.safe_load(texts).values(), strict=True))
+    (folder / "labels.yaml").write_text(yaml.safe_dump(given), encoding="utf-8")
+    small = [f"{part}.pretrained={tiny_bert}" for part in ("model", "embedding")]
+    small += ["model.epochs=1", "embedding.epochs=1", "trainer=cpu", "trainer.progress=false"]
+    printed = {}
+    for command in commands(DOCS / "tutorial.md", "python"):
+        program, *arguments = shlex.split(command)[1:]
+        start = [str(ROOT / program)] if program == "run.py" else [program, arguments.pop(0)]
+        more = small if program == "run.py" else []
+        arguments = ["seed=0,1" if argument == "seed=0,1,2" else argument for argument in arguments]
+        done = subprocess.run(
+            [sys.executable, *start, *arguments, *more], cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+        printed[command] = done.stdout
+    return folder, printed
+
+
+def test_the_tutorials_commands_run_as_they_stand(typed):
+    folder, printed = typed
+    assert len(printed) == 4
+    assert len(list((folder / "outputs").rglob("results.json"))) == 2  # with and without label texts
+    assert len(list((folder / "multirun_outputs").rglob("results.json"))) == 2
+    assert "±" in list(printed.values())[-1]
+
+
+def test_the_tutorials_python_runs(typed, monkeypatch):
+    monkeypatch.chdir(typed[0])
+    (example,) = blocks(DOCS / "tutorial.md", "python")
+    exec(compile(example, "tutorial.md", "exec"), {})
