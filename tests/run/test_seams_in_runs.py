@@ -11,7 +11,7 @@ from lrsl.run import pipeline
 OWN = {
     "detector": {"_target_": "seams.Margin", "scale": 2.0},
     "threshold": {"_target_": "seams.Share", "share": 0.5},
-    "fusion": {"_target_": "seams.Sum", "strength": 3.0},
+    "fusion": {"_target_": "seams.Sum", "strength": 9.0},
 }
 
 
@@ -32,7 +32,9 @@ def test_a_run_uses_what_its_configuration_names(config, tmp_path, view):
     if view == "SecondGuess":
         hard = [line for line in lines if line["hard"]]
         assert hard
-        assert all(line["rerank"] == line["top_k_before"][1][0] for line in hard)
+        first_two = [[label for label, _ in line["top_k_before"][:2]] for line in hard]
+        assert all(line["rerank"] in two for line, two in zip(hard, first_two, strict=True))
+        assert any(line["rerank"] == two[1] for line, two in zip(hard, first_two, strict=True))
 
 
 def test_an_edit_of_the_views_module_makes_its_scores_anew(config, tmp_path, monkeypatch):
