@@ -30,6 +30,7 @@ from experiments.runs import significance
 from experiments.runs.collect import Run, predictions_file, read
 from experiments.runs.configurations import home
 from experiments.runs.portable import portable, portable_override
+from lrsl.config import place
 from lrsl.config.identity import file_name
 from lrsl.errors import InputError
 from lrsl.run import results
@@ -250,7 +251,7 @@ def _row(name: str, jobs: Sequence[Job], commit: str | None, machine: str | None
 def main(arguments: Sequence[str] | None = None) -> int:
     """Record a sweep, print its row of the index, and return the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m experiments.record",
+        prog=place.typed("record"),
         description="Keep the runs of a sweep in experiments/results, and enter them in the README there.",
     )
     parser.add_argument("folder", type=Path, metavar="SWEEP", help="a folder of multirun_outputs/sweeps, or of runs")

@@ -1,21 +1,53 @@
 """Logits reranking via semantic labels: better answers on the samples a text classifier hesitates on."""
 
 import logging
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from lrsl.reranking import PUBLIC
 
 if TYPE_CHECKING:
     from lrsl.plugin.reranker import Reranker
+    from lrsl.reranking.detector import Detector, DetectorWithoutFit
+    from lrsl.reranking.detector.topk_variance import TopKVariance
+    from lrsl.reranking.fusion import Fusion
+    from lrsl.reranking.fusion.paper import Paper
+    from lrsl.reranking.threshold import ThresholdRule
+    from lrsl.reranking.threshold.sigma2_mis import Sigma2Mis
+    from lrsl.reranking.view import Given, View
+    from lrsl.reranking.view.label_similarity import LabelSimilarity
+
+    __version__: str
 
 # said when transformers is imported: an acceleration that is not installed, for a quantisation nobody asked for
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
-__all__ = ["Reranker"]
+__all__ = [
+    "Detector",
+    "DetectorWithoutFit",
+    "Fusion",
+    "Given",
+    "LabelSimilarity",
+    "Paper",
+    "Reranker",
+    "Sigma2Mis",
+    "ThresholdRule",
+    "TopKVariance",
+    "View",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:
-    """Import `Reranker` when it is first asked for, so that `import lrsl` does not wait for torch."""
+    """Look for what has a short name when it is first asked for, so that `import lrsl` does not wait for nothing."""
     if name == "Reranker":
         from lrsl.plugin.reranker import Reranker  # noqa: PLC0415
 
         return Reranker
+    if name in PUBLIC:
+        return getattr(import_module(PUBLIC[name]), name)
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415
+
+        return version("lrsl")
     raise AttributeError(f"module 'lrsl' has no attribute {name!r}")

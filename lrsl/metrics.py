@@ -66,6 +66,20 @@ def accuracy(predicted: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     return float((predicted == labels).mean()) if labels.size else float("nan")
 
 
+def accuracies(predicted: npt.ArrayLike, labels: npt.ArrayLike, hard: npt.ArrayLike) -> dict[str, float | None]:
+    """Return the accuracy on all, hard and easy samples as fractions; None where there is no sample.
+
+    Args:
+        predicted: predicted labels, (n,).
+        labels: true labels, (n,).
+        hard: which samples are hard, (n,) bool.
+    """
+    predicted, labels, hard = np.asarray(predicted), np.asarray(labels), np.asarray(hard, dtype=bool)
+    _check_paired("predicted", predicted, "hard", hard)
+    parts = {"accuracy": np.ones_like(hard), "accuracy_hard": hard, "accuracy_easy": ~hard}
+    return {name: accuracy(predicted[rows], labels[rows]) if rows.any() else None for name, rows in parts.items()}
+
+
 def expected_calibration_error(probabilities: npt.ArrayLike, labels: npt.ArrayLike, bins: int = 15) -> float:
     r"""Return the expected calibration error (Guo et al., 2017, eq. 5): 0 when confidence equals accuracy everywhere.
 

@@ -13,7 +13,7 @@ import torch
 from transformers import LlamaConfig
 
 from experiments.benchmarks import __main__ as benchmarks
-from experiments.benchmarks import profiles, qlora, report, workload
+from experiments.benchmarks import busy, profiles, qlora, report, workload
 from experiments.benchmarks.plan import Figure, Plan, Section
 from experiments.benchmarks.turns import in_turns, repeatedly
 
@@ -31,6 +31,7 @@ def tiny_workload(tiny_corpus, tiny_bert, monkeypatch):
     for module in (workload, growth):
         monkeypatch.setattr(module, "configured", lambda *_: made)
     monkeypatch.setattr(profiles, "STEPS", 2)
+    monkeypatch.setattr(busy, "SECONDS", 0.01)
     monkeypatch.setattr(growth, "AXES", {"samples": (16, 32), "labels": (4, 8), "tokens": (8, 16)})
     monkeypatch.setattr(growth, "OTHERWISE", {"samples": 16, "labels": 4, "tokens": 8})
     monkeypatch.setenv(workload.DATA_DIR, str(tiny_corpus))

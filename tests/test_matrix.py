@@ -220,7 +220,7 @@ def of_cell(model: str, dataset: str, data: Path, networks: Networks) -> list[st
     arguments = [f"model={model}", f"dataset={dataset}", f"data_dir={data}", *QUICK, *SHORT]
     arguments += [f"model.pretrained={networks[NETWORKS[model]]}", f"embedding.pretrained={networks['roberta']}"]
     arguments += ["embedding=roberta", "embedding.negatives=confused"]
-    return arguments + ["model.lstm_hidden=8"] * (model == "aphan")
+    return arguments + ["model.aphan.lstm_hidden=8"] * (model == "aphan")
 
 
 @pytest.mark.parametrize(("model", "dataset"), CELLS)

@@ -17,6 +17,7 @@ from lrsl.metrics import (
     Gain,
     McNemar,
     MeanStd,
+    accuracies,
     accuracy,
     bootstrap_gain,
     clustered_bootstrap_gain,
@@ -26,6 +27,8 @@ from lrsl.metrics import (
     sign_flip_test,
 )
 
+LABELS = np.array([0, 1, 2, 1])
+HARD = np.array([True, False, True, False])
 PAIRS = st.lists(st.tuples(st.booleans(), st.booleans()), max_size=40)
 SEEDS = st.integers(0, 2**32 - 1).map(
     lambda seed: np.random.default_rng(seed).random((2, *np.random.default_rng(seed).integers(1, (4, 9)))) < 0.5
@@ -85,6 +88,27 @@ def test_accuracy_takes_tensors():
 def test_accuracy_refuses_shapes_that_do_not_fit(predicted, labels):
     with pytest.raises(ValueError, match=r"predicted has the shape \(.*\) and labels \(.*\); both must be \(n,\)"):
         accuracy(predicted, labels)
+
+
+# accuracy by part
+
+
+def test_accuracies_on_all_hard_and_easy_samples():
+    measured = accuracies(np.array([0, 1, 1, 0]), LABELS, HARD)
+    assert measured == {"accuracy": 0.5, "accuracy_hard": 0.5, "accuracy_easy": 0.5}
+    measured = accuracies(np.array([0, 1, 2, 0]), LABELS, HARD)
+    assert measured == {"accuracy": 0.75, "accuracy_hard": 1.0, "accuracy_easy": 0.5}
+    assert all(type(value) is float for value in measured.values())
+
+
+def test_the_accuracy_of_no_sample_is_none():
+    nothing = np.zeros(4, dtype=bool)
+    assert accuracies(LABELS, LABELS, nothing) == {
+        "accuracy": 1.0,
+        "accuracy_hard": None,
+        "accuracy_easy": 1.0,
+    }
+    assert accuracies(LABELS, LABELS, ~nothing)["accuracy_easy"] is None
 
 
 # calibration

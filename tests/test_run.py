@@ -16,6 +16,7 @@ import pytest
 
 import lrsl
 import run
+from lrsl.commands import run as command
 from lrsl.config.schema import Config
 from lrsl.errors import InputError
 from lrsl.run import results
@@ -149,7 +150,7 @@ def test_results_of_another_configuration_in_the_same_folder_do_not_count(
 ) -> None:
     for arguments in (["seed=0"], ["seed=1"], ["seed=1", "model.epochs=9"], ["seed=1", "model.epochs=9"]):
         assert typed(monkeypatch, "hydra.run.dir=here", *arguments) == 0
-    assert [(config.seed, config.model.epochs) for config, _ in pipeline.ran] == [(0, 4), (1, 4), (1, 9)]
+    assert [(config.seed, config.model.epochs) for config, _ in pipeline.ran] == [(0, 3), (1, 3), (1, 9)]
 
 
 def test_a_users_error_is_one_sentence(
@@ -188,7 +189,6 @@ def test_a_users_error_is_one_sentence(
         (["seed="], "seed takes a whole number"),
         (["="], "= is no key of this configuration"),
         (["--cfg", "job", "sed=1"], "did you mean seed?"),
-        (["--help", "sed=1"], "did you mean seed?"),
     ],
 )
 def test_a_mistyped_command_is_one_sentence(
@@ -365,7 +365,7 @@ def test_a_value_that_cannot_be_composed_does_not_keep_the_others_from_running(
 def test_a_summary_is_logged_where_its_new_runs_are(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     logged: list[tuple[list[dict[str, Any] | None], Path]] = []
     monkeypatch.setattr(
-        run, "track", lambda lines, rows, folder: logged.append(([line.get("logger") for line in lines], folder))
+        command, "track", lambda lines, rows, folder: logged.append(([line.get("logger") for line in lines], folder))
     )
     assert typed(monkeypatch, "logger.project=mine", "seed=0,1", "-m") == 0
     assert typed(monkeypatch, "logger=csv", "seed=1,2", "-m") == 0

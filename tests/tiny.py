@@ -116,8 +116,10 @@ def config(corpus: Path, pretrained: Path, *, seed: int = 0) -> Config:
             name="tiny", pretrained=str(pretrained), epochs=2, batch_size=32, lr=3e-3, negatives="confused"
         ),
         reranker=RerankerConfig(
-            detector={"_target_": "lrsl.reranking.detector.TopKVariance"},
-            view={"_target_": "lrsl.reranking.view.LabelSimilarity"},
+            detector={"_target_": "lrsl.TopKVariance", "k": 3},
+            threshold={"_target_": "lrsl.Sigma2Mis"},
+            view={"_target_": "lrsl.LabelSimilarity"},
+            fusion={"_target_": "lrsl.Paper"},
         ),
         trainer=TrainerConfig(accelerator="cpu", precision="32-true", progress=False),
         logger=LoggerConfig(name="csv"),

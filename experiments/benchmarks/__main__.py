@@ -17,11 +17,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.benchmarks import report
-from experiments.benchmarks.plan import CLOCKS, Plan
-from lrsl.run.commit import commit
+from lrsl.nn import threads
 
-SECTIONS = ("core", "embedding", "classifier", "overhead", "reranking", "stages", "door", "growth")
+threads.prepare()  # before torch is loaded, as for a run
+
+from experiments.benchmarks import report  # noqa: E402
+from experiments.benchmarks.plan import CLOCKS, Plan  # noqa: E402
+from lrsl.run.commit import commit  # noqa: E402
+
+SECTIONS = ("core", "embedding", "classifier", "overhead", "reranking", "stages", "door", "imports", "growth", "busy")
 """Modules of this package, each with a function `measure` that takes a `Plan` and returns a `Section`."""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -21,7 +20,6 @@ from lrsl.config.schema import EmbeddingConfig, ModelConfig
 from lrsl.embedding.label_ranking import LabelRanking
 from lrsl.embedding.text_embedding import load_embedding
 from lrsl.nn.batches import Batch, loader
-from lrsl.nn.optimisation import adamw
 from lrsl.nn.pretrained import adjust
 from lrsl.training.classifier import Classifier
 from lrsl.training.embedding import EmbeddingTrainer
@@ -104,9 +102,7 @@ def bare(module: Classifier | EmbeddingTrainer, workload: Workload) -> Bare:
     """Return the training of a module without a trainer."""
     settings: ModelConfig | EmbeddingConfig = module.settings
     train = batches(module, workload)
-    groups: list[dict[str, Any]] = module.parameter_groups()
-    steps = settings.epochs * len(train)
-    optimizer, schedule = adamw(groups, weight_decay=settings.weight_decay, steps=steps, warmup=settings.warmup)
+    optimizer, schedule = module.optimisation(settings.epochs * len(train))
     return Bare(
         network=module.train(),
         loss=module.network.loss if isinstance(module, Classifier) else module.ranking,

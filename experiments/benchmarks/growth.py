@@ -14,9 +14,11 @@ from experiments.benchmarks.turns import repeatedly
 from experiments.benchmarks.workload import Workload, configured
 from lrsl.data import Corpus, Split
 from lrsl.nn.pretrained import load_tokenizer
-from lrsl.reranking.detector import TopKVariance
-from lrsl.reranking.hard_sample_reranking import HardSampleReranking
-from lrsl.reranking.view import LabelSimilarity
+from lrsl.reranking.detector.topk_variance import TopKVariance
+from lrsl.reranking.fusion.paper import Paper
+from lrsl.reranking.rule import Detection, FittedRule, scores_of_texts
+from lrsl.reranking.view import Given
+from lrsl.reranking.view.label_similarity import LabelSimilarity
 from lrsl.training.trainer import precision
 
 ABOUT = """\
@@ -78,13 +80,15 @@ def answering(work: Workload) -> Callable[[], None]:
     """Return the classification of the test texts, and the reranking of the hard ones."""
     test, mixed = work.corpus.test, precision(work.config.trainer) == "bf16-mixed"
     network = classifier_module(work).network.eval()
-    reranking = HardSampleReranking(TopKVariance(work.config.reranker.k))
-    reranking.view = LabelSimilarity().fit(embedding_module(work).ranking.embedding.eval(), work.corpus.label_texts)
-    hardness = reranking.detector(classify(network, test, mixed=mixed))
-    reranking.threshold = hardness.double().quantile(HARD).item()
+    detector, view = TopKVariance(work.config.reranker.k), LabelSimilarity()
+    embedding = embedding_module(work).ranking.embedding.eval()
+    fitted = view.fit(Given(work.corpus.label_texts, load_embedding=lambda: embedding))
+    scores = [scores_of_texts(view, fitted, test.texts, work.config.reranker.k)]
+    hardness = detector(classify(network, test, mixed=mixed))
+    rule = FittedRule(Detection(detector, hardness.double().quantile(HARD).item()), Paper())
 
     def answer() -> None:
-        reranking.rerank(classify(network, test, mixed=mixed), test.texts)
+        rule.rerank(classify(network, test, mixed=mixed), scores)
 
     return answer
 

@@ -113,7 +113,14 @@ def workload(folder: Path, steps: int, longest: int, batch_size: int, quantize: 
 
     These are drawn from a log-normal distribution with its median at a third of the longest.
     """
-    keys = {"pretrained": folder, "max_length": longest, "batch_size": batch_size, "quantize": quantize, "epochs": 1}
+    keys: dict[str, Any] = {
+        "pretrained": folder,
+        "max_length": longest,
+        "batch_size": batch_size,
+        "quantize": quantize,
+        "epochs": 1,
+    }
+    keys["gradient_checkpointing"] = True  # on both sides, however much memory there is
     config = configured("banking77", ["model=llama2", *(f"model.{key}={value}" for key, value in keys.items())])
     config.trainer.accelerator = "auto"
     rng = random.Random(SEED)
@@ -162,9 +169,9 @@ def peer(work: Workload, folder: Path, meter: Meter) -> None:
     network = prepare(network, use_gradient_checkpointing=settings.gradient_checkpointing)
     lora = LoraConfig(
         task_type=TaskType.SEQ_CLS,
-        r=settings.lora_rank,
-        lora_alpha=settings.lora_alpha,
-        lora_dropout=settings.lora_dropout,
+        r=settings.lora.rank,
+        lora_alpha=settings.lora.alpha,
+        lora_dropout=settings.lora.dropout,
         target_modules="all-linear",
     )
     collate = DataCollatorWithPadding(tokenizer)

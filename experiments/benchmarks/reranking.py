@@ -13,9 +13,11 @@ from lrsl.classifiers.network import Network
 from lrsl.data import Split
 from lrsl.embedding.text_embedding import encode
 from lrsl.nn.batches import loader
-from lrsl.reranking.detector import TopKVariance
-from lrsl.reranking.hard_sample_reranking import HardSampleReranking
-from lrsl.reranking.view import LabelSimilarity
+from lrsl.reranking.detector.topk_variance import TopKVariance
+from lrsl.reranking.fusion.paper import Paper
+from lrsl.reranking.rule import Detection, FittedRule, scores_of_texts
+from lrsl.reranking.view import Given
+from lrsl.reranking.view.label_similarity import LabelSimilarity
 from lrsl.training.trainer import precision
 
 ABOUT = """\
@@ -46,14 +48,15 @@ def over_the_bound(work: Workload, fraction: float, plan: Plan) -> Figure:
     mixed = precision(work.config.trainer) == "bf16-mixed"
     network = classifier_module(work).network.eval()
     embedding = embedding_module(work).ranking.embedding.eval()
-    reranking = HardSampleReranking(TopKVariance(work.config.reranker.k))
-    reranking.view = LabelSimilarity().fit(embedding, work.corpus.label_texts)
+    detector, view = TopKVariance(work.config.reranker.k), LabelSimilarity()
+    fitted = view.fit(Given(work.corpus.label_texts, load_embedding=lambda: embedding))
+    scores = [scores_of_texts(view, fitted, test.texts, work.config.reranker.k)]
     logits = classify(network, test, mixed=mixed)
-    reranking.threshold = reranking.detector(logits).double().quantile(fraction).item()
+    rule = FittedRule(Detection(detector, detector(logits).double().quantile(fraction).item()), Paper())
     seconds = repeatedly(
         {
             "origin": lambda: classify(network, test, mixed=mixed),
-            "rerank": lambda: reranking.rerank(classify(network, test, mixed=mixed), test.texts),
+            "rerank": lambda: rule.rerank(classify(network, test, mixed=mixed), scores),
             "embedding": lambda: encode(embedding, test.texts),
         },
         plan.repeats,
@@ -61,7 +64,7 @@ def over_the_bound(work: Workload, fraction: float, plan: Plan) -> Figure:
     )
     embedded: list[int] = []
     embedding[0].register_forward_pre_hook(lambda _, features: embedded.append(len(features[0]["input_ids"])))
-    hard = int(reranking.rerank(logits, test.texts).hard.sum())
+    hard = int(rule.rerank(logits, scores).hard.sum())
     turns = list(zip(seconds["origin"], seconds["rerank"], seconds["embedding"], strict=True))
     bounds = [1 + hard / len(test) * embedding / origin + SLACK for origin, _, embedding in turns]
     costs = [rerank / origin for origin, rerank, _ in turns]

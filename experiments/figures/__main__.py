@@ -14,13 +14,14 @@ from experiments.figures import plates, style
 from experiments.figures.plate import chinese_missing, save
 from experiments.runs.collect import collect, given_or_default
 from experiments.runs.configurations import configurations
+from lrsl.config import place
 from lrsl.errors import InputError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write every figure the runs have what it takes for, and return the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m experiments.figures",
+        prog=place.typed("figures"),
         description="Draw the paper's figures 1b, 4 and 10, 5 and 11, 6, 7 and 9 from runs, as SVG and PNG.",
     )
     parser.add_argument("folder", nargs="*", type=Path, help="default: multirun_outputs, outputs, experiments/results")

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.report import write
+from lrsl.config import place
 from lrsl.errors import InputError
 
 SWEEPS = Path("multirun_outputs/sweeps")
@@ -19,7 +20,7 @@ SWEEPS = Path("multirun_outputs/sweeps")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the reports and return the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m experiments.report", description="Write a sweep's report: one HTML file beside its summary."
+        prog=place.typed("report"), description="Write a sweep's report: one HTML file beside its summary."
     )
     parser.add_argument("folder", nargs="*", type=Path, help=f"sweeps or folders of runs (default: all in {SWEEPS})")
     folders = parser.parse_args(arguments).folder or sorted(path for path in SWEEPS.glob("*") if path.is_dir())

@@ -22,6 +22,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lrsl.config.identity import NO_EFFECT
+from lrsl.config.keys import model_of_any_version
 from lrsl.errors import InputError
 from lrsl.run import results
 
@@ -212,11 +213,18 @@ def _told_by(found: Mapping[str, Any]) -> dict[str, Any]:
 def _configured(folder: Path) -> dict[str, Any]:
     """Return the settings in a run's folder: config.json of a finished run, Hydra's own copy of any other."""
     with suppress(OSError, ValueError):
-        return dict(_flat(json.loads((folder / "config.json").read_text(encoding="utf-8"))))
+        return dict(_flat(_of_any_version(json.loads((folder / "config.json").read_text(encoding="utf-8")))))
     with suppress(OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):
         composed = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"), resolve=True)
-        return dict(_flat(composed))
+        return dict(_flat(_of_any_version(composed)))
     return {}
+
+
+def _of_any_version(configuration: Any) -> Any:
+    """Return a configuration whose classifier is described under the names of this version."""
+    if not isinstance(configuration, dict) or not isinstance(configuration.get("model"), dict):
+        return configuration
+    return {**configuration, "model": model_of_any_version(configuration["model"])}
 
 
 def _flat(node: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:

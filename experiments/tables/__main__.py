@@ -22,6 +22,7 @@ from experiments.runs.configurations import configurations
 from experiments.tables import accuracy, latex, markdown, semantic_mapping, similarity, sizes
 from experiments.tables.evidence import Evidence
 from experiments.tables.table import Table
+from lrsl.config import place
 from lrsl.errors import InputError
 
 
@@ -43,7 +44,7 @@ def tables(runs: Sequence[collect.Run], data_dir: str | None) -> list[Table]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print or write the tables, and return the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m experiments.tables",
+        prog=place.typed("tables"),
         description="Render the paper's tables, with our results beside its numbers.",
     )
     parser.add_argument("folder", nargs="*", type=Path, help="default: multirun_outputs, outputs, experiments/results")

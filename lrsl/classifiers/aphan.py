@@ -144,7 +144,7 @@ class PairAttention(nn.Module):
 
     def __init__(self, width: int, classes: int, settings: ModelConfig) -> None:
         super().__init__()
-        hidden = settings.lstm_hidden
+        hidden = settings.aphan.lstm_hidden
         self.words = Attention(width)
         self.dropout = nn.Dropout(settings.dropout)
         self.lstm = nn.LSTM(width, hidden, batch_first=True, bidirectional=True)
@@ -190,7 +190,7 @@ class AdjacencyPairNetwork(Network):
         super().__init__()
         self.encoder = encoder
         self.tokenizer = tokenizer
-        self.max_pairs = settings.max_pairs
+        self.max_pairs = settings.aphan.pairs
         self.max_length = longest_input(tokenizer, encoder, settings.max_length)
         kinds = getattr(encoder.config, "type_vocab_size", 0) or 0
         self.token_types = kinds > 1 and "token_type_ids" in tokenizer.model_input_names

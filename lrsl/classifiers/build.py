@@ -9,7 +9,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from lrsl.classifiers.aphan import AdjacencyPairNetwork
 from lrsl.classifiers.encoder import EncoderClassifier
 from lrsl.classifiers.hldic import LabelTreeNetwork
-from lrsl.classifiers.llm import load_llm
 from lrsl.classifiers.network import Network
 from lrsl.config.schema import ModelConfig
 from lrsl.data.corpus import Corpus
@@ -30,6 +29,8 @@ def build_network(settings: ModelConfig, corpus: Corpus, device: str = "auto") -
         InputError: the pretrained part is neither a folder with a model nor reachable.
     """
     if settings.architecture == "llm":
+        from lrsl.classifiers.llm import load_llm  # noqa: PLC0415  (peft and bitsandbytes, which nothing else needs)
+
         return load_llm(settings, len(corpus.labels), device)
     return ENCODERS[settings.architecture](settings, corpus)
 

@@ -56,7 +56,7 @@ class EncoderClassifier(Network):
         super().__init__()
         self.encoder = encoder
         self.tokenizer = tokenizer
-        self.pooling = settings.pooling
+        self.pooling = settings.pooling or "cls"
         self.max_length = longest_input(tokenizer, encoder, settings.max_length)
         width = encoder.config.hidden_size
         self.head = MLPHead(width, classes, hidden=settings.head_hidden, dropout=settings.dropout)

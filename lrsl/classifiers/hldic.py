@@ -8,7 +8,7 @@ figures from here are not those of the published model:
   makes of the label's text: from the first step on, a label attends to the tokens that mean what it means;
 * the groups are decided first; what is expected of them goes into the representation that the labels are decided on,
   and the log-probability of its group into each label's logit;
-* the loss is that of the labels plus `model.group_loss_weight` times that of the groups.
+* the loss is that of the labels plus `model.hldic.group_loss_weight` times that of the groups.
 """
 
 from __future__ import annotations
@@ -126,8 +126,8 @@ class LabelTreeNetwork(Network):
             raise InputError(f"{corpus.name} has no groups of labels, which {settings.name} needs; set dataset.group")
         self.encoder = encoder
         self.tokenizer = tokenizer
-        self.pooling = settings.pooling
-        self.group_loss_weight = settings.group_loss_weight
+        self.pooling = settings.pooling or "cls"
+        self.group_loss_weight = settings.hldic.group_loss_weight
         self.max_length = longest_input(tokenizer, encoder, settings.max_length)
         groups = sorted(set(corpus.groups))
         self.head = LabelTree(

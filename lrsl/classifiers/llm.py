@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from transformers import AutoModel, BitsAndBytesConfig, PreTrainedModel, PreTrai
 
 from lrsl.classifiers.encoder import MLPHead
 from lrsl.classifiers.network import Network
-from lrsl.config.schema import ModelConfig
+from lrsl.config.keys import model_of_any_version
+from lrsl.config.schema import AphanConfig, HldicConfig, ModelConfig
+from lrsl.config.schema import LoraConfig as LoraSettings
 from lrsl.data.corpus import Split
 from lrsl.errors import InputError
 from lrsl.nn.batches import Batch, TokenDataset
@@ -123,9 +126,9 @@ def add_lora(base: PreTrainedModel, settings: ModelConfig) -> Any:
     """Return a frozen model with trainable adapters, float32, on each of its linear layers."""
     lora = LoraConfig(
         task_type=TaskType.FEATURE_EXTRACTION,
-        r=settings.lora_rank,
-        lora_alpha=settings.lora_alpha,
-        lora_dropout=settings.lora_dropout,
+        r=settings.lora.rank,
+        lora_alpha=settings.lora.alpha,
+        lora_dropout=settings.lora.dropout,
         target_modules="all-linear",
     )
     base.requires_grad_(False)
@@ -160,7 +163,29 @@ def load_llm(settings: ModelConfig, classes: int, device: str = "auto") -> LLMCl
         InputError: the model is neither a folder nor reachable, or 4-bit weights do not work on this machine.
     """
     tokenizer = load_tokenizer(settings.pretrained, KEY)
-    return LLMClassifier(load_base(settings, device), tokenizer, classes, settings)
+    base = load_base(settings, device)
+    if settings.gradient_checkpointing is None:
+        scarce = activation_bytes(base, settings) > memory(device) / 2
+        settings = dataclasses.replace(settings, gradient_checkpointing=scarce)
+    return LLMClassifier(base, tokenizer, classes, settings)
+
+
+def activation_bytes(base: PreTrainedModel, settings: ModelConfig) -> int:
+    """Return about how many bytes a training step keeps for the way back, when nothing is computed again.
+
+    For each token, each layer keeps the inputs of its linear layers, once more for the adapters on them and their
+    dropout, and what lies between: in float32 some 24 times the width of its states and 8 times that of its MLP.
+    """
+    config: Any = base.config
+    values = 24 * config.hidden_size + 8 * (getattr(config, "intermediate_size", None) or 4 * config.hidden_size)
+    return int(4 * values * config.num_hidden_layers * settings.batch_size * settings.max_length)
+
+
+def memory(device: str) -> int:
+    """Return the bytes of memory of a kind of device; `auto` is the best there is."""
+    if device in ("cuda", "auto") and torch.cuda.is_available():
+        return torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def load_exported(folder: Path, *, pretrained: str | None = None) -> LLMClassifier:
@@ -174,8 +199,7 @@ def load_exported(folder: Path, *, pretrained: str | None = None) -> LLMClassifi
         InputError: a file is missing or damaged, or the language model is another one.
     """
     about, head = _read_head(folder / HEAD_WEIGHTS)
-    known = {field.name for field in dataclasses.fields(ModelConfig)}
-    settings = ModelConfig(**{key: value for key, value in about["settings"].items() if key in known})
+    settings = _recorded(about["settings"])
     if pretrained is not None:
         settings = dataclasses.replace(settings, pretrained=pretrained)
     adapters = _read(folder / ADAPTER_WEIGHTS)
@@ -189,6 +213,14 @@ def load_exported(folder: Path, *, pretrained: str | None = None) -> LLMClassifi
     if missing or result.unexpected_keys:
         raise InputError(f"{folder} does not fit {settings.pretrained}: its adapters sit on other layers")
     return network.eval()
+
+
+def _recorded(settings: dict[str, Any]) -> ModelConfig:
+    """Return settings as this or an earlier version has exported them, keys that are gone left out."""
+    known = {field.name for field in dataclasses.fields(ModelConfig)}
+    kept = {key: value for key, value in model_of_any_version(settings).items() if key in known}
+    lora = LoraSettings(**kept.get("lora", {}))
+    return ModelConfig(**{**kept, "lora": lora, "aphan": AphanConfig(), "hldic": HldicConfig()})
 
 
 def _read_head(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -1,6 +1,6 @@
 """Have a language model write what the labels of a data set mean, into a file for a person to edit.
 
-python -m lrsl.label_texts dataset=tsec3 data_dir=FOLDER llm=FOLDER_OR_HUB_ID out=label_texts.yaml
+lrsl label-texts dataset=tsec3 data_dir=FOLDER llm=FOLDER_OR_HUB_ID out=label_texts.yaml
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from omegaconf.errors import ValidationError
 from rich.console import Console
 from rich.progress import track
 
-from lrsl.config import composition, keys, mistakes
+from lrsl.config import composition, keys, mistakes, own, place
 from lrsl.config.schema import Config
 from lrsl.data.load import load_corpus
 from lrsl.errors import InputError, nearest
+from lrsl.nn import threads
 
 if TYPE_CHECKING:
     from lrsl.commands.label_writer import LabelText
@@ -79,20 +79,20 @@ class WriterConfig:
 def main(arguments: list[str] | None = None) -> int:
     """Write the label texts of the data set that the arguments choose, and return the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m lrsl.label_texts",
+        prog=place.typed("label-texts"),
         description="Have a language model write a text for each label of a data set, into a YAML file for a person to "
         "edit and for dataset.label_texts to name. Keys of its own: "
         + ", ".join(f"{key.name} ({key.default!r})" for key in fields(WriterConfig))
         + ".",
         epilog="The model is shown the present label texts; dataset.label_texts=null shows it the labels' names alone.",
     )
-    parser.add_argument("override", nargs="*", help="llm=FOLDER_OR_HUB_ID out=FILE KEY=VALUE; the rest as for run.py")
-    overrides = parser.parse_args(arguments).override
+    parser.add_argument("override", nargs="*", help="llm=FOLDER_OR_HUB_ID out=FILE KEY=VALUE; the rest as for a run")
+    parser.add_argument("--config-dir", metavar="FOLDER", help="a folder of your own, with dataset/NAME.yaml")
+    given = parser.parse_args(arguments)
     try:
-        writer, overrides = writer_config(overrides)
-        with initialize_config_dir(str(composition.CONF), version_base="1.3"):
-            config = composition.to_config(compose("config", overrides))
-        return write(writer, config, overrides)
+        found = own.use(own.absolute(given.config_dir))
+        writer, overrides = writer_config(given.override)
+        return write(writer, composition.configured([*overrides, *found]), overrides)
     except InputError as error:
         print(error, file=sys.stderr)
         return 1
@@ -151,6 +151,7 @@ def write(writer: WriterConfig, config: Config, overrides: list[str]) -> int:
         InputError: the data, the language model or the file is not to be had.
     """
     corpus = load_corpus(config.dataset, config.data_dir)
+    threads.prepare()
     from lrsl.commands import label_writer  # noqa: PLC0415  (torch, now that there is something to ask)
 
     prompts = [
@@ -166,6 +167,7 @@ def write(writer: WriterConfig, config: Config, overrides: list[str]) -> int:
     llm.check_length(prompts)
     use = shlex.join(
         [
+            *(word for folder in place.added for word in ("--config-dir", str(folder))),
             *(line for line in overrides if line.partition("=")[0].lstrip("+") != "dataset.label_texts"),
             f"dataset.label_texts={writer.out}",
         ]
@@ -182,7 +184,8 @@ def write(writer: WriterConfig, config: Config, overrides: list[str]) -> int:
         return 130
     kept = sum(bool(text.kept) for text in written)
     as_before = f" ({kept} of them as before, and a comment says why)" if kept else ""
-    print(f"{writer.out} has {len(written)} label texts{as_before}; read and edit them, then\n  python run.py {use}")
+    print(f"{writer.out} has {len(written)} label texts{as_before}; read and edit them, then")
+    print(f"  {place.typed('run')} {use}")
     return 0
 
 
@@ -211,6 +214,6 @@ def _header(dataset: str, llm: str, use: str) -> str:
         f"Label texts of {dataset}, written by the language model {llm}.",
         "Read and edit them: each should tell texts with its label from all others.",
         "",
-        f"  python run.py {use}",
+        f"  {place.typed('run')} {use}",
     ]
     return "".join(f"# {' '.join(line.splitlines())}".rstrip() + "\n" for line in lines)

@@ -1,6 +1,6 @@
 """List and prune the results of stages.
 
-python -m lrsl.store
+lrsl store
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
+from lrsl.config import place
 from lrsl.run.store import FOLDER, VARIABLE, Entry, entries, remove
 
 
 def main(arguments: list[str] | None = None) -> int:
     """List the store, or prune it, and return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m lrsl.store", description="List or prune the results of stages.")
+    parser = argparse.ArgumentParser(prog=place.typed("store"), description="List or prune the results of stages.")
     default = os.environ.get(VARIABLE, FOLDER)
     parser.add_argument("--dir", type=Path, default=Path(default), help=f"the store (default: {default})")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")

@@ -5,22 +5,22 @@ Importing this registers the schema under the name `schema` and the resolver `lr
 
 from __future__ import annotations
 
-from pathlib import Path
-from string import Template
+from collections.abc import Sequence
 from typing import get_type_hints
 
-import yaml
+from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from lrsl.config import place
 from lrsl.config.identity import folder
 from lrsl.config.keys import is_schema
 from lrsl.config.mistakes import explain, unknown_key
 from lrsl.config.schema import Config
 from lrsl.errors import InputError
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
+CONF = place.CONF
 """The folder of the configuration."""
 
 
@@ -41,18 +41,14 @@ def to_config(composed: DictConfig) -> Config:
     return config
 
 
-def help_text(conf: Path) -> str:
-    """Return what `--help` prints without overrides; Hydra would copy the whole configuration for each group it lists.
+def configured(overrides: Sequence[str]) -> Config:
+    """Return the configuration of a run that overrides make.
 
-    Args:
-        conf: the folder of the configuration.
+    Raises:
+        InputError: as `to_config`. What Hydra raises is in `lrsl.config.mistakes.COMPOSITION_ERRORS`.
     """
-    template = yaml.safe_load((conf / "config.yaml").read_text(encoding="utf-8"))["hydra"]["help"]["template"]
-    choices: dict[str, list[str]] = {}
-    for path in conf.glob("*/**/*.yaml"):
-        choices.setdefault(path.parent.relative_to(conf).as_posix(), []).append(path.stem)
-    groups = "".join(f"{group}: {', '.join(sorted(choices[group]))}\n" for group in sorted(choices))
-    return Template(template).substitute(APP_CONFIG_GROUPS=groups)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return to_config(compose("config", list(overrides)))
 
 
 def _check_keys(node: DictConfig, schema: type, prefix: str = "") -> None:

@@ -10,7 +10,8 @@ import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
-from lrsl.config.keys import GROUPS, is_schema, known_keys
+from lrsl.config import place
+from lrsl.config.keys import GROUPS, RENAMED, is_schema, known_keys
 from lrsl.config.schema import Config
 from lrsl.errors import nearest
 
@@ -55,13 +56,15 @@ def explain(error: Exception) -> str:
 
 
 def _where(message: str) -> str:
-    """Return the file under conf/ that Hydra's message names, if it names one."""
+    """Return the file that Hydra's message names, if it names one."""
     found = re.match(r"In '([^']+)'", message)
-    return f" (in conf/{found[1]}.yaml)" if found else ""
+    return f" (in {place.file_of(found[1])})" if found else ""
 
 
 def unknown_key(key: str, where: str = "") -> str:
     """Return the sentence that says that there is no such key, and which may be meant."""
+    if key in RENAMED:
+        return f"{key} is called {RENAMED[key]} now{where}; set that instead"
     group, _, last = key.rpartition(".")
     keys = known_keys()
     siblings = [known.removeprefix(f"{group}.") for known in keys if group and known.startswith(f"{group}.")]
@@ -73,7 +76,7 @@ def unknown_key(key: str, where: str = "") -> str:
         hint = f"; did you mean {' or '.join(namesakes)}?"
     else:
         found = get_close_matches(key, [*keys, *GROUPS], n=1)
-        hint = f"; did you mean {found[0]}?" if found else "; python run.py --cfg job shows them all"
+        hint = f"; did you mean {found[0]}?" if found else f"; {place.typed('run')} --cfg job shows them all"
     return f"{key} is no key of this configuration{where}{hint}"
 
 

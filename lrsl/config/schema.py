@@ -101,6 +101,9 @@ class DatasetConfig:
     """How a turn's `speaker` says that it is the customer's, besides `customer`, `user` and `u`."""
     val_fraction: float = 0.2
     """Share of train that becomes validation when no validation file is given."""
+    size: str = "small"
+    """How much of the embedded telecom34 there is: `small`, brief calls that a laptop trains on in minutes, or `full`,
+    longer calls and more of them."""
     carve_test: bool = False
     """Whether, when no test file is given, a `val_fraction` of train becomes test, before validation is carved off."""
     split_seed: int = 0
@@ -122,6 +125,11 @@ class DatasetConfig:
             raise InputError(f"dataset.val_fraction={self.val_fraction} is out of range; it must be between 0 and 1")
         _above("dataset.split_seed", self.split_seed, 0)
         _one_of("dataset.empty_text", self.empty_text, ("error", "drop"))
+        _one_of("dataset.size", self.size, ("small", "full"))
+        if self.size != "small" and self.reader != "telecom34":
+            raise InputError(
+                f"dataset.size={self.size} has no meaning for {self.name}; only the embedded telecom34 comes in sizes"
+            )
         if not self.turn_separator:
             raise InputError("dataset.turn_separator is empty; give what stands between two turns")
         if (self.unlabelled is None) != (self.leaderboard is None):
@@ -149,6 +157,51 @@ class DatasetConfig:
         if self.form is not None and self.form not in self.forms:
             known = f"use one of {', '.join(self.forms)}" if self.forms else "this data set has one form only"
             raise InputError(f"dataset.form={self.form} is unknown; {known}{nearest(self.form, list(self.forms))}")
+
+
+@dataclass
+class LoraConfig:
+    """The adapters of `llm`, which sit on every linear layer."""
+
+    rank: int = 8
+    """Rank of the adapters."""
+    alpha: int = 32
+    """Scale of the adapters; their output is multiplied by `alpha` / `rank`."""
+    dropout: float = 0.1
+    """Dropout before the adapters."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _above("model.lora.rank", self.rank, 1)
+        _above("model.lora.alpha", self.alpha, 1)
+        _fraction("model.lora.dropout", self.dropout)
+
+
+@dataclass
+class AphanConfig:
+    """What is `aphan`'s own."""
+
+    pairs: int = 25
+    """Pairs of turns or sentences that are read; the rest is cut off."""
+    lstm_hidden: int = 300
+    """Width of the LSTM over pairs, in each direction."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _above("model.aphan.pairs", self.pairs, 1)
+        _above("model.aphan.lstm_hidden", self.lstm_hidden, 1)
+
+
+@dataclass
+class HldicConfig:
+    """What is `hldic`'s own."""
+
+    group_loss_weight: float = 0.5
+    """Weight of the groups' cross-entropy beside the labels' in the loss."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _above("model.hldic.group_loss_weight", self.group_loss_weight, 0)
 
 
 @dataclass
@@ -187,45 +240,34 @@ class ModelConfig:
     choice to transformers where there is a GPU, and trains fastest where there is none."""
     head_hidden: int = 0
     """Width of the head's hidden layer; 0 for a single linear layer."""
-    pooling: str = "cls"
-    """How token states become one vector: `cls` or `mean`; `llm` takes the last token's, whatever this says."""
+    pooling: str | None = None
+    """How `encoder` and `hldic` make one vector of token states: `cls`, which null stands for, or `mean`."""
     max_length: int = 256
     """Longest input in tokens, for `aphan` of each pair; the rest is cut off."""
     language: str | None = None
     """The one language the pretrained weights are for, where they are good for no other (ISO 639-1)."""
-    max_pairs: int = 25
-    """Pairs of turns or sentences that `aphan` reads; the rest is cut off."""
-    lstm_hidden: int = 300
-    """Width of `aphan`'s LSTM over pairs, in each direction."""
-    group_loss_weight: float = 0.5
-    """Weight of the groups' cross-entropy beside the labels' in `hldic`'s loss."""
     quantize: str = "none"
     """How `llm` holds its frozen weights: `nf4` (4 bits, doubly quantised, computed in bfloat16) or `none`."""
-    lora_rank: int = 8
-    """Rank of `llm`'s LoRA adapters, which sit on every linear layer."""
-    lora_alpha: int = 32
-    """Scale of the adapters; their output is multiplied by `lora_alpha` / `lora_rank`."""
-    lora_dropout: float = 0.1
-    """Dropout before the adapters."""
-    gradient_checkpointing: bool = True
-    """Whether `llm` computes activations again on the way back, instead of keeping them."""
+    gradient_checkpointing: bool | None = None
+    """Whether `llm` computes activations again on the way back, instead of keeping them; null for where they would
+    take more than half of the device's memory."""
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    aphan: AphanConfig = field(default_factory=AphanConfig)
+    hldic: HldicConfig = field(default_factory=HldicConfig)
 
     def __post_init__(self) -> None:
-        """Check ranges."""
+        """Check ranges, and that no key is given that has no effect on this architecture."""
         _one_of("model.architecture", self.architecture, ("encoder", "aphan", "hldic", "llm"))
-        _one_of("model.pooling", self.pooling, ("cls", "mean"))
-        for key in ("epochs", "batch_size", "patience", "max_pairs", "lstm_hidden"):
+        if self.pooling is not None:
+            _one_of("model.pooling", self.pooling, ("cls", "mean"))
+        for key in ("epochs", "batch_size", "patience"):
             _above(f"model.{key}", getattr(self, key), 1)
-        _above("model.group_loss_weight", self.group_loss_weight, 0)
         _one_of("model.quantize", self.quantize, ("nf4", "none"))
         if self.quantize != "none" and self.architecture != "llm":
             raise InputError(
                 f"model.quantize={self.quantize} is for language models with adapters (model.architecture=llm), and "
                 f"model={self.name} is trained whole; leave it at none"
             )
-        for key in ("lora_rank", "lora_alpha"):
-            _above(f"model.{key}", getattr(self, key), 1)
-        _fraction("model.lora_dropout", self.lora_dropout)
         _above("model.max_length", self.max_length, 3)
         _above("model.head_hidden", self.head_hidden, 0)
         _above("model.weight_decay", self.weight_decay, 0)
@@ -235,6 +277,31 @@ class ModelConfig:
             _fraction(f"model.{key}", getattr(self, key))
         if self.encoder_dropout is not None:
             _fraction("model.encoder_dropout", self.encoder_dropout)
+        self._check_that_every_key_has_an_effect()
+
+    def _check_that_every_key_has_an_effect(self) -> None:
+        for name, architecture in (("lora", "llm"), ("aphan", "aphan"), ("hldic", "hldic")):
+            part: LoraConfig | AphanConfig | HldicConfig = getattr(self, name)
+            for setting in fields(part):
+                value = getattr(part, setting.name)
+                if architecture != self.architecture and value != setting.default:
+                    raise self._without_effect(f"{name}.{setting.name}", value, f"model.architecture={architecture}")
+        if self.pooling is not None and self.architecture in ("llm", "aphan"):
+            raise self._without_effect("pooling", self.pooling, "model.architecture=encoder and hldic")
+        if self.gradient_checkpointing is not None and self.architecture != "llm":
+            raise self._without_effect(
+                "gradient_checkpointing", str(self.gradient_checkpointing).lower(), "model.architecture=llm"
+            )
+        if self.architecture == "llm":
+            for key in ("encoder_dropout", "attention"):
+                if getattr(self, key) is not None:
+                    raise self._without_effect(key, getattr(self, key), "pretrained encoders")
+
+    def _without_effect(self, key: str, value: object, instead: str) -> InputError:
+        return InputError(
+            f"model.{key}={value} has no effect on model={self.name} (model.architecture={self.architecture}); it is "
+            f"for {instead}, so leave it out"
+        )
 
 
 @dataclass
@@ -302,9 +369,13 @@ class RerankerConfig:
     power: float = 1.0
     """Exponent on the similarity (eq. 10 has 1)."""
     detector: dict[str, Any] = field(default_factory=dict)
-    """The detector: `_target_` names a class that gives one number per row of logits."""
+    """The detector: `_target_` names an `lrsl.Detector`, which gives one number per row of logits."""
+    threshold: dict[str, Any] = field(default_factory=dict)
+    """Where hard samples end: `_target_` names an `lrsl.ThresholdRule`."""
     view: dict[str, Any] = field(default_factory=dict)
-    """The view: `_target_` names a class that gives a score per text and label."""
+    """The view: `_target_` names an `lrsl.View`, which scores texts and labels."""
+    fusion: dict[str, Any] = field(default_factory=dict)
+    """How logits and view become one ranking: `_target_` names an `lrsl.Fusion`."""
 
     def __post_init__(self) -> None:
         """Check ranges."""

@@ -55,4 +55,4 @@ def _read_telecom34(config: DatasetConfig, data_dir: str | None) -> Corpus:
     for key in ("train", "val", "test"):
         if getattr(config, key) is not None:
             raise InputError(f"dataset.{key} has no meaning for the embedded telecom34; use dataset=custom for files")
-    return load()
+    return load(config.size)

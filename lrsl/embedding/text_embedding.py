@@ -78,14 +78,14 @@ def encode(embedding: SentenceTransformer, texts: Sequence[str], *, batch_size: 
         return torch.zeros(0, embedding.get_embedding_dimension() or 0)
     longest = embedding.max_seq_length
     if embedding.transformers_model is None or longest is None or embedding.default_prompt_name is not None:
-        found = embedding.encode(
+        encoded = embedding.encode(
             list(texts),
             batch_size=batch_size,
             convert_to_tensor=True,
             normalize_embeddings=True,
             show_progress_bar=False,
         )
-        return found.float().cpu()
+        return encoded.float().cpu()
     tokenizer, device = embedding.tokenizer, embedding.device
     tokens = tokenize(tokenizer, [(text.strip(),) for text in texts], int(longest))
     ids = [of_text["input_ids"] for of_text in tokens]
@@ -97,8 +97,8 @@ def encode(embedding: SentenceTransformer, texts: Sequence[str], *, batch_size: 
     with torch.inference_mode():
         for batch in by_length([len(of_text) for of_text in ids], batch_size, slack):
             padded = pad([ids[row] for row in batch], int(tokenizer.pad_token_id or 0))
-            found = embedding({name: values.to(device) for name, values in padded.items()})["sentence_embedding"]
-            vectors.append(F.normalize(found.float(), dim=-1).cpu())
+            encoded = embedding({name: values.to(device) for name, values in padded.items()})["sentence_embedding"]
+            vectors.append(F.normalize(encoded.float(), dim=-1).cpu())
             rows += batch
     embedding.train(training)
     return torch.cat(vectors)[torch.tensor(rows).argsort()]

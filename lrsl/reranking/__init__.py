@@ -1,1 +1,18 @@
-"""The paper's rule and its seams: what tells hard samples, what gives a second view, and how both are joined."""
+"""The paper's rule and its four seams: detector, threshold rule, view, fusion.
+
+A folder per seam, a file per kind; the YAML in conf/reranker/ bears the same name.
+"""
+
+PUBLIC = {
+    "TopKVariance": "lrsl.reranking.detector.topk_variance",
+    "Sigma2Mis": "lrsl.reranking.threshold.sigma2_mis",
+    "LabelSimilarity": "lrsl.reranking.view.label_similarity",
+    "Paper": "lrsl.reranking.fusion.paper",
+    "Detector": "lrsl.reranking.detector",
+    "DetectorWithoutFit": "lrsl.reranking.detector",
+    "ThresholdRule": "lrsl.reranking.threshold",
+    "View": "lrsl.reranking.view",
+    "Given": "lrsl.reranking.view",
+    "Fusion": "lrsl.reranking.fusion",
+}
+"""What goes by a short name, as in `lrsl.TopKVariance`, and the module that has it."""

@@ -11,14 +11,15 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from lrsl.classifiers.llm import ADAPTER
 from lrsl.config.schema import Config
 from lrsl.data.corpus import Corpus
-from lrsl.plugin.reranker import CONFIG, settings
-from lrsl.reranking.detector import TopKVariance
-from lrsl.reranking.hard_sample_reranking import HardSampleReranking
-from lrsl.reranking.view import LabelSimilarity, View
+from lrsl.plugin.reranker import CONFIG, LEARNT, saved_rule
+from lrsl.reranking.rule import FittedRule, Rule
+from lrsl.reranking.view import View
+from lrsl.reranking.view.label_similarity import LabelSimilarity
 from lrsl.run.stages.classifier import CHECKPOINT
+
+ADAPTER = "adapter"  # the name it has in lrsl.classifiers.llm, which loads PEFT
 
 _PICKLED = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 CLASSIFIER = "classifier"
@@ -51,29 +52,36 @@ def classifier_files(config: Config, corpus: Corpus, *, run: Path, scratch: Path
 
 
 def reranker_files(
-    config: Config, corpus: Corpus, reranking: HardSampleReranking, view: View, *, run: Path, scratch: Path
+    config: Config, corpus: Corpus, rule: Rule, fitted: FittedRule, view: View, *, run: Path, scratch: Path
 ) -> dict[str, Path]:
     """Return the files of a run's reranker by the name they get in its artifact, a folder for `from_pretrained`.
 
-    None where there can be no such folder: the embedding is off the shelf, the detector or the view is not the paper's,
-    or two labels have the same text.
+    None where there can be no such folder: the embedding is off the shelf, a component cannot be saved, or two labels
+    have the same text.
 
     Args:
         config: the run.
         corpus: its data.
-        reranking: with the run's threshold.
+        rule: what was fitted.
+        fitted: the same on validation.
         view: what the run reranked by.
         run: the run's folder.
         scratch: a folder for files that the run does not have.
     """
     texts = corpus.label_texts
-    detector = reranking.detector
-    if not isinstance(detector, TopKVariance) or not isinstance(view, LabelSimilarity):
-        return {}
     if not config.embedding.finetune or len(set(texts)) < len(texts):
         return {}
-    saved = {**settings(detector.k, reranking, texts), "report": {}}
-    return {CONFIG: _json(scratch / CONFIG, saved), **_files(run / "embedding", "embedding")}
+    try:
+        about, learnt = saved_rule(rule, fitted, [view], [], label_texts=texts, k=config.reranker.k)
+    except ValueError:
+        return {}
+    if not isinstance(view, LabelSimilarity):  # what others have learnt is not kept by a run
+        return {}
+    files = {CONFIG: _json(scratch / CONFIG, {**about, "report": {}}), **_files(run / "embedding", "embedding")}
+    if learnt:
+        save_file(learnt, scratch / LEARNT)
+        files[LEARNT] = scratch / LEARNT
+    return files
 
 
 def _files(folder: Path, name: str) -> dict[str, Path]:

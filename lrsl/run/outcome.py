@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -11,11 +10,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from lrsl import core, metrics
+from lrsl import metrics
 from lrsl.config.schema import Config
 from lrsl.data.corpus import Corpus
-from lrsl.reranking.hard_sample_reranking import HardSampleReranking, Reranked
-from lrsl.reranking.view import KnownScores
+from lrsl.reranking.rule import FittedRule, Reranked, recorded_scores
 from lrsl.run import results
 from lrsl.run.commit import commit
 from lrsl.training.trainer import machine, precision
@@ -37,14 +35,14 @@ class Tested:
 
     Attributes:
         logits: the classifier's, `(n, classes)`, on val and test.
-        similarity: the view's scores of the texts of val and test.
-        reranking: detector, threshold and power.
+        similarity: the view's scores of the texts of val and test, `(n, classes)`.
+        rule: what was fitted on val.
         reranked: what reranking made of the test.
     """
 
     logits: Mapping[str, Tensor]
-    similarity: Mapping[str, KnownScores]
-    reranking: HardSampleReranking
+    similarity: Mapping[str, Tensor]
+    rule: FittedRule
     reranked: Reranked
 
 
@@ -53,14 +51,14 @@ def measure(config: Config, corpus: Corpus, tested: Tested) -> Measured:
 
     Reranking looked at the hard samples alone. How the similarity does by itself (Tables 4 and 5) is measured on all.
     """
-    logits, reranking, reranked = tested.logits["test"], tested.reranking, tested.reranked
-    similarity = tested.similarity["test"](corpus.test.texts)
+    logits, rule, reranked = tested.logits["test"], tested.rule, tested.reranked
+    similarity = tested.similarity["test"]
     labels, hard = np.array(corpus.test.labels), reranked.hard.numpy()
-    if_hard = core.rerank(logits, similarity, config.reranker.power)
+    if_hard = rule.fusion(logits, [similarity])
     predicted = {
         "origin": logits.argmax(-1).numpy(),
-        "rerank": reranked.scores.argmax(-1).numpy(),
-        "similarity": similarity.argmax(-1).numpy(),
+        "rerank": reranked.labels.numpy(),
+        "similarity": _nearest(similarity),
     }
     probabilities = logits.softmax(-1).numpy()
     outcome: dict[str, Any] = {
@@ -71,9 +69,9 @@ def measure(config: Config, corpus: Corpus, tested: Tested) -> Measured:
         "n_val": len(corpus.val),
         "n_test": len(corpus.test),
         "n_hard": int(hard.sum()),
-        "sigma2_mis": reranking.threshold,
+        "sigma2_mis": rule.detection.threshold,
         "hard_fraction": float(hard.mean()),
-        **{name: results.accuracies(prediction, labels, hard) for name, prediction in predicted.items()},
+        **{name: metrics.accuracies(prediction, labels, hard) for name, prediction in predicted.items()},
         "significance": results.significance(predicted["origin"], predicted["rerank"], labels),
         "calibration_error": metrics.expected_calibration_error(probabilities, labels),
         "validation": on_validation(corpus, tested),
@@ -89,7 +87,7 @@ def measure(config: Config, corpus: Corpus, tested: Tested) -> Measured:
         "before": results.ranks(logits.numpy(), labels).tolist(),
         "after": results.ranks(reranked.scores.numpy(), labels).tolist(),
     }
-    hardness = reranking.detector(logits).tolist()
+    hardness = rule.detection.detector(logits).tolist()
     lines = [
         {
             "id": corpus.test.ids[row],
@@ -133,18 +131,23 @@ def _rounded(similarity: Tensor) -> list[list[float]]:
     return [[round(value, 4) for value in row] for row in similarity.tolist()]
 
 
+def _nearest(similarity: Tensor) -> np.ndarray[Any, Any]:
+    """Return the label with the highest score in each row; one that is not scored is none."""
+    return similarity.nan_to_num(nan=-np.inf).argmax(-1).numpy()
+
+
 def on_validation(corpus: Corpus, tested: Tested) -> dict[str, Any]:
     """Return accuracies on the validation split, which is what options may be chosen by."""
     logits, labels = tested.logits["val"], np.array(corpus.val.labels)
-    reranking = copy.copy(tested.reranking)
-    reranking.view = tested.similarity["val"]
-    reranked = reranking.rerank(logits, corpus.val.texts)
+    similarity = tested.similarity["val"]
+    reranked = tested.rule.rerank(logits, [recorded_scores(similarity)])
     hard = reranked.hard.numpy()
-    similarity = reranking.view(corpus.val.texts)
-    predicted = {"origin": logits, "rerank": reranked.scores, "similarity": similarity}
-    accuracies = {
-        name: results.accuracies(scores.argmax(-1).numpy(), labels, hard) for name, scores in predicted.items()
+    predicted = {
+        "origin": logits.argmax(-1).numpy(),
+        "rerank": reranked.labels.numpy(),
+        "similarity": _nearest(similarity),
     }
+    accuracies = {name: metrics.accuracies(answers, labels, hard) for name, answers in predicted.items()}
     return {"hard_fraction": float(hard.mean()), **accuracies}
 
 

@@ -7,23 +7,27 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_class
 
 from lrsl.config.schema import Config, EmbeddingConfig, ModelConfig
 from lrsl.data import Corpus, load_corpus
 from lrsl.data.leaderboard import write_leaderboard
 from lrsl.errors import InputError
-from lrsl.reranking.hard_sample_reranking import HardSampleReranking
+from lrsl.reranking.component import Component
+from lrsl.reranking.detector import Detector
+from lrsl.reranking.fusion import Fusion
+from lrsl.reranking.rule import Rule, recorded_scores
+from lrsl.reranking.threshold import ThresholdRule
 from lrsl.reranking.view import View
 from lrsl.run import artifacts, results
 from lrsl.run.commit import commit
@@ -34,6 +38,8 @@ from lrsl.run.stages.job import Job
 from lrsl.run.stages.test import rerank
 from lrsl.run.store import Store
 from lrsl.tracking import Tracker
+
+Seam = TypeVar("Seam", bound=Component)
 
 Figures = Callable[[Path, Path], Mapping[str, Path]]
 """Draws the figures of the run in one folder into another and returns the image files by name."""
@@ -53,32 +59,30 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
     commit()  # now: someone may commit while this trains
     corpus = load_corpus(config.dataset, config.data_dir)
     check(config, corpus)
-    reranking = HardSampleReranking(
-        component("detector", config.reranker.detector, k=config.reranker.k), config.reranker.power
-    )
-    view: View = component("view", config.reranker.view)
+    rule, view = configured_rule(config), component(View, "view", config.reranker.view)
     watch = Stopwatch()
     with Tracker(config, folder) as tracker, stage_store(config, folder) as store:
         job = Job(config, corpus, folder, tracker, store)
         with watch("classifier"), enough_memory("classifier", "model", config.model):
-            classifier = train_classifier(job, reranking)
+            classifier = train_classifier(job, rule)
             logits = {split: classifier.logits(split) for split in job.predicted}
         with watch("confused labels"), enough_memory("classifier", "model", config.model):
             confused = mine_confused_labels(job, classifier)
+        classifier.let_go()
+        release()  # before the embedding needs room of its own
         with watch("embedding"), enough_memory("embedding", "embedding", config.embedding):
             embedding = finetune_embedding(job, confused)
+        release()
         with watch("similarity"), enough_memory("embedding", "embedding", config.embedding):
-            similarity = {split: embedding.similarity(view, split) for split in job.predicted}
+            similarity = {split: embedding.similarity(view, split, logits[split]) for split in job.predicted}
             before = embedding_off_the_shelf(job).label_similarity() if config.embedding.finetune else None
             labels = describe_labels(corpus, before, embedding.label_similarity())
         with watch("test"):
-            reranking.view = similarity["test"]
-            reranked = rerank(job, reranking, logits)
-            measured = measure(config, corpus, Tested(logits, similarity, reranking, reranked))
+            fitted, reranked = rerank(job, rule, logits, similarity)
+            measured = measure(config, corpus, Tested(logits, similarity, fitted, reranked))
         measured.results["seconds"] = watch.seconds
         if corpus.unlabelled is not None and config.dataset.leaderboard is not None:
-            reranking.view = similarity["unlabelled"]
-            predicted = reranking.rerank(logits["unlabelled"], corpus.unlabelled.texts).scores.argmax(-1)
+            predicted = fitted.rerank(logits["unlabelled"], [recorded_scores(similarity["unlabelled"])]).labels
             write_leaderboard(folder / config.dataset.leaderboard, corpus, predicted.tolist())
         results.write(folder, measured.results, measured.predictions, labels)
         shown = summary_metrics(measured.results)
@@ -95,7 +99,7 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
                     artifacts.classifier_files(config, corpus, run=folder, scratch=scratch),
                     {"dataset": corpus.name, "seed": config.seed, "val/origin_acc": shown["val/origin_acc"]},
                 )
-                reranker = artifacts.reranker_files(config, corpus, reranking, view, run=folder, scratch=scratch)
+                reranker = artifacts.reranker_files(config, corpus, rule, fitted, view, run=folder, scratch=scratch)
                 if reranker:
                     tracker.artifact(
                         "reranker", reranker, {"seed": config.seed, "val/rerank_acc": shown["val/rerank_acc"]}
@@ -154,19 +158,50 @@ def check(config: Config, corpus: Corpus) -> None:
         )
 
 
-def component(seam: str, settings: dict[str, Any], **given: Any) -> Any:
-    """Return the configured detector or view.
+def configured_rule(config: Config) -> Rule:
+    """Return the configured detector, threshold rule and fusion.
+
+    Raises:
+        InputError: one of them cannot be made.
+    """
+    reranker = config.reranker
+    return Rule(
+        component(Detector, "detector", reranker.detector),
+        component(ThresholdRule, "threshold", reranker.threshold),
+        component(Fusion, "fusion", reranker.fusion),
+    )
+
+
+def component(seam: type[Seam], key: str, settings: dict[str, Any]) -> Seam:
+    """Return the component that is configured for a seam.
+
+    Args:
+        seam: what it has to be, such as `View`.
+        key: its key below `reranker`.
+        settings: `_target_` and the arguments.
 
     Raises:
         InputError: its `_target_` is missing or cannot be made with what stands beside it.
     """
     if "_target_" not in settings:
-        raise InputError(f"reranker.{seam} names no class; choose one with reranker/{seam}=NAME, or set its _target_")
+        raise InputError(f"reranker.{key} names no class; choose one with reranker/{key}=NAME, or set its _target_")
+    name = str(settings["_target_"])
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)  # a module of the user's own, whichever door was taken
     try:
-        return instantiate(settings, **given)
-    except InstantiationException as error:
+        made = get_class(name)
+    except Exception as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"reranker.{seam} cannot be made: {reason}") from None
+        raise InputError(f"reranker.{key}._target_={name} cannot be imported: {reason}") from None
+    if seam not in made.__mro__:
+        raise InputError(
+            f"reranker.{key}._target_={name} is no lrsl.{seam.__name__}; name a class that has it as its base"
+        )
+    try:
+        return cast(Seam, made(**{argument: value for argument, value in settings.items() if argument != "_target_"}))
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"reranker.{key} cannot be made: {name} says {reason}") from None
 
 
 class Stopwatch:

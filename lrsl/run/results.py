@@ -37,13 +37,6 @@ def settings(configuration: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def accuracies(predicted: Labels, labels: Labels, hard: NDArray[np.bool_]) -> dict[str, float | None]:
-    """Return the accuracy on all, hard and easy samples as fractions; None where there is no sample."""
-    correct = predicted == labels
-    parts = {"accuracy": np.ones_like(hard), "accuracy_hard": hard, "accuracy_easy": ~hard}
-    return {name: float(correct[rows].mean()) if rows.any() else None for name, rows in parts.items()}
-
-
 def significance(origin: Labels, rerank: Labels, labels: Labels) -> dict[str, float | int]:
     """Return the gain of rerank over origin with its bootstrap interval, and McNemar's exact test."""
     before, after = origin == labels, rerank == labels

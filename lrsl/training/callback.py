@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,23 +11,27 @@ import torch.distributed
 from torch import Tensor
 
 from lrsl.nn.batches import Batch
-from lrsl.reranking.hard_sample_reranking import HardSampleReranking, Reranked
+from lrsl.reranking.fusion import FittedFusion
+from lrsl.reranking.rule import Detection, FittedRule, Reranked, RowScores, Rule
 
 
 class RerankingCallback(pl.Callback):
     """Learn the threshold on each validation epoch and rerank the hard samples of a test.
 
     The threshold is saved with every checkpoint and comes back with it, so that a test uses the threshold of the
-    weights it tests. At test time only the hard samples' texts are given to the view.
+    weights it tests. At test time the views are asked for the hard samples only.
 
     Logs `val/sigma2_mis`; and on test `test/hard_fraction` and, for origin and rerank,
     `test/{origin,rerank}_acc`, `…_acc_hard` and `…_acc_easy`. An accuracy over no sample is not logged.
 
     Args:
-        reranking: detector, power and view; the view may be set any time before a test.
-        test_texts: the texts of the test split, in the order of the batches' `index`.
+        rule: detector, threshold rule and fusion.
+        scores: what each view makes of the test's rows, numbered as the batches' `index`; or a function that gives
+            that when a test begins, since there may be no view before. Without it there can be no test.
+        fusion: the rule's fusion with what it has learnt, where it learns anything.
 
     Attributes:
+        detection: which samples are hard, by the latest validation epoch or the loaded checkpoint; None before.
         test_logits: the classifier's logits on test, `(n, classes)`, in the order of the split, after a test.
         reranked: what reranking made of them, after a test.
 
@@ -35,16 +39,26 @@ class RerankingCallback(pl.Callback):
         RuntimeError: a test without a threshold or without a view.
 
     Example:
-        >>> callback = RerankingCallback(HardSampleReranking(TopKVariance(k=3)), test_texts=test.texts)
+        >>> def scores():
+        ...     view = LabelSimilarity()
+        ...     fitted = view.fit(Given(label_texts, load_embedding=lambda: embedding))
+        ...     return [scores_of_texts(view, fitted, test.texts, k=3)]
+        >>> callback = RerankingCallback(Rule(TopKVariance(k=3)), scores)
         >>> trainer = pl.Trainer(callbacks=[callback, ModelCheckpoint(monitor="val/acc", mode="max")])
         >>> trainer.fit(classifier, train_loader, val_loader)
-        >>> callback.reranking.view = LabelSimilarity().fit(embedding, label_texts)
         >>> trainer.test(classifier, test_loader, ckpt_path="best", weights_only=True)
     """
 
-    def __init__(self, reranking: HardSampleReranking, test_texts: Sequence[str]) -> None:
-        self.reranking = reranking
-        self.test_texts = test_texts
+    def __init__(
+        self,
+        rule: Rule,
+        scores: Sequence[RowScores] | Callable[[], Sequence[RowScores]] | None = None,
+        fusion: FittedFusion | None = None,
+    ) -> None:
+        self.rule = rule
+        self.scores = scores
+        self.fusion = fusion
+        self.detection: Detection | None = None
         self.test_logits: Tensor | None = None
         self.reranked: Reranked | None = None
         self._outputs: list[Batch] = []
@@ -56,11 +70,16 @@ class RerankingCallback(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return σ²_mis of the latest validation epoch."""
-        return {"sigma2_mis": self.reranking.threshold}
+        if self.detection is None:
+            return {"sigma2_mis": None}
+        learnt = dict(self.detection.detector.learnt())
+        return {"sigma2_mis": self.detection.threshold, **({"detector": learnt} if learnt else {})}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take σ²_mis back from a checkpoint."""
-        self.reranking.threshold = state_dict["sigma2_mis"]
+        threshold = state_dict["sigma2_mis"]
+        detector = self.rule.detector.restore(state_dict.get("detector", {}))
+        self.detection = None if threshold is None else Detection(detector, threshold)
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget the batches of the epoch before."""
@@ -77,8 +96,8 @@ class RerankingCallback(pl.Callback):
         if trainer.sanity_checking:
             return
         logits, labels, _ = self._collect(trainer)
-        threshold = self.reranking.fit(logits, labels)
-        pl_module.log("val/sigma2_mis", threshold, rank_zero_only=True)
+        self.detection = self.rule.detection(logits, labels)
+        pl_module.log("val/sigma2_mis", self.detection.threshold, rank_zero_only=True)
 
     def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget the batches of validation."""
@@ -94,14 +113,24 @@ class RerankingCallback(pl.Callback):
         """Rerank the hard samples and log accuracies."""
         logits, labels, index = self._collect(trainer)
         self.test_logits = logits
-        self.reranked = self.reranking.rerank(logits, [self.test_texts[row] for row in index.tolist()])
+        self.reranked = self._fitted().rerank(logits, self._scores(), index)
         hard = self.reranked.hard
         pl_module.log("test/hard_fraction", hard.float().mean(), rank_zero_only=True)
-        for name, scores in (("origin", logits), ("rerank", self.reranked.scores)):
-            correct = (scores.argmax(dim=-1) == labels).float()
+        for name, answers in (("origin", logits.argmax(dim=-1)), ("rerank", self.reranked.labels)):
+            correct = (answers == labels).float()
             for suffix, rows in (("", torch.ones_like(hard)), ("_hard", hard), ("_easy", ~hard)):
                 if rows.any():
                     pl_module.log(f"test/{name}_acc{suffix}", correct[rows].mean(), rank_zero_only=True)
+
+    def _fitted(self) -> FittedRule:
+        if self.detection is None:
+            raise RuntimeError("no threshold yet; validate first, or load a checkpoint that has one")
+        return FittedRule(self.detection, self.fusion or self.rule.fusion.restore({}))
+
+    def _scores(self) -> Sequence[RowScores]:
+        if self.scores is None:
+            raise RuntimeError("no view yet; give the callback what views make of the test's rows")
+        return self.scores() if callable(self.scores) else self.scores
 
     def _keep(self, outputs: Batch) -> None:
         self._outputs.append({key: value.detach().cpu() for key, value in outputs.items()})

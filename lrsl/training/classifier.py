@@ -6,16 +6,19 @@ from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics.classification import MulticlassAccuracy
 
 from lrsl.classifiers.network import Network
 from lrsl.config.schema import ModelConfig
 from lrsl.nn.batches import Batch
-from lrsl.nn.optimisation import trainable
-from lrsl.training.stage import Stage
+from lrsl.nn.optimisation import adamw, trainable
+from lrsl.training.module import TrainingModule
 
 
-class Classifier(Stage):
+class Classifier(TrainingModule):
     """Trains a `Network`, whose head has a learning rate of its own.
 
     Logs `classifier/train_loss`, `val/loss` and `val/acc`. Validation and test steps return the logits, labels and
@@ -30,7 +33,7 @@ class Classifier(Stage):
     def __init__(self, network: Network, settings: ModelConfig, classes: int) -> None:
         super().__init__()
         self.network = network
-        self.settings: ModelConfig = settings
+        self.settings = settings
         self.val_accuracy = MulticlassAccuracy(classes, average="micro")
 
     def forward(self, batch: Batch) -> Tensor:
@@ -67,3 +70,12 @@ class Classifier(Stage):
         in_head = set(map(id, head))
         rest = [parameter for parameter in trainable(self.network.parameters()) if id(parameter) not in in_head]
         return [{"params": rest, "lr": self.settings.lr}, {"params": head, "lr": self.settings.head_lr}]
+
+    def optimisation(self, steps: int) -> tuple[AdamW, LambdaLR]:
+        """Return AdamW with its schedule."""
+        settings = self.settings
+        return adamw(self.parameter_groups(), weight_decay=settings.weight_decay, steps=steps, warmup=settings.warmup)
+
+    def clip(self) -> None:
+        """Shorten the gradient to the largest norm allowed."""
+        clip_grad_norm_(self.parameters(), self.settings.gradient_clip)

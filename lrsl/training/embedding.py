@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics.classification import MulticlassAccuracy
 
-from lrsl.config.schema import EmbeddingConfig
+from lrsl.embedding.finetuning import Recipe
 from lrsl.embedding.label_ranking import LabelRanking
 from lrsl.nn.batches import Batch
-from lrsl.nn.optimisation import trainable
-from lrsl.training.stage import Stage
+from lrsl.training.module import TrainingModule
 
 
-class EmbeddingTrainer(Stage):
-    """Trains a `LabelRanking`.
+class EmbeddingTrainer(TrainingModule):
+    """Trains a `LabelRanking` by the one recipe there is.
 
     Logs `embedding/train_loss` and `embedding/val_acc`, the share of texts whose nearest label is their own.
 
@@ -26,7 +25,8 @@ class EmbeddingTrainer(Stage):
     def __init__(self, ranking: LabelRanking) -> None:
         super().__init__()
         self.ranking = ranking
-        self.settings: EmbeddingConfig = ranking.settings
+        self.settings = ranking.settings
+        self.recipe = Recipe(ranking)
         self.val_accuracy = MulticlassAccuracy(len(ranking.label_ids), average="micro")
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -41,10 +41,14 @@ class EmbeddingTrainer(Stage):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Compare each text's nearest label with its own."""
-        texts = self.ranking.encode(batch)
-        self.val_accuracy(self.ranking.similarity(texts, self.label_vectors), batch["label"])
-        self.log("embedding/val_acc", self.val_accuracy, prog_bar=True, batch_size=len(texts))
+        scores = self.ranking.scores(batch, self.label_vectors)
+        self.val_accuracy(scores, batch["label"])
+        self.log("embedding/val_acc", self.val_accuracy, prog_bar=True, batch_size=len(scores))
 
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the embedding's parameters with their learning rate."""
-        return [{"params": trainable(self.ranking.parameters()), "lr": self.settings.lr}]
+    def optimisation(self, steps: int) -> tuple[AdamW, LambdaLR]:
+        """Return the recipe's optimiser and schedule."""
+        return self.recipe.optimisation(steps)
+
+    def clip(self) -> None:
+        """Clip as the recipe does."""
+        self.recipe.clip()

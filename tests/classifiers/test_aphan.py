@@ -6,7 +6,7 @@ from torch import nn
 from lrsl.classifiers import aphan
 from lrsl.classifiers.aphan import AdjacencyPairNetwork, Attention, PairDataset, adjacency_pairs, sentences, utterances
 from lrsl.classifiers.build import build_network
-from lrsl.config.schema import ModelConfig
+from lrsl.config.schema import AphanConfig, ModelConfig
 from lrsl.data.corpus import Corpus, Split, Turn
 from lrsl.nn.batches import loader
 from lrsl.nn.pretrained import MINILM, load_encoder, load_tokenizer
@@ -26,7 +26,7 @@ def pretrained(request):
 
 def network(pretrained, **options):
     torch.manual_seed(0)
-    settings = ModelConfig(**{"lstm_hidden": 8, "max_length": 20, **options})
+    settings = ModelConfig(architecture="aphan", max_length=20, aphan=AphanConfig(**{"lstm_hidden": 8, **options}))
     made = AdjacencyPairNetwork(load_encoder(pretrained), load_tokenizer(pretrained), 5, settings)
     for attention in (made.head.words, made.head.pairs):  # at the start they only average
         nn.init.normal_(attention.context)
@@ -146,7 +146,7 @@ def test_the_pairs_of_a_batch_are_encoded_in_as_few_calls_as_they_fit_in(tiny_be
 
 
 def test_the_order_of_pairs_matters_and_what_lies_beyond_the_last_pair_does_not(tiny_bert):
-    made = network(str(tiny_bert), max_pairs=2)
+    made = network(str(tiny_bert), pairs=2)
     long = CALLS[2]
     swapped = [*long[2:4], *long[:2], *long[4:]]
     data = made.samples(split_of([long[:4], long, swapped]))
@@ -191,7 +191,9 @@ def test_it_learns_a_small_corpus(tiny_bert):
     split = Split([str(i) for i in range(64)], texts, labels, calls)
     corpus = Corpus("tiny", LABELS, LABELS, split, split, split)
     torch.manual_seed(0)
-    settings = ModelConfig(name="aphan", architecture="aphan", pretrained=str(tiny_bert), lstm_hidden=8, max_length=20)
+    settings = ModelConfig(
+        name="aphan", architecture="aphan", pretrained=str(tiny_bert), aphan=AphanConfig(lstm_hidden=8), max_length=20
+    )
     made = build_network(settings, corpus)
     assert isinstance(made, AdjacencyPairNetwork)
     optimizer = torch.optim.AdamW(made.parameters(), lr=1e-2)

@@ -6,7 +6,7 @@ from torch import nn
 
 from lrsl.classifiers.build import build_network
 from lrsl.classifiers.hldic import LabelAttention, LabelTree, LabelTreeNetwork
-from lrsl.config.schema import ModelConfig
+from lrsl.config.schema import HldicConfig, ModelConfig
 from lrsl.data.corpus import Corpus, Split
 from lrsl.errors import InputError
 from lrsl.nn.batches import loader
@@ -94,7 +94,7 @@ def test_the_fine_decision_follows_the_coarse_one():
 
 @pytest.mark.parametrize("weight", [0.0, 0.5, 2.0])
 def test_the_loss_is_that_of_the_labels_and_weighted_that_of_the_groups(tiny_bert, weight):
-    made = network(str(tiny_bert), group_loss_weight=weight)
+    made = network(str(tiny_bert), hldic=HldicConfig(group_loss_weight=weight))
     batch = batch_of(made)
     with torch.no_grad():
         fine, coarse = made.both_levels(batch)

@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import tiny
 import torch
 from hydra import compose, initialize_config_dir
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -16,7 +17,7 @@ from lrsl.classifiers import llm
 from lrsl.classifiers.build import build_network
 from lrsl.classifiers.llm import LLMClassifier, last_token, load_base, load_exported
 from lrsl.config import composition
-from lrsl.config.schema import EmbeddingConfig, ModelConfig, TrainerConfig
+from lrsl.config.schema import EmbeddingConfig, LoraConfig, ModelConfig, TrainerConfig
 from lrsl.data.corpus import Corpus, Split
 from lrsl.errors import InputError
 from lrsl.nn.batches import loader
@@ -185,10 +186,27 @@ def test_gradients_reach_the_adapters_and_the_head_and_nothing_else(pretrained, 
 def test_recomputed_activations_give_the_same_gradients(llama):
     grads = []
     for checkpointing in (True, False):
-        module = perturb(network(llama, gradient_checkpointing=checkpointing, lora_dropout=0.0, dropout=0.0)).train()
+        module = perturb(
+            network(llama, gradient_checkpointing=checkpointing, lora=LoraConfig(dropout=0.0), dropout=0.0)
+        ).train()
         module.loss(batch_of(module)).backward()
         grads.append([parameter.grad for parameter in module.parameters() if parameter.requires_grad])
     torch.testing.assert_close(*grads, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("longest", [16, 64])
+def test_activations_are_recomputed_where_they_would_take_half_of_the_memory(llama, monkeypatch, longest):
+    config = settings(llama, max_length=longest)
+    needed = llm.activation_bytes(load_base(config, "cpu"), config)
+    assert needed == 4 * (24 * 64 + 8 * 96) * 2 * 8 * longest
+    for memory, recomputed in ((2 * needed - 2, True), (2 * needed, False)):
+        monkeypatch.setattr(llm, "memory", lambda _, memory=memory: memory)
+        layers = llm.load_llm(config, 4, "cpu").modules()
+        assert any(getattr(layer, "gradient_checkpointing", False) for layer in layers) == recomputed
+
+
+def test_the_memory_of_this_machine():
+    assert 2**28 < llm.memory("cpu") < 2**48
 
 
 def test_the_number_of_trainable_parameters(llama):
@@ -202,7 +220,9 @@ def test_the_number_of_trainable_parameters(llama):
 @pytest.mark.parametrize("checkpointing", [True, False])
 def test_4_bit_weights_train_on_after_an_evaluation(llama, checkpointing):
     """On CPUs with bfloat16 instructions bitsandbytes would pack them for inference, and give no gradient after."""
-    module = network(llama, quantize="nf4", gradient_checkpointing=checkpointing, lora_dropout=0.0, dropout=0.0)
+    module = network(
+        llama, quantize="nf4", gradient_checkpointing=checkpointing, lora=LoraConfig(dropout=0.0), dropout=0.0
+    )
     perturb(module).eval()
     batch = batch_of(module)
     before = logits(module)
@@ -307,6 +327,22 @@ def test_an_export_can_find_its_language_model_elsewhere(llama, tmp_path):
         moved.rename(llama)
 
 
+def test_an_export_of_an_earlier_version_is_read(llama, tmp_path):
+    module = network(llama, lora=LoraConfig(rank=4, alpha=16))
+    module.export(tmp_path)
+    head = tmp_path / "adapter" / "head.safetensors"
+    with safe_open(head, framework="pt") as file:
+        about = json.loads(file.metadata()["lrsl"])
+    for part in ("lora", "aphan", "hldic"):
+        del about["settings"][part]
+    about["settings"] |= {"lora_rank": 4, "lora_alpha": 16, "lora_dropout": 0.2, "pooling": "cls", "gone": 1}
+    about["settings"] |= {"max_pairs": 25, "lstm_hidden": 300, "group_loss_weight": 0.5, "attention": "eager"}
+    save_file(load_file(head), head, metadata={"lrsl": json.dumps(about)})
+    loaded = load_exported(tmp_path / "adapter")
+    assert loaded.settings.lora == LoraConfig(rank=4, alpha=16, dropout=0.2)
+    torch.testing.assert_close(logits(loaded), logits(module), rtol=0, atol=1e-5)
+
+
 def test_an_export_that_does_not_fit_is_one_sentence(llama, tmp_path):
     module = network(llama)
     module.export(tmp_path)
@@ -364,8 +400,9 @@ def test_a_gpu_out_of_memory_is_told_what_to_lower(llama):
         return str(caught.value)
 
     start = "the GPU's memory is too small for the classifier with model.batch_size=8 and model.max_length=256; "
-    assert told("model", settings(llama, quantize="nf4")) == f"{start}lower one of them"
-    assert told("model", settings(llama)) == f"{start}lower one of them, or set model.quantize=nf4"
+    recomputing = {"gradient_checkpointing": True}
+    assert told("model", settings(llama, quantize="nf4", **recomputing)) == f"{start}lower one of them"
+    assert told("model", settings(llama, **recomputing)) == f"{start}lower one of them, or set model.quantize=nf4"
     assert told("model", settings(llama, quantize="nf4", gradient_checkpointing=False)) == (
         f"{start}lower one of them, or set model.gradient_checkpointing=true"
     )
@@ -386,14 +423,14 @@ def test_out_of_memory_in_training_ends_a_run_with_that_sentence(tiny_corpus, ti
     [
         ({"quantize": "nf4"}, "model.quantize=nf4 is for language models with adapters"),
         ({"architecture": "llm", "quantize": "nf8"}, "model.quantize=nf8 is unknown; use one of nf4, none"),
-        ({"architecture": "llm", "lora_rank": 0}, "model.lora_rank=0 is too small; it must be at least 1"),
-        ({"architecture": "llm", "lora_alpha": 0}, "model.lora_alpha=0 is too small"),
-        ({"architecture": "llm", "lora_dropout": 1.0}, "model.lora_dropout=1.0 is out of range"),
+        ({"architecture": "llm", "lora": {"rank": 0}}, "model.lora.rank=0 is too small; it must be at least 1"),
+        ({"architecture": "llm", "lora": {"alpha": 0}}, "model.lora.alpha=0 is too small"),
+        ({"architecture": "llm", "lora": {"dropout": 1.0}}, "model.lora.dropout=1.0 is out of range"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(options, expected):
     with pytest.raises(InputError, match=expected):
-        ModelConfig(**options)
+        ModelConfig(**{key: LoraConfig(**value) if key == "lora" else value for key, value in options.items()})
 
 
 @pytest.mark.parametrize(
@@ -404,7 +441,7 @@ def test_the_papers_recipe(name, pretrained):
     with initialize_config_dir(str(Path(__file__).parents[2] / "conf"), version_base="1.3"):
         model = composition.to_config(compose("config", [f"model={name}"])).model
     assert (model.name, model.architecture, model.pretrained) == (name, "llm", pretrained)
-    assert (model.quantize, model.lora_rank, model.lora_alpha, model.lora_dropout) == ("nf4", 8, 32, 0.1)
+    assert (model.quantize, model.lora.rank, model.lora.alpha, model.lora.dropout) == ("nf4", 8, 32, 0.1)
     assert (model.lr, model.head_lr, model.weight_decay, model.gradient_clip, model.dropout) == (
         1e-5,
         1e-5,

@@ -21,6 +21,8 @@ NEEDED = {
     **{choice: ["experiment=table3"] for choice in CHOICES if choice.startswith("embedding/ablation=")},
 }
 """What a choice cannot do without."""
+NESTED = ("model.lora", "model.aphan", "model.hldic")
+"""Parts of parts; any other mapping below a group is one value."""
 EXTRAS = {
     "launcher=joblib": "hydra_plugins.hydra_joblib_launcher",
     "launcher=ray": "ray",
@@ -106,7 +108,7 @@ def test_the_papers_recipe() -> None:
     made = config("experiment=paper", "model=bert")
     assert made.model.pretrained == "google-bert/bert-base-uncased"
     assert (made.model.batch_size, made.model.lr, made.model.head_lr, made.model.weight_decay) == (24, 2e-5, 2e-5, 0)
-    assert (made.model.dropout, made.model.patience, made.model.pooling) == (0.1, 4, "cls")
+    assert (made.model.dropout, made.model.patience, made.model.pooling) == (0.1, 4, None)
     assert (made.embedding.name, made.embedding.negatives, made.embedding.scale) == ("roberta", "confused", 1)
     assert (made.reranker.k, made.embedding.k, made.reranker.power) == (3, 3, 1)
 
@@ -172,7 +174,10 @@ def test_what_is_typed_wins_over_an_experiment() -> None:
         (["learning_rate=1"], "learning_rate is no key of this configuration; python run.py --cfg job shows them all"),
         (["epochs=3"], "did you mean model.epochs or embedding.epochs?"),
         (["power=2"], "did you mean reranker.power?"),
-        (["reranker.zzz=2"], "reranker.zzz is no key of this configuration; reranker has k, power, detector, view"),
+        (
+            ["reranker.zzz=2"],
+            "reranker.zzz is no key of this configuration; reranker has k, power, detector, threshold, view",
+        ),
         (["model={epocs: 1}"], "did you mean model.epochs?"),
         (["dataset=banking"], "dataset=banking is unknown; use one of banking77,"),
         (["dataset=banking"], "did you mean 'banking77'?"),
@@ -195,6 +200,9 @@ def test_what_is_typed_wins_over_an_experiment() -> None:
         (["trainer.precision=16"], "trainer.precision=16 is unknown; use one of auto, 32-true"),
         (["reranker.k=1"], "reranker.k=1 is too small"),
         (["embedding.k=${nothing.there}"], "nothing.there"),
+        (["model.lora_rank=4"], "model.lora_rank is called model.lora.rank now; set that instead"),
+        (["+model.max_pairs=4"], "model.max_pairs is called model.aphan.pairs now"),
+        (["model.lora.rnk=4"], "did you mean model.lora.rank?"),
         (["model.lr=???"], "model.lr=??? stands for no value"),
         (["embedding.pretrained=''"], "embedding.pretrained is empty"),
         (["trainer.accelerator=gpuu"], "did you mean 'gpu'?"),
@@ -226,8 +234,8 @@ def test_a_mistake_in_a_file_names_the_file(tmp_path: Path) -> None:
 def test_the_known_keys_are_the_keys_of_the_configuration() -> None:
     def leaves(node: Any, prefix: str = "") -> Iterator[str]:
         for key, value in node.items():
-            if isinstance(value, dict) and prefix == "":
-                yield from leaves(value, f"{key}.")
+            if isinstance(value, dict) and (prefix == "" or f"{prefix}{key}" in NESTED):
+                yield from leaves(value, f"{prefix}{key}.")
             else:
                 yield f"{prefix}{key}"
 
@@ -257,6 +265,8 @@ def test_every_key_that_can_change_a_result_changes_the_folder() -> None:
         OmegaConf.set_struct(other, False)
         value = OmegaConf.select(other, key)
         new = changed(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)
+        if key == "model.gradient_checkpointing":  # null or a truth value
+            new = True
         OmegaConf.update(other, key, new, force_add=True)
         assert identity.plain(other) != plain
         folders[key] = identity.folder(other)
@@ -271,8 +281,8 @@ def test_every_key_that_can_change_a_result_changes_the_folder() -> None:
     "overrides",
     [
         ["dataset=telecom34", "model=minilm", "reranker.k=3", "embedding.k=3"],
-        ["model.lr=0.0001"],
-        ["model.lr=1e-4", "embedding.scale=20"],
+        ["model.lr=0.0003"],
+        ["model.lr=3e-4", "embedding.scale=20"],
         ["logger=csv", "rerun=true", "trainer.progress=false", "trainer=default"],
         ["logger.project=other", "logger.tags=[a,b]"],
         *([choice] for choice in EXTRAS if installed(choice)),

@@ -83,11 +83,42 @@ def test_the_check_does_not_need_a_command_line() -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("architecture", "aphn"), ("max_pairs", 0), ("lstm_hidden", 0), ("group_loss_weight", -1.0)],
+    [("architecture", "aphn"), ("aphan.pairs", 0), ("aphan.lstm_hidden", 0), ("hldic.group_loss_weight", -1.0)],
 )
 def test_values_out_of_range_are_refused(key: str, value: object) -> None:
     with pytest.raises(InputError, match=rf"^model\.{key}="):
-        ModelConfig(**{key: value})  # type: ignore[arg-type]
+        config(f"model.{key}={value}")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (
+            ["model=mistral", "model.pooling=mean"],
+            "model.pooling=mean has no effect on model=mistral (model.architecture=llm); it is for "
+            "model.architecture=encoder and hldic, so leave it out",
+        ),
+        (["model=aphan", "model.pooling=cls"], "model.pooling=cls has no effect on model=aphan"),
+        (["model.lora.rank=4"], "model.lora.rank=4 has no effect on model=minilm"),
+        (["model=hldic", "model.aphan.pairs=3"], "model.aphan.pairs=3 has no effect on model=hldic"),
+        (["model=aphan", "model.hldic.group_loss_weight=1"], "model.hldic.group_loss_weight=1.0 has no effect"),
+        (["model.gradient_checkpointing=false"], "model.gradient_checkpointing=false has no effect"),
+        (["model=llama2", "model.attention=eager"], "model.attention=eager has no effect on model=llama2"),
+        (["model=llama2", "model.encoder_dropout=0"], "model.encoder_dropout=0.0 has no effect on model=llama2"),
+    ],
+)
+def test_a_key_without_effect_is_refused(overrides: list[str], expected: str) -> None:
+    with pytest.raises(InputError) as caught:
+        config(*overrides)
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_each_architecture_takes_its_own_keys() -> None:
+    assert config("model=mistral", "model.lora.rank=4").model.lora.rank == 4
+    assert config("model=aphan", "model.aphan.pairs=3").model.aphan.pairs == 3
+    assert config("model=hldic", "model.hldic.group_loss_weight=1").model.hldic.group_loss_weight == 1
+    assert config("model=hldic", "model.pooling=mean").model.pooling == "mean"
 
 
 def test_several_devices_are_refused_before_anything_is_loaded() -> None:

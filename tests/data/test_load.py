@@ -179,6 +179,8 @@ def test_test_texts_that_also_stand_in_train_are_counted(caplog: pytest.LogCaptu
         ({"label_texts": {"card_arrival": "pin blocked"}}, "'card_arrival' and 'pin_blocked' have the same text"),
         ({"label_texts": "x.yaml"}, "dataset.label_texts=x.yaml is no file"),
         ({"reader": "telecom34"}, "dataset.train has no meaning for the embedded telecom34; use dataset=custom"),
+        ({"size": "medium"}, "dataset.size=medium is unknown; use one of small, full"),
+        ({"size": "full"}, "dataset.size=full has no meaning for custom; only the embedded telecom34 comes in sizes"),
         ({"empty_text": "skip"}, "dataset.empty_text=skip is unknown; use one of error, drop"),
         ({"val_fraction": 1.0}, "dataset.val_fraction=1.0 is out of range"),
         ({"split_seed": -1}, "dataset.split_seed=-1 is too small"),
@@ -261,6 +263,8 @@ def test_the_embedded_corpus_goes_through_the_same_door() -> None:
     first = corpus.labels[0]
     given = load(train=None, test=None, reader="telecom34", label_texts={first: "another text"})
     assert given.label_texts == ["another text", *corpus.label_texts[1:]]
+    full = load(train=None, test=None, reader="telecom34", size="full")
+    assert (len(full.train), full.labels) == (2000, corpus.labels)
 
 
 def test_banking77_as_it_is(data_dir: Path) -> None:

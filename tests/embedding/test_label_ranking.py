@@ -5,10 +5,8 @@ from torch.nn.functional import normalize
 
 from lrsl import core
 from lrsl.config.schema import EmbeddingConfig
-from lrsl.embedding import label_ranking
-from lrsl.embedding.label_ranking import LabelRanking, embedding_settings, finetuned
+from lrsl.embedding.label_ranking import LabelRanking
 from lrsl.embedding.text_embedding import encode, load_embedding
-from lrsl.errors import InputError
 from lrsl.nn.batches import TokenDataset
 
 SCALE = 7.0
@@ -108,74 +106,3 @@ def test_confused_negatives_need_confused_labels(embedding):
 def test_the_confused_labels_are_no_part_of_a_checkpoint(embedding):
     ranking = LabelRanking(embedding, LABELS, EmbeddingConfig(negatives="confused"), CONFUSED)
     assert "confused" not in ranking.state_dict()
-
-
-def test_an_unknown_recipe_key_is_refused():
-    assert embedding_settings(epochs=2).epochs == 2
-    with pytest.raises(InputError, match=r"epoch is no key of the embedding's recipe; use one of .*epochs"):
-        embedding_settings(epoch=2)
-    with pytest.raises(InputError, match=r"embedding\.epochs=0"):
-        embedding_settings(epochs=0)
-
-
-@pytest.fixture(scope="module")
-def trained(tiny_bert):
-    original = load_embedding(str(tiny_bert), max_length=256)
-    texts, labels = samples(160, seed=1)
-    held_out = samples(60, seed=2)
-    torch.manual_seed(3)
-    before = torch.get_rng_state()
-    result = finetuned(
-        original,
-        LABELS,
-        (texts, torch.tensor(labels), None),
-        (held_out[0], torch.tensor(held_out[1])),
-        EmbeddingConfig(epochs=3, lr=2e-3, batch_size=32, warmup=0.0),
-    )
-    assert torch.equal(torch.get_rng_state(), before)  # fine-tuning draws from a generator of its own
-    return original, result, held_out
-
-
-def test_finetuning_learns_and_returns_its_best_epoch(trained):
-    original, (embedding, accuracies), (texts, labels) = trained
-
-    def accuracy(one):
-        nearest = core.label_similarity(encode(one, texts), encode(one, LABELS)).argmax(-1)
-        return (nearest == torch.tensor(labels)).double().mean().item()
-
-    assert accuracy(embedding) == max(accuracies)
-    assert accuracy(embedding) > accuracy(original) + 0.2
-    assert not embedding.training
-
-
-def test_finetuning_leaves_the_given_embedding_as_it_is(trained, tiny_bert):
-    original, (embedding, _), _ = trained
-    pristine = load_embedding(str(tiny_bert)).state_dict()
-    for name, value in original.state_dict().items():
-        assert torch.equal(value, pristine[name])
-    assert any(not torch.equal(value, pristine[name]) for name, value in embedding.state_dict().items())
-
-
-def test_finetuning_goes_back_to_the_best_epoch_and_stops_after_patience(embedding, monkeypatch):
-    seen = []
-    accuracies = [0.25, 1.0, 0.25, 1.0, 0.5]  # the last is never reached
-
-    def scripted(model, texts):
-        """Return vectors of which the script's share lie with their own label."""
-        if texts == LABELS:
-            return torch.eye(4)
-        seen.append(next(model.parameters()).detach().clone())
-        right = int(4 * accuracies[len(seen) - 1])
-        return torch.eye(4)[[i if i < right else (i + 1) % 4 for i in range(4)]]
-
-    monkeypatch.setattr(label_ranking, "encode", scripted)
-    found, measured = finetuned(
-        embedding,
-        LABELS,
-        (["card1", "loan1"], torch.tensor([0, 2]), None),
-        (["a", "b", "c", "d"], torch.arange(4)),
-        EmbeddingConfig(epochs=9, lr=1e-2, batch_size=2, patience=2),
-    )
-    assert measured == accuracies[:4]
-    assert len({tuple(weights.flatten().tolist()) for weights in seen}) == 4
-    assert torch.equal(next(found.parameters()), seen[1])  # the first of the two that are equally good

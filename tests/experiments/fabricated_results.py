@@ -85,7 +85,7 @@ def write_run(
         "n_hard": len(hard),
         "sigma2_mis": 1.5 + seed + float(correct["rerank"].sum()) / N,
         "hard_fraction": len(hard) / N,
-        **{name: results.accuracies(one, np.ones(N, bool), is_hard) for name, one in correct.items()},
+        **{name: metrics.accuracies(one, np.ones(N, bool), is_hard) for name, one in correct.items()},
         "significance": {
             "gain": gain.gain,
             "gain_low": gain.low,

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lrsl import metrics
 from lrsl.run import results
 
 LABELS = ("balance", "roaming", "cancel", "complaint", "tariff")
@@ -70,7 +71,7 @@ def write_run(
         "n_hard": int(hard.sum()),
         "sigma2_mis": threshold,
         "hard_fraction": float(hard.mean()),
-        **{name: results.accuracies(labels, gold, hard) for name, labels in predicted.items()},
+        **{name: metrics.accuracies(labels, gold, hard) for name, labels in predicted.items()},
         "significance": results.significance(predicted["origin"], predicted["rerank"], gold),
         "versions": {"lrsl": "0.1.0", "torch": "2.13.0"},
     }

@@ -19,6 +19,7 @@ from experiments.tables.evidence import Evidence
 from experiments.tables.table import Section, Table, interval, percent, probability
 from lrsl import metrics
 from lrsl.data.card import DatasetCard
+from lrsl.data.telecom34.generate import SIZES
 
 ROOT = Path(collect.__file__).parents[2]
 SEEDS = range(5)
@@ -277,7 +278,7 @@ def test_data_sets_that_cannot_be_read_are_named_as_missing() -> None:
     found = {cells[0]: dict(zip(table.columns, cells, strict=True)) for cells in table.sections[0].rows}
     assert list(found) == ["CMCC-34", "iFlyTek-119", "Banking-77", "TSEC", "telecom34"]
     assert found["CMCC-34"]["train / val / test, paper"] == "12,799 / 3,200 / 4,000"
-    assert found["telecom34"]["train / val / test, ours"] == "2,000 / 500 / 1,000"
+    assert found["telecom34"]["train / val / test, ours"] == " / ".join(map(str, SIZES["small"].values()))
     assert found["telecom34"]["labels, ours"] == "34"
     for name in ("CMCC-34", "iFlyTek-119", "Banking-77", "TSEC"):
         assert found[name]["mean length, ours"] == "missing"

@@ -9,9 +9,10 @@ from tiny import LABELS, samples
 from lrsl import Reranker, core
 from lrsl.embedding.text_embedding import encode, load_embedding
 from lrsl.errors import InputError
-from lrsl.reranking.detector import TopKVariance
-from lrsl.reranking.hard_sample_reranking import HardSampleReranking
-from lrsl.reranking.view import LabelSimilarity
+from lrsl.reranking.fusion.paper import Paper
+from lrsl.reranking.rule import Rule, scores_of_texts
+from lrsl.reranking.view import Given
+from lrsl.reranking.view.label_similarity import LabelSimilarity
 from lrsl.training.callback import RerankingCallback
 
 RECIPE = {"epochs": 2, "lr": 2e-3, "batch_size": 32, "warmup": 0.0}
@@ -81,8 +82,9 @@ def test_numpy_and_lists_fit_like_tensors(fitted, embedding):
 
 
 def test_it_agrees_with_the_callback(fitted, embedding):
-    view = LabelSimilarity().fit(embedding, LABELS)
-    callback = RerankingCallback(HardSampleReranking(TopKVariance(3), 2.0, view), TEST.texts)
+    view = LabelSimilarity()
+    seen = view.fit(Given(LABELS, load_embedding=lambda: embedding))
+    callback = RerankingCallback(Rule(fusion=Paper(2.0)), [scores_of_texts(view, seen, TEST.texts, 3)])
     trainer = SimpleNamespace(sanity_checking=False, world_size=1)
     module = SimpleNamespace(log=lambda *_, **__: None)
 
@@ -94,7 +96,7 @@ def test_it_agrees_with_the_callback(fitted, embedding):
     callback.on_validation_epoch_end(trainer, module)
     callback.on_test_batch_end(trainer, module, outputs(TEST), None, 0)
     callback.on_test_epoch_end(trainer, module)
-    assert fitted.report_["sigma2_mis"] == callback.reranking.threshold
+    assert fitted.report_["sigma2_mis"] == callback.detection.threshold
     assert torch.equal(fitted.is_hard(TEST.logits), callback.reranked.hard)
     torch.testing.assert_close(fitted.rerank(TEST.logits, TEST.texts), callback.reranked.scores, rtol=0, atol=1e-6)
 
@@ -195,6 +197,8 @@ def test_an_unknown_embedder_is_one_sentence():
         ({"logits": VAL.logits[:0], "labels": VAL.labels[:0], "texts": []}, "there are no held-out rows"),
         ({"labels": VAL.labels + 1}, r"labels\[\d+\] is 4; with 4 classes"),
         ({"logits": VAL.logits / 0}, r"logits\[0, 0\] is -?inf"),
+        ({"epochs": 2}, "epochs has no effect without train"),
+        ({"train": (TRAIN.texts, TRAIN.labels, None), "finetune": False}, "finetune has no effect here"),
         ({"train": (TRAIN.texts, TRAIN.labels[1:], None)}, "train has 160 texts and 159 labels"),
         (
             {"train": (TRAIN.texts, TRAIN.labels, None), "negatives": "confused"},

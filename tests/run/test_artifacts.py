@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 from test_tracking import pristine
 from wandb_offline import offline_runs
 
-import run as door
 from lrsl import Reranker
 from lrsl.classifiers.build import build_network
+from lrsl.commands import run as door
 from lrsl.config.schema import LoggerConfig
 from lrsl.data import load_corpus
 from lrsl.errors import InputError

@@ -1,4 +1,5 @@
 import csv
+import gc
 import json
 from dataclasses import replace
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from lrsl.run.stages import classifier as classifier_stage
 from lrsl.run.stages import embedding as embedding_stage
 from lrsl.run.stages.job import Job
 from lrsl.run.store import Store
+from lrsl.training.classifier import Classifier
 
 
 def run(config, folder):
@@ -55,6 +57,26 @@ def test_results_hold_what_is_promised(first, corpus):
     assert set(found["seconds"]) == {"classifier", "confused labels", "embedding", "similarity", "test"}
     assert found["precision"] == "32-true"
     assert set(found["versions"]) == set(outcome.PACKAGES)
+
+
+@pytest.mark.parametrize("negatives", ["all", "confused"])
+def test_the_classifier_is_gone_when_the_embedding_trains(first, tmp_path, monkeypatch, negatives):
+    def held():  # by type: some objects warn when they are asked for their class
+        gc.collect()
+        return sum(issubclass(type(thing), (Classifier, torch.optim.Optimizer)) for thing in gc.get_objects())
+
+    before = held()
+    found = []
+
+    def stop(*_):
+        found.append(held())
+        raise InputError("seen enough")
+
+    monkeypatch.setattr(pipeline, "finetune_embedding", stop)
+    config = replace(first.config, embedding=replace(first.config.embedding, negatives=negatives))
+    with pytest.raises(InputError, match="seen enough"):
+        pipeline.run(config, tmp_path)
+    assert found == [before]
 
 
 def test_the_run_learned_something_and_reranked_something(first):
@@ -210,7 +232,13 @@ def test_a_run_made_at_another_commit_or_machine_is_finished_all_the_same(first,
         ({"embedding": {"pretrained": "/no/such/folder"}}, r"^embedding\.pretrained=/no/such/folder is no folder"),
         ({"dataset": {"train": "/no/such.csv"}}, r"/no/such\.csv"),
         ({"reranker": {"view": {}}}, r"reranker\.view names no class"),
-        ({"reranker": {"detector": {"_target_": "lrsl.nothing"}}}, r"reranker\.detector cannot be made"),
+        ({"reranker": {"detector": {"_target_": "lrsl.nothing"}}}, r"_target_=lrsl\.nothing cannot be imported"),
+        (
+            {"reranker": {"detector": {"_target_": "lrsl.TopKVariance", "width": 3}}},
+            r"detector cannot be made",
+        ),
+        ({"reranker": {"view": {"_target_": "subprocess.Popen", "args": ["false"]}}}, r"Popen is no lrsl\.View"),
+        ({"reranker": {"fusion": {"_target_": "lrsl.Sigma2Mis"}}}, r"lrsl\.Sigma2Mis is no lrsl\.Fusion"),
     ],
 )
 def test_what_the_user_got_wrong_is_one_sentence_before_anything_is_trained(first, tmp_path, changes, message):
@@ -282,9 +310,8 @@ def test_logits_are_those_of_the_best_checkpoint_in_the_order_of_the_split(first
         load_best(module, checkpoint)
 
     monkeypatch.setattr(classifier_stage, "load_best", spoilt)
-    detector = pipeline.component("detector", first.config.reranker.detector, k=3)
     made = job(first.config, corpus, tmp_path)
-    classifier = classifier_stage.train_classifier(made, pipeline.HardSampleReranking(detector))
+    classifier = classifier_stage.train_classifier(made, pipeline.configured_rule(first.config))
     found = classifier.logits("val")
 
     module = classifier_stage.build_classifier(made)

@@ -9,25 +9,6 @@ from lrsl import metrics
 from lrsl.run import results
 
 LABELS = np.array([0, 1, 2, 1])
-HARD = np.array([True, False, True, False])
-
-
-def test_accuracies_on_all_hard_and_easy_samples():
-    found = results.accuracies(np.array([0, 1, 1, 0]), LABELS, HARD)
-    assert found == {"accuracy": 0.5, "accuracy_hard": 0.5, "accuracy_easy": 0.5}
-    found = results.accuracies(np.array([0, 1, 2, 0]), LABELS, HARD)
-    assert found == {"accuracy": 0.75, "accuracy_hard": 1.0, "accuracy_easy": 0.5}
-    assert all(type(value) is float for value in found.values())
-
-
-def test_the_accuracy_of_no_sample_is_none():
-    nothing = np.zeros(4, dtype=bool)
-    assert results.accuracies(LABELS, LABELS, nothing) == {
-        "accuracy": 1.0,
-        "accuracy_hard": None,
-        "accuracy_easy": 1.0,
-    }
-    assert results.accuracies(LABELS, LABELS, ~nothing)["accuracy_easy"] is None
 
 
 def test_significance_counts_what_was_mended_and_broken():

@@ -17,6 +17,8 @@ from lrsl.run.stages import classifier, embedding, made_of, tokens
 from lrsl.run.stages.tokens import StoredTokens
 from lrsl.run.store import Store
 
+SQUARED = {"power": 2.0, "fusion": {"_target_": "lrsl.Paper", "power": 2.0}}
+
 
 @pytest.fixture(scope="module")
 def config(tiny_corpus, tiny_bert, tmp_path_factory):
@@ -81,9 +83,7 @@ def test_a_rerun_makes_everything_anew(config, first, made, tmp_path):
     assert made == ["classifier", "logits", "logits", "embedding", "similarity", "similarity"]
 
 
-@pytest.mark.parametrize(
-    "keys", [{"power": 2.0}, {"k": 2}, {"detector": {"_target_": "lrsl.reranking.detector.TopKVariance"}}]
-)
+@pytest.mark.parametrize("keys", [SQUARED, {"k": 2}, {"detector": {"_target_": "lrsl.TopKVariance", "k": 4}}])
 def test_options_of_the_reranker_train_nothing(config, first, made, tmp_path, keys):
     found, _, _ = contents(with_part(config, "reranker", **keys), tmp_path)
     assert made == []
@@ -91,7 +91,7 @@ def test_options_of_the_reranker_train_nothing(config, first, made, tmp_path, ke
 
 
 def test_options_of_the_reranker_on_what_is_stored_give_what_they_give_alone(config, first, tmp_path):
-    changed = with_part(config, "reranker", power=2.0, k=2)
+    changed = with_part(config, "reranker", **SQUARED, k=2)
     fresh = contents(replace(changed, cache=False), tmp_path / "fresh")
     assert contents(changed, tmp_path / "reused") == fresh
     assert fresh[1] != first[1]
@@ -105,7 +105,7 @@ def test_the_variants_of_the_ablation_train_one_classifier(config, first, made, 
     assert made[4:] == ["embedding", "similarity", "similarity"]
     contents(with_part(config, "embedding", finetune=False), tmp_path / "without fine-tuning")
     assert made[7:] == ["similarity", "similarity"]
-    contents(with_part(confused, "reranker", power=3.0), tmp_path / "again")
+    contents(with_part(confused, "reranker", **SQUARED), tmp_path / "again")
     assert made[9:] == []
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from lrsl.commands.store import main
 from lrsl.run import store
-from lrsl.run.store import MANIFEST, Store, entries, is_whole, link, main
+from lrsl.run.store import MANIFEST, Store, entries, is_whole, link
 
 MADE_OF = {"seed": 0, "data": ["a", "b"]}
 

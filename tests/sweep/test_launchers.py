@@ -77,9 +77,9 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the program; as where it is installed, processes find the package but not what is beside run.py."""
     folder = tmp_path_factory.mktemp("program")
     shutil.copytree(ROOT / "lrsl", folder / "installed" / "lrsl")
-    (folder / "installed" / "lrsl" / "pipeline.py").write_text(PIPELINE)
-    for part in ("conf", "hydra_plugins"):
-        shutil.copytree(ROOT / part, folder / part)
+    (folder / "installed" / "lrsl" / "run" / "pipeline.py").write_text(PIPELINE)
+    shutil.copytree(ROOT / "conf", folder / "installed" / "lrsl" / "conf")
+    shutil.copytree(ROOT / "hydra_plugins", folder / "hydra_plugins")
     shutil.copy(ROOT / "run.py", folder)
     return folder
 

@@ -7,8 +7,8 @@ from scripted import LABELS, ScriptedClassifier, batches, wrong
 
 from lrsl import core
 from lrsl.config.schema import TrainerConfig
-from lrsl.reranking.detector import TopKVariance
-from lrsl.reranking.hard_sample_reranking import HardSampleReranking
+from lrsl.reranking.rule import Rule, scores_of_texts
+from lrsl.reranking.view import View
 from lrsl.training.callback import RerankingCallback
 from lrsl.training.trainer import build_trainer
 
@@ -27,17 +27,23 @@ class SpyView:
         return torch.eye(3)[[int(LABELS[TEXTS.index(text)]) for text in texts]]
 
 
+def scores(view):
+    """Return what a view makes of the texts, when a test begins; None for no view."""
+    return view and (lambda: [scores_of_texts(View, view, TEXTS, 3)])
+
+
 class ThresholdAtStart(pl.Callback):
     """Remembers the threshold with which training starts."""
 
     def on_train_start(self, trainer, pl_module):
-        self.threshold = trainer.callbacks[0].reranking.threshold
+        self.detection = trainer.callbacks[0].detection
 
 
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory):
     """Four scripted epochs after a sanity check, then a test of the best one on rows out of order."""
-    callback = RerankingCallback(HardSampleReranking(TopKVariance(3), view=SpyView()), TEXTS)
+    view = SpyView()
+    callback = RerankingCallback(Rule(), scores(view))
     start = ThresholdAtStart()
     trainer = build_trainer(
         TrainerConfig(accelerator="cpu", precision="32-true", progress=False),
@@ -52,16 +58,22 @@ def fitted(tmp_path_factory):
     module = ScriptedClassifier(EPOCHS)
     trainer.fit(module, batches(), batches(shuffled=True))
     validated = dict(trainer.callback_metrics)
-    last = callback.reranking.threshold
+    last = callback.detection.threshold
     best = trainer.checkpoint_callback.best_model_path
     trainer.test(module, batches(shuffled=True), ckpt_path=best, weights_only=True, verbose=False)
     return SimpleNamespace(
-        callback=callback, start=start, last=last, best=best, validated=validated, tested=dict(trainer.callback_metrics)
+        callback=callback,
+        view=view,
+        start=start,
+        last=last,
+        best=best,
+        validated=validated,
+        tested=dict(trainer.callback_metrics),
     )
 
 
 def test_the_sanity_check_teaches_no_threshold(fitted):
-    assert fitted.start.threshold is None
+    assert fitted.start.detection is None
 
 
 def test_the_threshold_of_each_epoch_is_logged(fitted):
@@ -72,7 +84,7 @@ def test_the_threshold_of_each_epoch_is_logged(fitted):
 def test_the_tested_epoch_is_the_best_with_its_own_threshold_not_the_last_ones(fitted):
     thresholds = [core.sigma2_mis(logits, LABELS, 3) for logits in EPOCHS]
     assert len(set(thresholds)) == 4
-    assert fitted.callback.reranking.threshold == thresholds[1]
+    assert fitted.callback.detection.threshold == thresholds[1]
     assert torch.equal(fitted.callback.test_logits, EPOCHS[1])
 
 
@@ -85,7 +97,7 @@ def test_the_checkpoint_holds_the_threshold_and_no_optimizer_and_executes_nothin
 
 def test_nothing_is_hard_when_the_variance_only_equals_the_threshold(fitted):
     # the one mistake of the best epoch is its own mean
-    assert fitted.callback.reranking.view.asked == []
+    assert fitted.view.asked == []
     names = {name for name in fitted.tested if name.startswith("test/")}
     every = {"test/origin_acc", "test/rerank_acc", "test/origin_acc_easy", "test/rerank_acc_easy"}
     assert names == {"test/hard_fraction", *every}
@@ -112,7 +124,7 @@ def outputs(*parts):
 
 
 def run_test(parts, view):
-    callback = RerankingCallback(HardSampleReranking(TopKVariance(3), view=view), TEXTS)
+    callback = RerankingCallback(Rule(), scores(view))
     callback.load_state_dict({"sigma2_mis": 0.3})
     log = Log()
     callback.on_test_epoch_start(ONE_PROCESS, log)
@@ -160,7 +172,7 @@ def run_validation(callback, *epochs):
 def test_duplicates_do_not_weigh_on_the_threshold():
     logits = LOGITS.clone()
     logits[1] *= 3  # else every mistake has the same variance
-    callback = RerankingCallback(HardSampleReranking(TopKVariance(3)), TEXTS)
+    callback = RerankingCallback(Rule())
     log = Log()
     for rows in ([3, 1], [0, 2], [1, 1]):
         batch = {"logits": logits[rows], "label": LABELS[rows], "index": torch.tensor(rows)}
@@ -170,7 +182,7 @@ def test_duplicates_do_not_weigh_on_the_threshold():
 
 
 def test_an_epoch_forgets_the_one_before_even_if_that_was_cut_short():
-    callback = RerankingCallback(HardSampleReranking(TopKVariance(3)), TEXTS)
+    callback = RerankingCallback(Rule())
     callback.on_validation_batch_end(ONE_PROCESS, Log(), outputs((1,))[0], None, 0)
     assert run_validation(callback, (0, 2)) == 0.0  # both right
     assert run_validation(callback, (0, 1)) > 0
@@ -178,7 +190,7 @@ def test_an_epoch_forgets_the_one_before_even_if_that_was_cut_short():
 
 def test_nothing_misclassified_on_validation_leaves_everything_easy():
     view = SpyView()
-    callback = RerankingCallback(HardSampleReranking(TopKVariance(3), view=view), TEXTS)
+    callback = RerankingCallback(Rule(), scores(view))
     assert run_validation(callback, (0, 2)) == 0.0
     log = Log()
     callback.on_test_epoch_start(ONE_PROCESS, log)
@@ -197,7 +209,7 @@ def test_nothing_misclassified_on_validation_leaves_everything_easy():
 def test_a_test_without_threshold_or_view_is_an_error():
     with pytest.raises(RuntimeError, match="no view yet"):
         run_test([(0, 1, 2, 3)], None)
-    callback = RerankingCallback(HardSampleReranking(TopKVariance(3), view=SpyView()), TEXTS)
+    callback = RerankingCallback(Rule(), scores(SpyView()))
     callback.on_test_batch_end(ONE_PROCESS, Log(), outputs((0, 1))[0], None, 0)
     with pytest.raises(RuntimeError, match="no threshold yet"):
         callback.on_test_epoch_end(ONE_PROCESS, Log())

@@ -1,3 +1,4 @@
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -8,11 +9,13 @@ from torch import nn
 
 from lrsl import core
 from lrsl.config.schema import EmbeddingConfig, TrainerConfig
+from lrsl.data.corpus import Split
+from lrsl.embedding.finetuning import confused_labels, finetuned
 from lrsl.embedding.label_ranking import LabelRanking
-from lrsl.embedding.text_embedding import encode, load_embedding
+from lrsl.embedding.text_embedding import configured_embedding, encode, load_embedding
 from lrsl.nn.batches import TokenDataset, loader
 from lrsl.training.embedding import EmbeddingTrainer
-from lrsl.training.trainer import build_trainer
+from lrsl.training.trainer import best_checkpoint, build_trainer, load_best
 
 
 class Watch(pl.Callback):
@@ -36,6 +39,16 @@ class Watch(pl.Callback):
 
     def on_validation_end(self, trainer, module):
         del module.ranking.encode_labels
+
+
+class Measured(pl.Callback):
+    """Remembers the accuracy of each epoch."""
+
+    def __init__(self):
+        self.accuracies = []
+
+    def on_validation_end(self, trainer, module):
+        self.accuracies.append(trainer.callback_metrics["embedding/val_acc"].item())
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +109,53 @@ def test_the_checkpoint_is_the_weights_alone(fitted):
     assert set(saved["state_dict"]) == set(fitted.module.state_dict())
     assert saved["optimizer_states"] == []
     assert not any("confused" in name for name in saved["state_dict"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "epochs"),
+    [
+        ({"epochs": 3}, 3),
+        ({"epochs": 3, "negatives": "batch", "gradient_clip": 0.01, "encoder_dropout": 0.3}, 3),
+        ({"epochs": 3, "negatives": "confused", "k": 2, "weight_decay": 0.1}, 3),
+        ({"epochs": 9, "lr": 5e-2, "patience": 1}, None),  # diverges, so that the best epoch is not the last
+    ],
+)
+def test_the_plain_loop_gives_the_same_weights(changed, epochs, tiny_bert, tmp_path):
+    """The one recipe holds in both drivers: steps, schedule, clipping, best epoch and patience, bit for bit."""
+    settings = EmbeddingConfig(
+        pretrained=str(tiny_bert), **{"batch_size": 32, "lr": 2e-3, "warmup": 0.25, "max_length": 24, **changed}
+    )
+    train, val = (Split([str(i) for i in range(n)], *samples(n, seed=n)) for n in (150, 61))
+    labels = torch.tensor(train.labels)
+    logits = torch.randn(150, 4, generator=torch.Generator().manual_seed(1))
+    plain, accuracies = finetuned(
+        configured_embedding(settings),
+        LABELS,
+        (train.texts, labels, logits),
+        (val.texts, torch.tensor(val.labels)),
+        settings,
+        seed=5,
+    )
+    assert len(accuracies) == epochs if epochs else len(accuracies) < 9
+
+    confused = confused_labels(logits, labels, settings) if settings.negatives == "confused" else None
+    module = EmbeddingTrainer(LabelRanking(configured_embedding(settings), LABELS, settings, confused))
+    measured = Measured()
+    trainer = build_trainer(
+        TrainerConfig(accelerator="cpu", precision="32-true", progress=False),
+        "embedding",
+        tmp_path,
+        epochs=settings.epochs,
+        monitor="embedding/val_acc",
+        patience=settings.patience,
+        callbacks=[measured],
+    )
+    pl.seed_everything(5, verbose=False)
+    trainer.fit(module, module.recipe.training(train, 5), module.recipe.validation(val))
+    load_best(module, Path(best_checkpoint(trainer)))
+
+    assert measured.accuracies == pytest.approx(accuracies)
+    driven = module.ranking.embedding.state_dict()
+    assert driven.keys() == plain.state_dict().keys()
+    for name, weight in plain.state_dict().items():
+        assert torch.equal(driven[name], weight), name

@@ -15,6 +15,9 @@ A third of the ways to ask are heard in validation and test only: real callers, 
 About one call in twelve never quite says what it is about, its deciding turn being vague or cut off, so no classifier
 gets everything right. No customer says the same in two splits.
 
+It comes in two sizes. In `full` a call goes from greeting to farewell. In `small`, the default, a call is written down
+up to its point, so that a laptop trains on it within minutes, and one in five ways to ask is kept from training.
+
 It is made for trying things out: figures on it say nothing about real calls.
 """
 

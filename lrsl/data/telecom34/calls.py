@@ -23,8 +23,16 @@ OWN_REPLY = 0.3
 """Share of calls in which the agent's answer tells what the call was about."""
 ANGRY_COMPLAINT = 0.35
 """Share of complaints that are voiced angrily whatever the customer's habit."""
+BRIEF_SHORT = 0.75
+"""Share of brief calls in which the customer comes straight to the point."""
+BRIEF_ASIDE = 0.3
+"""Share of the other brief calls in which a neighbouring label's matter is mentioned before the own one."""
+BRIEF_REPLY = 0.2
+"""Share of brief calls that go on to the agent's answer."""
 UNHEARD = 3
 """One in so many ways to ask is kept from training, so that validation and test hold some that nobody has heard."""
+BRIEF_UNHEARD = 5
+"""The same for brief calls, which say it once only."""
 
 
 class Call:
@@ -40,6 +48,7 @@ class Call:
     def __init__(self, label: Label, labels: dict[str, Label], training: bool, draw: Draw) -> None:
         people = read("people")
         self.label, self.labels, self.training, self.draw = label, labels, training, draw
+        self.unheard = UNHEARD
         self.agent = draw.one_of(list(people["agents"]))
         self.customer = draw.one_of(list(people["customers"]))
         if label.group == "complaint" and draw.chance(ANGRY_COMPLAINT):
@@ -61,9 +70,22 @@ class Call:
         else:
             self._customer_says(*([hello] if draw.chance(0.25) else []), opening, *self._rambling())
             self._middle(vague)
-        reply = self.label.reply if draw.chance(OWN_REPLY) else people["generic"]
-        self._agent_says(self._line(reply))
+        self._reply()
         self._end()
+        return self.turns
+
+    def tell_briefly(self) -> list[Turn]:
+        """Return the turns of a call that is written down up to its point only, two to five of them."""
+        draw, people, self.unheard = self.draw, read("people"), BRIEF_UNHEARD
+        self._agent_says(self._line(people["greet"][self.agent]))
+        vague = draw.chance(VAGUE)
+        if draw.chance(BRIEF_SHORT):
+            self._customer_says(self._matter(vague))
+        else:
+            self._customer_says(self._line(self.situation["open"]))
+            self._inquiry(vague, BRIEF_ASIDE)
+        if draw.chance(BRIEF_REPLY):
+            self._reply()
         return self.turns
 
     def _middle(self, vague: bool) -> None:
@@ -73,6 +95,11 @@ class Call:
             question, answer = draw.one_of(people["verify"]).split(" / ")
             self._agent_says(fill(question, self.slots, draw))
             self._customer_says(fill(answer, self.slots, draw))
+        self._inquiry(vague, ASIDE)
+
+    def _inquiry(self, vague: bool, aside_share: float) -> None:
+        """Add the agent's guess or question and the deciding turn that it is answered with."""
+        draw, people = self.draw, read("people")
         if not vague and draw.chance(self.agent_habits["guess"]):
             right = draw.chance(GUESS_RIGHT)
             topic = self._topic(self.label if right else self._neighbour())
@@ -83,8 +110,13 @@ class Call:
                 self._customer_says(self._line(people["refuse"][self.customer]), self._ask(self.label))
         else:
             self._agent_says(self._line(people["probe"]))
-            aside = self._aside() if draw.chance(ASIDE) else []
+            aside = self._aside() if draw.chance(aside_share) else []
             self._customer_says(*aside, self._matter(vague))
+
+    def _reply(self) -> None:
+        """Add the agent's answer."""
+        reply = self.label.reply if self.draw.chance(OWN_REPLY) else read("people")["generic"]
+        self._agent_says(self._line(reply))
 
     def _matter(self, vague: bool) -> str:
         """Return the deciding words; in a vague call those that leave it open, or only their beginning."""
@@ -124,7 +156,7 @@ class Call:
         return self.labels[self.draw.early_one_of(self.label.near)]
 
     def _ask(self, label: Label) -> str:
-        heard = [line for i, line in enumerate(label.ask) if i % UNHEARD != UNHEARD // 2]
+        heard = [line for i, line in enumerate(label.ask) if i % self.unheard != self.unheard // 2]
         return self._line(tuple(heard) if self.training else label.ask)
 
     def _topic(self, label: Label) -> str:

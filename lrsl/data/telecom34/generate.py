@@ -8,24 +8,32 @@ from lrsl.data.telecom34.draw import Draw
 from lrsl.data.telecom34.phrases import labels
 
 SEED = 34
-SIZES = {"train": 2000, "val": 500, "test": 1000}
-FEWEST = {"train": 6, "val": 2, "test": 3}
-"""Least number of calls per label in each split."""
+SIZES = {
+    "small": {"train": 640, "val": 200, "test": 400},
+    "full": {"train": 2000, "val": 500, "test": 1000},
+}
+"""Number of calls in each split, for each size of the corpus."""
+FEWEST = {"small": {"train": 6, "val": 1, "test": 2}, "full": {"train": 6, "val": 2, "test": 3}}
+"""Least number of calls per label in each split, for each size of the corpus."""
 
 
-def load() -> Corpus:
-    """Return the corpus, made anew from `SEED`: the same on every machine, in about a second."""
+def load(size: str = "small") -> Corpus:
+    """Return the corpus, made anew from `SEED`: the same on every machine, in about a second.
+
+    Args:
+        size: `small`, of brief calls, or `full`.
+    """
     known = labels()
     by_name = {label.name: label for label in known}
     draw = Draw(SEED)
     seen: set[str] = set()
     splits = {}
-    for split, size in SIZES.items():
-        order = [row for row, n in enumerate(counts(size, FEWEST[split])) for _ in range(n)]
+    for split, calls in SIZES[size].items():
+        order = [row for row, n in enumerate(counts(calls, FEWEST[size][split])) for _ in range(n)]
         draw.shuffle(order)
-        turns = [_new_call(row, split == "train", draw, seen) for row in order]
+        turns = [_new_call(row, split == "train", draw, seen, brief=size == "small") for row in order]
         splits[split] = Split(
-            ids=[f"{split}-{i}" for i in range(size)], texts=[as_text(t) for t in turns], labels=order, turns=turns
+            ids=[f"{split}-{i}" for i in range(calls)], texts=[as_text(t) for t in turns], labels=order, turns=turns
         )
     return Corpus(
         name="telecom34",
@@ -62,12 +70,13 @@ def as_text(turns: list[Turn]) -> str:
     return "\n".join(f"{turn.speaker.capitalize()}: {turn.text}" for turn in turns)
 
 
-def _new_call(row: int, training: bool, draw: Draw, seen: set[str]) -> list[Turn]:
+def _new_call(row: int, training: bool, draw: Draw, seen: set[str], *, brief: bool) -> list[Turn]:
     """Return a call whose customer does not say word for word what one in `seen` said; add it to `seen`."""
     known = labels()
     by_name = {label.name: label for label in known}
     while True:
-        turns = Call(known[row], by_name, training, draw).tell()
+        call = Call(known[row], by_name, training, draw)
+        turns = call.tell_briefly() if brief else call.tell()
         said = "\n".join(turn.text for turn in turns if turn.speaker == "customer").lower()
         if said not in seen:
             seen.add(said)

@@ -11,12 +11,12 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from lrsl import core
 from lrsl.classifiers.build import build_network
+from lrsl.embedding.finetuning import confused_labels
 from lrsl.embedding.text_embedding import configured_embedding
 from lrsl.nn.batches import loader
 from lrsl.nn.pretrained import fingerprint
-from lrsl.reranking.hard_sample_reranking import HardSampleReranking
+from lrsl.reranking.rule import Rule
 from lrsl.run.stages.job import Job
 from lrsl.run.stages.made_of import LIBRARIES_OF_LLMS, about, conditions, versions
 from lrsl.run.stages.tensor import load, save
@@ -29,12 +29,12 @@ from lrsl.training.trainer import best_checkpoint, build_trainer, device, load_b
 CHECKPOINT = "best.ckpt"
 
 
-def train_classifier(job: Job, reranking: HardSampleReranking) -> TrainedClassifier:
+def train_classifier(job: Job, rule: Rule) -> TrainedClassifier:
     """Train the classifier; its best epoch is the one with the highest validation accuracy.
 
     Args:
         job: the run.
-        reranking: learns its threshold on each validation epoch, for the log and the checkpoint.
+        rule: its threshold is learnt on each validation epoch, for the log and the checkpoint.
     """
     config, corpus, model = job.config, job.corpus, job.config.model
     trained: list[Classifier] = []
@@ -52,7 +52,7 @@ def train_classifier(job: Job, reranking: HardSampleReranking) -> TrainedClassif
             monitor="val/acc",
             patience=model.patience,
             logger=job.tracker.logger,
-            callbacks=[RerankingCallback(reranking, corpus.test.texts)],
+            callbacks=[RerankingCallback(rule)],
         )
         train = loader(network.samples(corpus.train), model.batch_size, seed=config.seed)
         trainer.fit(module, train, loader(network.samples(corpus.val)))
@@ -101,6 +101,10 @@ class TrainedClassifier:
             load_best(self._module, self.folder / CHECKPOINT)
         return self._module
 
+    def let_go(self) -> None:
+        """Hold no weights any more; they are loaded again if they are asked for."""
+        self._module = None
+
     def logits(self, split: str) -> Tensor:
         """Return the logits `(n, classes)` of a split, in its order."""
         samples = self.job.split(split)
@@ -128,5 +132,4 @@ def mine_confused_labels(job: Job, classifier: TrainedClassifier) -> Tensor | No
     config, corpus = job.config, job.corpus
     if not config.embedding.finetune or config.embedding.negatives != "confused":
         return None
-    k = min(config.embedding.k, len(corpus.labels) - 1)
-    return core.confused_labels(classifier.logits("train"), torch.tensor(corpus.train.labels), k)
+    return confused_labels(classifier.logits("train"), torch.tensor(corpus.train.labels), config.embedding)

@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from lrsl import core
 from lrsl.embedding.label_ranking import LabelRanking
 from lrsl.embedding.text_embedding import configured_embedding, encode, save_embedding
-from lrsl.nn.batches import loader
 from lrsl.nn.pretrained import fingerprint
-from lrsl.reranking.view import KnownScores, View
+from lrsl.reranking.rule import scores_of_texts
+from lrsl.reranking.view import FittedCandidateView, FittedView, Given, View
 from lrsl.run.stages.job import Job
 from lrsl.run.stages.made_of import about, conditions, source
 from lrsl.run.stages.tensor import load, save
@@ -50,8 +51,8 @@ def finetune_embedding(job: Job, confused: Tensor | None) -> TextEmbedding:
         ranking = LabelRanking(embedding, corpus.label_texts, settings, confused)
         ranking.tokenize = StoredTokens(job)
         module = EmbeddingTrainer(ranking)
-        train = loader(ranking.samples(corpus.train), settings.batch_size, seed=config.seed)
-        trainer.fit(module, train, loader(ranking.samples(corpus.val)))
+        recipe = module.recipe
+        trainer.fit(module, recipe.training(corpus.train, config.seed), recipe.validation(corpus.val))
         best = Path(best_checkpoint(trainer))
         load_best(module, best)
         best.unlink()
@@ -97,7 +98,7 @@ class TextEmbedding:
         self.job = job
         self.made_of = made_of
         self.pretrained = pretrained
-        self._fitted: View | None = None
+        self._fitted: FittedView | FittedCandidateView | None = None
 
     @functools.cached_property
     def model(self) -> SentenceTransformer:
@@ -105,14 +106,23 @@ class TextEmbedding:
         trainer = build_trainer(self.job.config.trainer, "embedding", self.job.folder)
         return configured_embedding(self.job.config.embedding, self.pretrained).to(trainer.strategy.root_device).eval()
 
-    def similarity(self, view: View, split: str) -> KnownScores:
-        """Return what a view makes of each text of a split."""
+    def similarity(self, view: View, split: str, logits: Tensor) -> Tensor:
+        """Return what a view makes of each text of a split, `(n, classes)`, NaN for labels that it does not score.
+
+        Args:
+            view: the view, not fitted yet.
+            split: the name of the split.
+            logits: the classifier's of the split, by which a view that scores candidates is told which.
+        """
         corpus, samples = self.job.corpus, self.job.split(split)
 
         def make(folder: Path) -> None:
             if self._fitted is None:
-                self._fitted = view.fit(self.model, corpus.label_texts, corpus.train.texts, corpus.train.labels)
-            save(self._fitted(samples.texts), folder)
+                train = corpus.train
+                given = Given(corpus.label_texts, train.texts, train.labels, load_embedding=lambda: self.model)
+                self._fitted = view.fit(given)
+            scores = scores_of_texts(view, self._fitted, samples.texts, self.job.config.reranker.k)
+            save(scores(torch.arange(len(samples)), logits), folder)
 
         made_of = {
             "embedding": key_of(self.made_of),
@@ -120,8 +130,10 @@ class TextEmbedding:
             "data": [corpus.label_texts, corpus.train.fingerprint()],
             "of": samples.fingerprint(),
         }
-        found = self.job.store.get("similarity", made_of, make, about=f"{about(self.job)}, {split}")
-        return KnownScores(samples.texts, load(found))
+        if view.scores_candidates:
+            candidates = logits.topk(self.job.config.reranker.k, dim=-1).indices
+            made_of["candidates"] = hashlib.sha256(candidates.numpy().tobytes()).hexdigest()
+        return load(self.job.store.get("similarity", made_of, make, about=f"{about(self.job)}, {split}"))
 
     def label_similarity(self) -> Tensor:
         """Return the cosine similarities of all labels with each other, `(classes, classes)`."""

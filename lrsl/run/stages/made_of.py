@@ -49,12 +49,12 @@ def code(*rooms: str) -> str:
 
 
 def source(component: object) -> str:
-    """Return a hash of the code of a component, which need not be this package's; empty where it has none."""
+    """Return a hash of the module of a component, which need not be this package's; empty where it has no file."""
     try:
-        text = inspect.getsource(type(component))
+        text = Path(inspect.getfile(type(component))).read_bytes()
     except (OSError, TypeError):
         return ""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text).hexdigest()[:16]
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:

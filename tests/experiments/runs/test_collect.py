@@ -107,6 +107,21 @@ def test_settings_leave_out_the_seed_and_what_changes_no_result(tmp_path: Path) 
     assert not [key for key in run.settings if key.startswith("logger")]
 
 
+def test_a_configuration_of_an_earlier_version_is_read_under_todays_names(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "seed0") / "config.json"
+    earlier = json.loads(path.read_text())
+    earlier["model"] |= {"lora_rank": 4, "max_pairs": 25, "group_loss_weight": 0.5, "pooling": "cls"}
+    path.write_text(json.dumps(earlier))
+    (run,) = collect.collect([tmp_path])
+    assert (run.settings["model.lora.rank"], run.settings["model.aphan.pairs"]) == (4, 25)
+    assert run.settings["model.hldic.group_loss_weight"] == 0.5
+    assert not {"model.lora_rank", "model.max_pairs", "model.group_loss_weight"} & run.settings.keys()
+
+    today = earlier | {"model": {**earlier["model"], "pooling": None}}  # which stands for the same
+    path.write_text(json.dumps(today))
+    assert collect.collect([tmp_path])[0].settings == run.settings
+
+
 def test_the_command_prints_or_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_seeds(tmp_path / "runs", [0, 1])
     assert collect.main([str(tmp_path / "runs")]) == 0

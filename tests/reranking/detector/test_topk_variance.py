@@ -1,7 +1,7 @@
 import torch
 
 from lrsl import core
-from lrsl.reranking.detector import TopKVariance
+from lrsl.reranking.detector.topk_variance import TopKVariance
 
 
 def test_the_detector_is_the_variance_of_the_k_largest_logits():

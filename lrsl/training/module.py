@@ -1,38 +1,34 @@
-"""What the two trainings share: fused AdamW, clipping, and checkpoints that are there to be loaded."""
+"""What the two trainings share: a step's order, and checkpoints that are there to be loaded."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
-from torch.nn.utils import clip_grad_norm_
-
-from lrsl.config.schema import EmbeddingConfig, ModelConfig
-from lrsl.nn.optimisation import adamw
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
 
 
-class Stage(pl.LightningModule):
-    """A training stage; its `settings` hold weight decay, warm-up and the largest norm of the gradient."""
-
-    settings: ModelConfig | EmbeddingConfig
+class TrainingModule(pl.LightningModule, ABC):
+    """A network in training; what is trained, and by which recipe, is said by its children."""
 
     def __init__(self) -> None:
         super().__init__()
         self.strict_loading = False  # checkpoints hold no frozen weights; `on_load_checkpoint` is strict about the rest
 
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the parameter groups with their peak learning rates."""
-        raise NotImplementedError
+    @abstractmethod
+    def optimisation(self, steps: int) -> tuple[AdamW, LambdaLR]:
+        """Return the optimiser and its schedule over all steps of the training."""
+
+    @abstractmethod
+    def clip(self) -> None:
+        """Shorten the gradient to the largest norm allowed."""
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return AdamW with its schedule."""
-        optimizer, schedule = adamw(
-            self.parameter_groups(),
-            weight_decay=self.settings.weight_decay,
-            steps=int(self.trainer.estimated_stepping_batches),
-            warmup=self.settings.warmup,
-        )
+        """Return the optimiser with its schedule, which moves once per step."""
+        optimizer, schedule = self.optimisation(int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_fit_start(self) -> None:
@@ -41,7 +37,7 @@ class Stage(pl.LightningModule):
 
     def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
         """Clip here: under mixed precision Lightning refuses to clip for a fused optimiser, though bfloat16 may."""
-        clip_grad_norm_(self.parameters(), self.settings.gradient_clip)
+        self.clip()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what training changed: the best epoch is there to be tested.
@@ -62,8 +58,8 @@ class Stage(pl.LightningModule):
         """
         here = self.state_dict()
         wanted = here.keys() - self._frozen(here)
-        found = checkpoint["state_dict"].keys()
-        for what, names in (("lacks", wanted - found), ("holds an unknown", found - here.keys())):
+        saved = checkpoint["state_dict"].keys()
+        for what, names in (("lacks", wanted - saved), ("holds an unknown", saved - here.keys())):
             if names:
                 raise RuntimeError(f"the checkpoint {what} {min(names)}: it is that of another network")
 

@@ -1,0 +1,126 @@
+"""Completion of `lrsl` in a shell: commands, and the groups, choices and keys of a run.
+
+eval "$(lrsl completion bash)"
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from lrsl.config import help, keys, own, place
+from lrsl.errors import InputError
+
+SHELLS = ("bash", "zsh", "fish")
+WORDS = "words"
+"""What the scripts ask for: `lrsl completion words COMMAND WORD...` prints what the last word may become."""
+
+COMPOSED = ("run", "card", "label-texts")
+"""The commands that take the groups and the keys of a run."""
+
+FLAGS = {
+    "run": ("--cfg", "--config-dir", "--help", "--hydra-help", "--multirun", "--package", "--resolve", "-m"),
+    "card": ("--config-dir", "--help"),
+    "label-texts": ("--config-dir", "--help"),
+    "store": ("--dir", "--help", "list", "prune"),
+    "completion": ("--help", *SHELLS),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print a shell's script, or what a word may become, and return the exit status."""
+    if arguments and arguments[0] == WORDS:
+        print("\n".join(words(arguments[1:])))
+        return 0
+    parser = argparse.ArgumentParser(
+        prog=place.typed("completion"),
+        description="Print a script that completes lrsl: its commands, and the groups, choices and keys of a run.",
+        epilog='To have it always: eval "$(lrsl completion bash)" in ~/.bashrc; eval "$(lrsl completion zsh)" in '
+        "~/.zshrc, below compinit; lrsl completion fish | source in ~/.config/fish/config.fish.",
+    )
+    parser.add_argument("shell", choices=SHELLS, help="your shell")
+    print({"bash": BASH, "zsh": ZSH, "fish": FISH}[parser.parse_args(arguments).shell], end="")
+    return 0
+
+
+def words(typed: Sequence[str]) -> list[str]:
+    """Return what the last word may become, in alphabetical order; one that ends with `=` goes on.
+
+    Args:
+        typed: the words after `lrsl`; the last one is being typed, and may be empty.
+    """
+    from lrsl.commands.main import COMMANDS, HELP  # noqa: PLC0415  (which loads this when it is asked for)
+
+    *before, word = typed or [""]
+    if not before:
+        found = [*COMMANDS, HELP[1], "--version"]
+    elif before[0] not in COMPOSED:
+        found = [] if len(before) > 1 and before[0] in ("store", "completion") else list(FLAGS.get(before[0], HELP[1:]))
+    elif word.startswith("-"):
+        found = list(FLAGS[before[0]])
+    elif before[-1] == "--cfg":
+        found = ["all", "hydra", "job"]
+    elif before[-1] in own.FLAGS:
+        found = []
+    else:
+        found = _overrides(before, word)
+    return sorted(one for one in found if one.startswith(word))
+
+
+def _overrides(before: Sequence[str], word: str) -> list[str]:
+    try:
+        _, folders = own.take(before)
+    except InputError:
+        folders = []
+    choices = help.choices(folders)
+    key, equals, value = word.partition("=")
+    if not equals:
+        known = [one for one in keys.known_keys() if one not in choices]
+        return [f"{one}=" for one in (*choices, *known)]
+    done = value.rpartition(",")[0]
+    taken = value.split(",")[:-1]
+    left = [choice for choice in choices.get(key, keys.values(key)) if choice not in taken]
+    return [f"{key}={done},{choice}" if done else f"{key}={choice}" for choice in left]
+
+
+BASH = r"""# Completion of lrsl in bash: eval "$(lrsl completion bash)"
+_lrsl() {
+    local line=${COMP_LINE:0:COMP_POINT} words word kept
+    read -ra words <<<"$line"
+    [[ $line == *[[:space:]] ]] && words+=("")
+    word=${words[${#words[@]}-1]}
+    local IFS=$'\n'
+    COMPREPLY=($("${words[0]}" completion words "${words[@]:1}" 2>/dev/null))
+    if [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *= ]]; then
+        compopt -o nospace
+    fi
+    if [[ $word == *=* && $COMP_WORDBREAKS == *=* ]]; then  # bash takes what follows = for a word of its own
+        kept=${word%"${word##*=}"}
+        COMPREPLY=("${COMPREPLY[@]#"$kept"}")
+    fi
+}
+complete -o default -F _lrsl lrsl
+"""
+
+ZSH = r"""#compdef lrsl
+# Completion of lrsl in zsh: eval "$(lrsl completion zsh)"
+_lrsl() {
+    local -a found
+    found=("${(@f)$(${words[1]} completion words "${(@)words[2,CURRENT]}" 2>/dev/null)}")
+    if [[ -z ${found[1]} ]]; then
+        _files
+        return
+    fi
+    compadd -Q -S '' -- ${(M)found:#*=}
+    compadd -Q -- ${found:#*=}
+}
+compdef _lrsl lrsl
+"""
+
+FISH = r"""# Completion of lrsl in fish: lrsl completion fish | source
+function __lrsl_words
+    set -l typed (commandline -opc) (commandline -ct)
+    $typed[1] completion words $typed[2..-1] 2>/dev/null
+end
+complete -c lrsl -a '(__lrsl_words)'
+"""

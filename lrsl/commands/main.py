@@ -1,0 +1,123 @@
+"""The command `lrsl`: one table of what can be typed after it, each loaded when it is typed.
+
+To add a command, write a file here with `main(arguments) -> int` and enter it in `COMMANDS`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import NamedTuple
+
+from lrsl.errors import nearest
+
+
+class Command(NamedTuple):
+    """A command: where its `main` is, and what it does in a few words.
+
+    A module of `experiments` is reached through `lrsl.commands.studies`.
+    """
+
+    module: str
+    about: str
+
+
+COMMANDS = {
+    "run": Command("lrsl.commands.run", "train a classifier, rerank its hard samples, report; sweeps with -m"),
+    "card": Command("lrsl.commands.card", "print a data set's card: splits, lengths, labels, licence"),
+    "label-texts": Command("lrsl.commands.label_texts", "have a language model write what the labels mean"),
+    "store": Command("lrsl.commands.store", "list or prune what stages have made"),
+    "tables": Command("experiments.tables.__main__", "render the paper's tables from runs"),
+    "figures": Command("experiments.figures.__main__", "draw the paper's figures from runs"),
+    "report": Command("experiments.report.__main__", "write a sweep's report, one HTML file"),
+    "record": Command("experiments.record", "keep a sweep's runs among the recorded results"),
+    "completion": Command("lrsl.commands.completion", "print a script that completes lrsl in bash, zsh or fish"),
+}
+HELP = ("-h", "--help")
+
+FIRST = """\
+LRSL: logits reranking via semantic labels, for the samples a text classifier hesitates on.
+
+Type this first; it trains on the data set that comes along, needs no account, and takes minutes on a CPU:
+
+  lrsl run logger=csv
+
+Then your own texts, in files with a column of texts and one of labels:
+
+  lrsl card dataset=custom dataset.train=train.csv dataset.test=test.csv
+  lrsl run dataset=custom dataset.train=train.csv dataset.test=test.csv logger=csv
+
+lrsl --help lists all commands."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says and return the exit status."""
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    if not typed or typed[0] in (*HELP, "--version"):
+        print(_of_itself(typed))
+        return 0
+    name, *rest = typed
+    if name not in COMMANDS:
+        print(f"lrsl {name} is no command{nearest(name, list(COMMANDS))}; lrsl --help lists them", file=sys.stderr)
+        return 2
+    try:
+        if name == "run" and not set(rest).isdisjoint(HELP):
+            return _help_of_run(rest)
+        return command(name)(rest)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def command(name: str) -> Callable[[list[str]], int]:
+    """Return the function of a command that takes what is typed after it and returns the exit status."""
+    module = COMMANDS[name].module
+    if module.startswith("experiments."):
+        from lrsl.commands import studies  # noqa: PLC0415
+
+        loaded = studies.load(module.removeprefix("experiments."))
+    else:
+        loaded = import_module(module)
+    found: Callable[[list[str]], int] = loaded.main
+    return found
+
+
+def help_text() -> str:
+    """Return what `lrsl --help` prints."""
+    width = max(map(len, COMMANDS)) + 2
+    return "\n".join(
+        [
+            "usage: lrsl COMMAND ...",
+            "",
+            "Logits reranking via semantic labels: better answers on the samples a text classifier hesitates on.",
+            "",
+            *(f"  {name:{width}}{command.about}" for name, command in COMMANDS.items()),
+            "",
+            "lrsl COMMAND --help says what can be typed after it; lrsl alone, what to type first; lrsl --version.",
+        ]
+    )
+
+
+def _of_itself(typed: Sequence[str]) -> str:
+    if not typed:
+        return FIRST
+    if typed[0] in HELP:
+        return help_text()
+    from lrsl import __version__  # noqa: PLC0415  (takes a look at what is installed)
+
+    return f"lrsl {__version__}"
+
+
+def _help_of_run(arguments: Sequence[str]) -> int:
+    from lrsl.config import help, own  # noqa: PLC0415
+    from lrsl.errors import InputError  # noqa: PLC0415
+
+    try:
+        _, folders = own.take(arguments)
+        own.use(folders)
+        print(help.help_text(folders))
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0

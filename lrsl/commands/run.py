@@ -1,0 +1,202 @@
+"""From the command line to one run, or to a sweep of them.
+
+lrsl run --help
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from lrsl.commands import studies
+from lrsl.config import composition, identity, mistakes, own, place
+from lrsl.errors import InputError
+from lrsl.nn import threads
+from lrsl.sweep import journal
+
+if TYPE_CHECKING:
+    from lrsl.sweep import summary
+
+CONFIGURATION = "config.json"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what the command line says and return the exit status.
+
+    Args:
+        arguments: what is typed after the command; None takes it from `sys.argv`, as Hydra does.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its exceptions over instead of printing them
+    os.environ.pop(journal.FOLDER_VARIABLE, None)
+    status = 0
+    try:
+        rest, folders = own.take(sys.argv[1:] if arguments is None else arguments)
+        own.use(folders)
+        rest = sorted(rest, key=("-m", "--multirun").__contains__)  # Hydra takes no key=value after it
+        sys.argv[1:] = [*(word for folder in folders for word in ("--config-dir", str(folder))), *rest]
+        launch()
+    except (InputError, *mistakes.COMPOSITION_ERRORS) as error:
+        print(error if isinstance(error, InputError) else mistakes.explain(error), file=sys.stderr)
+        status = 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        status = 130
+    finally:
+        swept = os.environ.get(journal.FOLDER_VARIABLE)
+        failed = journal.conclude(track if status != 130 else None)
+        if swept and (Path(swept) / journal.RUNS).is_file():
+            report(Path(swept))
+    return status or int(failed > 0)
+
+
+@hydra.main(version_base="1.3", config_path=str(composition.CONF), config_name="config")
+def launch(composed: DictConfig) -> dict[str, Any] | None:
+    """Do one job; a failing one ends a single run, but not a sweep, to which is returned what became of the job."""
+    hydra_config = HydraConfig.get()
+    folder = Path(hydra_config.runtime.output_dir)
+    configuration = identity.plain(composed)
+    error, new = attempt(composed, configuration, folder)
+    if not journal.under_way():
+        return sys.exit(1) if error else None
+    line = {
+        "job": hydra_config.job.num,
+        "dataset": configuration["dataset"]["name"],
+        "model": configuration["model"]["name"],
+        "configuration": identity.digest(configuration),
+        "seed": configuration["seed"],
+        "folder": str(folder),
+        "overrides": list(hydra_config.overrides.task),
+        "status": "failed" if error else "finished",
+        "error": error,
+    }
+    if new:
+        line["logger"] = configuration["logger"]  # where the run is tracked, which a finished one is not again
+    journal.record(line)
+    return line
+
+
+def attempt(composed: DictConfig, configuration: dict[str, Any], folder: Path) -> tuple[str | None, bool]:
+    """Do one job; return in one line why it failed, which is reported at once, and whether there was anything to do."""
+    try:
+        return None, do(composed, configuration, folder)
+    except InputError as error:
+        reason = str(error)
+        _drop_frames(error)
+        print(f"{_job_name()}{reason}", file=sys.stderr, flush=True)
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into an exit
+            raise KeyboardInterrupt from None
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+        print(f"{_job_name()}{reason}", file=sys.stderr)
+        traceback.print_exception(error)
+        sys.stderr.flush()
+        _drop_frames(error)
+    finally:
+        _release()
+    _record_failure(configuration, folder, reason)
+    return reason, True
+
+
+def do(composed: DictConfig, configuration: dict[str, Any], folder: Path) -> bool:
+    """Train, rerank and measure, unless that has been done; tell whether it had not."""
+    config = composition.to_config(composed)
+    print(f"reading {config.dataset.name} …", flush=True)
+    threads.prepare()
+    from lrsl.run import pipeline  # torch, now that there is something to do
+
+    marker = folder / CONFIGURATION
+    if not config.rerun and _is_of(marker, configuration):
+        found = pipeline.finished(config, folder)
+        if found is not None:
+            print(f"already finished: {folder} (rerun=true runs it again)", flush=True)
+            pipeline.show(found)
+            return False
+    pipeline.run(config, folder, figures)
+    # last, so that results are never taken for those of another configuration
+    marker.write_text(json.dumps(configuration, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return True
+
+
+def figures(folder: Path, out: Path) -> dict[str, Path]:
+    """Draw the figures of the run in a folder, where there is what it takes; else say what is missing."""
+    try:
+        draw = studies.load("figures.of_run").draw
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "matplotlib":
+            raise
+        print("The run's figures are not drawn: matplotlib is missing; pip install 'lrsl[experiments]' adds it.")
+        return {}
+    drawn: dict[str, Path] = draw(folder, out)
+    return drawn
+
+
+def track(lines: Sequence[Mapping[str, Any]], rows: Sequence[summary.Row], folder: Path) -> None:
+    """Log a sweep's summary beside its runs."""
+    from lrsl.sweep import tracking
+
+    tracking.track(lines, rows, folder)
+
+
+def report(folder: Path) -> None:
+    """Write a sweep's report beside its summary, or say why there is none: the sweep itself is done."""
+    try:
+        write = studies.load("report").write  # matplotlib, now that there is something to draw
+        print(f"report: {write(folder)}", flush=True)
+        return
+    except ModuleNotFoundError as error:
+        reason = f"{error.name} is not installed; pip install 'lrsl[experiments]' adds it"
+    except KeyboardInterrupt:
+        reason = "interrupted"
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+    print(f"no report: {reason} ({place.typed('report')} {folder} makes it)", file=sys.stderr, flush=True)
+
+
+def _is_of(marker: Path, configuration: dict[str, Any]) -> bool:
+    try:
+        done = json.loads(marker.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(done, dict) and identity.same_run(done, configuration)
+
+
+def _record_failure(configuration: dict[str, Any], folder: Path, reason: str) -> None:
+    from lrsl.run import results
+    from lrsl.run.commit import commit
+
+    found = results.read(folder)
+    if found is not None and found.get("status") == "finished" and not configuration["rerun"]:
+        return
+    failed = {"status": "failed", "error": reason, **results.settings(configuration), "commit": commit()}
+    results.write(folder, failed)
+
+
+def _job_name() -> str:
+    return f"{' '.join(HydraConfig.get().overrides.task) or 'the only job'} failed: " if journal.under_way() else ""
+
+
+def _drop_frames(error: BaseException | None) -> None:
+    """Let go of what the frames of a failed job hold, its model above all."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+
+
+def _release() -> None:
+    pipeline = sys.modules.get("lrsl.run.pipeline")
+    if pipeline is not None:
+        pipeline.release()
+    else:
+        gc.collect()

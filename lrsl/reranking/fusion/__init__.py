@@ -1,0 +1,42 @@
+"""How the classifier's logits and the views' scores of hard samples become one ranking. A file per fusion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from lrsl.reranking.component import Component, Fitted
+
+
+class FittedFusion(Fitted, Protocol):
+    """Joins logits and scores."""
+
+    def __call__(self, logits: Tensor, scores: Sequence[Tensor]) -> Tensor:
+        """Return what to rank by, `(n, classes)`.
+
+        Args:
+            logits: the classifier's, `(n, classes)`.
+            scores: each view's, `(n, classes)`, NaN for labels that a view has not scored.
+        """
+        ...
+
+
+class Fusion(Component, Protocol):
+    """A fusion before it is fitted."""
+
+    def fit(self, logits: Tensor, labels: Tensor, scores: Sequence[Tensor], hard: Tensor) -> FittedFusion:
+        """Learn from held-out rows.
+
+        Args:
+            logits: the classifier's, `(n, classes)`.
+            labels: true labels, `(n,)`.
+            scores: each view's, `(n, classes)`, NaN for labels that a view has not scored.
+            hard: which rows are hard, `(n,)` bool.
+        """
+        ...
+
+    def restore(self, learnt: Mapping[str, Tensor]) -> FittedFusion:
+        """Return what `fit` returned, from what it had learnt."""
+        ...

@@ -1,0 +1,167 @@
+"""Finding hard samples and reranking them: the one implementation behind runs, the callback and `lrsl.Reranker`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from lrsl.reranking.detector import Detector, FittedDetector
+from lrsl.reranking.detector.topk_variance import TopKVariance
+from lrsl.reranking.fusion import FittedFusion, Fusion
+from lrsl.reranking.fusion.paper import Paper
+from lrsl.reranking.threshold import ThresholdRule
+from lrsl.reranking.threshold.sigma2_mis import Sigma2Mis
+from lrsl.reranking.view import FittedCandidateView, FittedView, View
+
+RowScores = Callable[[Tensor, Tensor], Tensor]
+"""Gives scores `(m, classes)` for the numbers `(m,)` of some rows and the classifier's logits `(m, classes)` of them.
+
+NaN stands for labels that are not scored.
+"""
+
+
+def scores_of_texts(view: View, fitted: FittedView | FittedCandidateView, texts: Sequence[str], k: int) -> RowScores:
+    """Return what a view makes of texts, computed for the rows that are asked for.
+
+    Args:
+        view: says whether it scores candidates only.
+        fitted: the same view, fitted.
+        texts: the text of each row.
+        k: number of candidates.
+    """
+
+    def scores(rows: Tensor, logits: Tensor) -> Tensor:
+        asked = [texts[row] for row in rows.tolist()]
+        if not getattr(view, "scores_candidates", False):
+            return _of_shape(cast(FittedView, fitted)(asked), logits, fitted)
+        candidates = logits.topk(min(k, logits.shape[1]), dim=-1).indices
+        known = _of_shape(cast(FittedCandidateView, fitted)(asked, candidates), candidates, fitted)
+        return known.new_full(logits.shape, torch.nan).scatter(1, candidates.to(known.device), known)
+
+    return scores
+
+
+def _of_shape(scores: Tensor, like: Tensor, view: FittedView | FittedCandidateView) -> Tensor:
+    if scores.shape != like.shape:
+        raise ValueError(
+            f"{type(view).__name__} gave scores of shape {tuple(scores.shape)}; for {len(like)} texts it must be "
+            f"{tuple(like.shape)}"
+        )
+    return scores
+
+
+def recorded_scores(scores: Tensor) -> RowScores:
+    """Return scores `(n, classes)` that were computed before, for the rows that are asked for."""
+    return lambda rows, logits: scores[rows]
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A fitted detector and a threshold.
+
+    Attributes:
+        detector: gives one number per row of logits, low where it is hard.
+        threshold: rows strictly below it are hard; σ²_mis with the paper's detector and threshold rule.
+    """
+
+    detector: FittedDetector
+    threshold: float
+
+    def is_hard(self, logits: Tensor) -> Tensor:
+        """Return which rows are hard, `(n,)` bool."""
+        return self.detector(logits).double() < self.threshold
+
+
+@dataclass(frozen=True)
+class Reranked:
+    """What reranking made of some rows.
+
+    Attributes:
+        hard: which rows are hard, `(n,)` bool.
+        view_scores: each view's scores of the hard rows, `(hard rows, classes)`.
+        scores: what to rank by, `(n, classes)`: the fusion's for hard rows, softmax(logits) for easy ones.
+        labels: the answers, `(n,)`; easy rows keep the classifier's.
+    """
+
+    hard: Tensor
+    view_scores: tuple[Tensor, ...]
+    scores: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class FittedRule:
+    """A rule that has been fitted: which rows are hard, and how those are ranked anew.
+
+    Attributes:
+        detection: the detector and the threshold.
+        fusion: joins logits and views.
+    """
+
+    detection: Detection
+    fusion: FittedFusion
+
+    def rerank(self, logits: Tensor, scores: Sequence[RowScores], rows: Tensor | None = None) -> Reranked:
+        """Rerank the hard rows; the views are asked for these only.
+
+        Args:
+            logits: the classifier's, `(n, classes)`.
+            scores: what each view makes of rows.
+            rows: the numbers by which `scores` knows the rows of the logits, `(n,)`; 0 to n - 1 if not given.
+        """
+        hard = self.detection.is_hard(logits)
+        answers = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(dim=-1)
+        labels = logits.argmax(dim=-1)
+        if not hard.any():
+            return Reranked(hard, tuple(answers[:0] for _ in scores), answers, labels)
+        asked = hard.nonzero().flatten() if rows is None else rows.to(hard.device)[hard]
+        given = tuple(score(asked.cpu(), logits[hard]).to(logits.device) for score in scores)
+        fused = self.fusion(logits[hard], given)
+        if fused.shape != logits[hard].shape or fused.isnan().any():
+            raise ValueError(
+                f"{type(self.fusion).__name__} gave scores of shape {tuple(fused.shape)}, {int(fused.isnan().sum())} "
+                f"of them NaN, for {int(hard.sum())} hard rows; a fusion gives a number for every label"
+            )
+        answers[hard] = fused.to(answers.dtype)
+        labels[hard] = answers[hard].argmax(dim=-1)
+        return Reranked(hard, given, answers, labels)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a rule is made of, before it is fitted; the paper's unless said otherwise.
+
+    Args:
+        detector: one number per row of logits, low where it is hard.
+        threshold: where hard ends and easy begins.
+        fusion: how logits and views become one ranking.
+    """
+
+    detector: Detector = field(default_factory=TopKVariance)
+    threshold: ThresholdRule = field(default_factory=Sigma2Mis)
+    fusion: Fusion = field(default_factory=Paper)
+
+    def detection(self, logits: Tensor, labels: Tensor) -> Detection:
+        """Learn which samples are hard from held-out logits `(n, classes)` and labels `(n,)` (eq. 7)."""
+        detector = self.detector.fit(logits, labels)
+        return Detection(detector, float(self.threshold.fit(detector(logits), logits, labels)))
+
+    def fit(
+        self, logits: Tensor, labels: Tensor, scores: Sequence[RowScores], detection: Detection | None = None
+    ) -> FittedRule:
+        """Learn everything from held-out rows.
+
+        Args:
+            logits: the classifier's, `(n, classes)`.
+            labels: true labels, `(n,)`.
+            scores: what each view makes of the held-out rows.
+            detection: which samples are hard, where that is known already.
+        """
+        detection = detection or self.detection(logits, labels)
+        rows = torch.arange(len(logits))
+        given = [score(rows, logits) for score in scores]
+        return FittedRule(detection, self.fusion.fit(logits, labels, given, detection.is_hard(logits)))

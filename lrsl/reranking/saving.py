@@ -1,0 +1,76 @@
+"""Components as plain data, and back: nothing is imported or executed that a file names."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib import import_module
+from typing import Any, TypeVar
+
+from lrsl.reranking import PUBLIC
+from lrsl.reranking.component import Component
+
+Kind = TypeVar("Kind", bound=Component)
+
+
+def described(component: Component, seam: type) -> dict[str, Any]:
+    """Return a component as plain data: `kind`, the name of its class, and `settings`.
+
+    Args:
+        component: a detector, threshold rule, view or fusion.
+        seam: which of these, such as `View`.
+
+    Raises:
+        ValueError: it could not be made again from that.
+    """
+    made = type(component)
+    name = f"{made.__module__}.{made.__qualname__}"
+    if seam not in made.__mro__:
+        raise ValueError(f"{name} cannot be saved: it does not name lrsl.{seam.__name__} as its base")
+    if "." in made.__qualname__ or made.__module__ == "__main__":
+        raise ValueError(
+            f"{name} cannot be saved: a class of the same name could not be found again; put it in a module"
+        )
+    if PUBLIC.get(made.__qualname__) == made.__module__:
+        name = f"lrsl.{made.__qualname__}"
+    settings = component.settings()
+    try:
+        same = json.loads(json.dumps(settings)) == settings
+    except (TypeError, ValueError):
+        same = False
+    if not same:
+        raise ValueError(f"{name} cannot be saved: its settings are not plain data (text, numbers, lists, mappings)")
+    return {"kind": name, "settings": settings}
+
+
+def made_again(description: Any, seam: type[Kind]) -> Kind:
+    """Return the component that was described.
+
+    A class of this package is found by its short name. Any other has to be imported before, by whoever wants it: its
+    module is not imported here, and a class that does not name the seam as its base is not made.
+
+    Args:
+        description: what `described` returned.
+        seam: which seam the component is for, such as `View`.
+
+    Raises:
+        ValueError: the class is not imported or none of the seam's, or does not take these settings.
+    """
+    try:
+        name, settings = str(description["kind"]), dict(description["settings"])
+    except (TypeError, KeyError, ValueError):
+        raise ValueError(f"the saved {seam.__name__} has no kind and settings; fit and save it anew") from None
+    module, _, last = name.rpartition(".")
+    if module == "lrsl" and last in PUBLIC:
+        made: Any = getattr(import_module(PUBLIC[last]), last)
+    else:
+        if module not in sys.modules:
+            raise ValueError(f"{name} is not imported; import {module or name} before loading a reranker that uses it")
+        made = vars(sys.modules[module]).get(last)
+    if not (isinstance(made, type) and seam in made.__mro__ and made is not seam):
+        raise ValueError(f"{name} is no lrsl.{seam.__name__}; it must be a class that names it as its base")
+    try:
+        component: Kind = made(**settings)
+    except TypeError as error:
+        raise ValueError(f"{name} does not take the saved settings ({error}); fit and save it anew") from None
+    return component

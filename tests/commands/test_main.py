@@ -1,0 +1,137 @@
+"""The command `lrsl`: its table, its help, its completion, and a user's own folder of YAML."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lrsl
+from lrsl.commands import completion, main
+from lrsl.commands.card import main as card
+from lrsl.config import place
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1"}
+
+
+def lrsl_typed(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "lrsl", *arguments]
+    return subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A user's folder with a data set and a model."""
+    for group, text in (("dataset", "name: mine\ntrain: a.csv\ntest: b.csv\n"), ("model", "name: small\nlr: 1e-3\n")):
+        (tmp_path / "own" / group).mkdir(parents=True)
+        (tmp_path / "own" / group / ("mine.yaml" if group == "dataset" else "small.yaml")).write_text(text)
+    return tmp_path / "own"
+
+
+def test_alone_it_says_what_to_type_first(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main([]) == 0
+    assert "  lrsl run logger=csv\n" in capsys.readouterr().out
+
+
+def test_the_help_is_one_screen_and_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 24
+    assert all(any(line.startswith(f"  {name} ") for line in lines) for name in main.COMMANDS)
+
+
+def test_an_unknown_command_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["rum"]) == 2
+    assert capsys.readouterr().err == "lrsl rum is no command; did you mean 'run'?; lrsl --help lists them\n"
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_every_command_has_help(name: str, tmp_path: Path) -> None:
+    done = lrsl_typed(tmp_path, name, "--help")
+    assert done.returncode == 0, done.stderr
+    assert f"lrsl {name}" in done.stdout
+    assert "python run.py" not in done.stdout
+
+
+def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(arguments: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main, "command", lambda name: interrupted)
+    assert main.main(["store"]) == 130
+
+
+def test_the_version_is_that_of_what_is_installed() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+", lrsl.__version__)
+
+
+def test_help_loads_neither_hydra_nor_torch(tmp_path: Path) -> None:
+    program = (
+        "import sys; from lrsl.commands.main import main; main(['--help']); main(['run', '--help'])\n"
+        "print([name for name in ('hydra', 'torch', 'omegaconf', 'numpy') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_users_own_choices_are_listed_and_composed(own: Path, tmp_path: Path) -> None:
+    shown = lrsl_typed(tmp_path, "run", "--config-dir", str(own), "--help")
+    assert "telecom34, tsec3" in shown.stdout
+    assert re.search(r"dataset: .*\bmine\b", shown.stdout)
+    done = lrsl_typed(tmp_path, "run", f"--config-dir={own}", "dataset=mine", "model=small", "--cfg", "job")
+    assert done.returncode == 0, done.stderr
+    assert "name: mine" in done.stdout
+    assert "lr: 0.001" in done.stdout
+
+
+def test_a_mistake_in_a_users_file_names_it(own: Path, tmp_path: Path) -> None:
+    (own / "model" / "small.yaml").write_text("name: small\nlearning: 1\n")
+    done = lrsl_typed(tmp_path, "run", "--config-dir", str(own), "model=small")
+    assert done.returncode == 1
+    assert f"(in {own}/model/small.yaml)" in done.stderr
+    (own / "model" / "bert.yaml").write_text("name: bert\n")
+    assert f"{own}/model/bert.yaml would never be read" in lrsl_typed(tmp_path, "run", "-cd", str(own)).stderr
+
+
+def test_a_card_of_a_users_own_data_set(
+    own: Path, tiny_corpus: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(place, "added", [])
+    text = f"name: mine\ntrain: {tiny_corpus}/train.csv\ntest: {tiny_corpus}/test.csv\n"
+    (own / "dataset" / "mine.yaml").write_text(text)
+    assert card(["--config-dir", str(own), "dataset=mine"]) == 0
+    assert capsys.readouterr().out.startswith("mine: 4 labels")
+    assert card(["--config-dir", str(own / "nowhere")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "some"),
+    [
+        (["ca"], ["card"]),
+        (["run", "model=mi"], ["model=minilm", "model=mistral"]),
+        (["run", "model=bert,mi"], []),
+        (["run", "--mul"], ["--multirun"]),
+        (["card", "dataset.val_f"], ["dataset.val_fraction="]),
+        (["run", "rerun="], ["rerun=false", "rerun=true"]),
+        (["run", "--cfg", "j"], ["job"]),
+    ],
+)
+def test_words_are_completed(typed: list[str], some: list[str]) -> None:
+    found = completion.words(typed)
+    assert found == some or (not some and found == ["model=bert,minilm", "model=bert,mistral"])
+
+
+def test_bash_completes(tmp_path: Path) -> None:
+    door = tmp_path / "lrsl"
+    door.write_text(f'#!/bin/sh\nexec {sys.executable} -m lrsl "$@"\n')
+    door.chmod(0o755)
+    script = (
+        'eval "$(lrsl completion bash)"; COMP_WORDBREAKS=$\' =\'; COMP_LINE="lrsl run model=mi"; '
+        "COMP_POINT=${#COMP_LINE}; _lrsl; echo ${COMPREPLY[@]}"
+    )
+    variables = ENVIRONMENT | {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(["bash", "-c", script], env=variables, capture_output=True, text=True, check=True)
+    assert done.stdout == "minilm mistral\n", done.stderr
