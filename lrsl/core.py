@@ -35,6 +35,10 @@ def topk_variance(logits: Float[Tensor, "n classes"], k: int) -> Float[Tensor, "
 
     Raises:
         ValueError: k is out of range or a logit is not finite.
+
+    Example:
+        >>> topk_variance(torch.tensor([[4.0, 2.0, 0.0, -9.0], [1.0, 1.0, 1.0, -9.0]]), k=3)
+        tensor([2.6667, 0.0000])
     """
     _check_k(k, logits.shape[1], "classes")
     _check_finite("logits", logits)
@@ -103,6 +107,10 @@ def confused_labels(
 
     Raises:
         ValueError: k is out of range, a label is no class, or a logit is not finite.
+
+    Example:
+        >>> confused_labels(torch.tensor([[0.5, 3.0, 2.0, -1.0]]), torch.tensor([1]), k=2)
+        tensor([[2, 0]])
     """
     _check_k(k, logits.shape[1] - 1, "classes other than the true one")
     _check_labels(labels, logits.shape[1])
@@ -189,6 +197,11 @@ def rerank(
 
     Raises:
         ValueError: the power is negative, or a logit or a similarity is not finite.
+
+    Example:
+        >>> logits, similarity = torch.tensor([[1.0, 1.0, 0.0]]), torch.tensor([[0.2, 0.8, 0.5]])
+        >>> rerank(logits, similarity).argmax(dim=-1)
+        tensor([1])
     """
     if not power >= 0:
         raise ValueError(f"power is {power}; it must be at least 0")

@@ -60,6 +60,10 @@ def accuracy(predicted: npt.ArrayLike, labels: npt.ArrayLike) -> float:
 
     Raises:
         ValueError: the shapes differ or are not (n,).
+
+    Example:
+        >>> accuracy([0, 1, 2, 2], [0, 1, 1, 2])
+        0.75
     """
     predicted, labels = np.asarray(predicted), np.asarray(labels)
     _check_paired("predicted", predicted, "labels", labels)
@@ -123,6 +127,10 @@ def mean_std(values: npt.ArrayLike) -> MeanStd:
 
     Raises:
         ValueError: there is no value, or the shape is not (n,).
+
+    Example:
+        >>> mean_std([0.5, 0.75, 1.0])
+        MeanStd(mean=0.75, std=0.25)
     """
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or not values.size:
@@ -142,6 +150,10 @@ def mcnemar(a_correct: npt.ArrayLike, b_correct: npt.ArrayLike) -> McNemar:
 
     Raises:
         ValueError: the shapes differ or are not (n,), or a value is not a bool.
+
+    Example:
+        >>> mcnemar([True, False, False, True], [True, True, True, True])
+        McNemar(only_a=0, only_b=2, p_value=0.5)
     """
     only_a, only_b, _ = _discordant(a_correct, b_correct)
     p_value = float(binomtest(only_b, only_a + only_b).pvalue) if only_a + only_b else 1.0

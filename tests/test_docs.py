@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from lrsl import Reranker
 from lrsl.config import composition
 
 ROOT = Path(__file__).parents[1]
@@ -84,3 +86,14 @@ def test_the_tutorials_python_runs(typed, monkeypatch):
     monkeypatch.chdir(typed[0])
     (example,) = blocks(DOCS / "tutorial.md", "python")
     exec(compile(example, "tutorial.md", "exec"), {})
+
+
+def test_the_detector_of_the_how_to_works(tiny_bert):
+    detector, handed_over = blocks(DOCS / "how-to" / "your-seams.md", "python")
+    names = {"label_texts": ["card", "cash", "loan"], "Reranker": Reranker}
+    exec(compile(detector, "your-seams.md", "exec"), names)
+    exec(compile(re.sub('".*?"', repr(str(tiny_bert)), handed_over, count=1), "your-seams.md", "exec"), names)
+    logits = torch.tensor([[3.0, 1.0, 0.0], [2.0, 1.5, 0.0], [0.0, 4.0, 3.5]])
+    fitted = names["reranker"].fit(logits, [0, 1, 1], ["card", "cash", "cash"])
+    assert fitted.is_hard(logits).tolist() == [False, False, False]  # none below the margin of the only mistake
+    assert fitted.is_hard(torch.tensor([[1.0, 0.9, 0.0]])).tolist() == [True]
