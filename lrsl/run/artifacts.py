@@ -56,8 +56,8 @@ def reranker_files(
 ) -> dict[str, Path]:
     """Return the files of a run's reranker by the name they get in its artifact, a folder for `from_pretrained`.
 
-    None where there can be no such folder: the embedding is off the shelf, a component cannot be saved, or two labels
-    have the same text.
+    None where there can be no such folder: the embedding is off the shelf, a component cannot be saved, the view is not
+    the paper's, since a run does not keep what others have learnt, or two labels have the same text.
 
     Args:
         config: the run.
@@ -69,13 +69,11 @@ def reranker_files(
         scratch: a folder for files that the run does not have.
     """
     texts = corpus.label_texts
-    if not config.embedding.finetune or len(set(texts)) < len(texts):
+    if not config.embedding.finetune or not isinstance(view, LabelSimilarity) or len(set(texts)) < len(texts):
         return {}
     try:
         about, learnt = saved_rule(rule, fitted, [view], [], label_texts=texts, k=config.reranker.k)
     except ValueError:
-        return {}
-    if not isinstance(view, LabelSimilarity):  # what others have learnt is not kept by a run
         return {}
     files = {CONFIG: _json(scratch / CONFIG, {**about, "report": {}}), **_files(run / "embedding", "embedding")}
     if learnt:
