@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-import lrsl
+import lrsl.run
 import run
 from lrsl.commands import run as command
 from lrsl.config.schema import Config
@@ -82,7 +82,7 @@ class Pipeline(types.ModuleType):
 def pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Pipeline]:
     stub = Pipeline()
     monkeypatch.setitem(sys.modules, "lrsl.run.pipeline", stub)
-    monkeypatch.setattr(lrsl, "pipeline", stub, raising=False)
+    monkeypatch.setattr(lrsl.run, "pipeline", stub, raising=False)  # where it is, once something has imported it
     monkeypatch.delenv("LRSL_DATA_DIR", raising=False)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # so that it is as it was afterwards
     monkeypatch.setenv("LRSL_SWEEP", "")
