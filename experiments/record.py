@@ -34,6 +34,7 @@ from lrsl.config import place
 from lrsl.config.identity import file_name
 from lrsl.errors import InputError
 from lrsl.run import results
+from lrsl.run.finished import CONFIGURATION
 from lrsl.sweep import summary
 
 logger = logging.getLogger("experiments")
@@ -185,7 +186,7 @@ def _keep(run: Run, overrides: Sequence[str], place: Path, *, texts: bool, label
     (place / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(list(overrides), allow_unicode=True, width=10_000))
     configuration = _configuration(run.folder)
     if configuration is not None:
-        _write_json(place / "config.json", portable(configuration))
+        _write_json(place / CONFIGURATION, portable(configuration))
     if not run.finished:
         _write_json(place / results.RESULTS, portable(dict(run.results)))
         return False
@@ -207,7 +208,7 @@ def _keep(run: Run, overrides: Sequence[str], place: Path, *, texts: bool, label
 
 def _configuration(folder: Path) -> dict[str, Any] | None:
     with suppress(OSError, ValueError):
-        found: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads((folder / CONFIGURATION).read_text(encoding="utf-8"))
         return found
     with suppress(OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):  # of a run that failed
         composed: Any = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"), resolve=True)

@@ -9,7 +9,9 @@ import sys
 import types
 import weakref
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,9 +19,9 @@ import pytest
 import lrsl.run
 import run
 from lrsl.commands import run as command
-from lrsl.config.schema import Config
+from lrsl.config.schema import Config, DatasetConfig
 from lrsl.errors import InputError
-from lrsl.run import results
+from lrsl.run import finished, results
 
 ROOT = Path(run.__file__).parent
 UNLOADED = ("torch", "transformers", "pytorch_lightning", "wandb", "matplotlib")
@@ -35,7 +37,7 @@ class Pipeline(types.ModuleType):
     def __init__(self) -> None:
         super().__init__("lrsl.run.pipeline")
         self.ran: list[tuple[Config, Path]] = []
-        self.shown: list[dict[str, Any]] = []
+        self.shown: list[dict[str, Any]] = []  # of runs that had finished before
         self.models: list[weakref.ref[Model]] = []
         self.alive: list[int] = []
 
@@ -56,23 +58,18 @@ class Pipeline(types.ModuleType):
             except KeyboardInterrupt:
                 sys.exit(1)
         accuracy = {"accuracy": 0.9 + config.seed / 100, "accuracy_hard": 0.5, "accuracy_easy": 0.95}
-        found = {
+        measured = {
             "dataset": config.dataset.name,
             "model": config.model.name,
             "seed": config.seed,
             "status": "finished",
+            "data": config.dataset.name,
+            "versions": {"lrsl": version("lrsl")},
             "hard_fraction": 0.1,
             **dict.fromkeys(("origin", "rerank", "similarity"), accuracy),
         }
-        results.write(folder, found, [{"id": "0"}])
-        return found
-
-    def finished(self, config: Config, folder: Path) -> dict[str, Any] | None:
-        found = results.read(folder)
-        return found if found is not None and found["status"] == "finished" else None
-
-    def show(self, found: dict[str, Any]) -> None:
-        self.shown.append(found)
+        results.write(folder, measured, [{"id": "0"}])
+        return measured
 
     def release(self) -> None:
         gc.collect()
@@ -83,6 +80,8 @@ def pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Pipeli
     stub = Pipeline()
     monkeypatch.setitem(sys.modules, "lrsl.run.pipeline", stub)
     monkeypatch.setattr(lrsl.run, "pipeline", stub, raising=False)  # where it is, once something has imported it
+    monkeypatch.setattr(results, "show", stub.shown.append)
+    monkeypatch.setattr(finished, "load_corpus", lambda dataset, _: SimpleNamespace(fingerprint=lambda: dataset.name))
     monkeypatch.delenv("LRSL_DATA_DIR", raising=False)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # so that it is as it was afterwards
     monkeypatch.setenv("LRSL_SWEEP", "")
@@ -229,10 +228,10 @@ def test_a_failure_leaves_finished_results_alone(
 ) -> None:
     assert typed(monkeypatch) == 0
 
-    def unreadable(config: Config, folder: Path) -> None:
+    def unreadable(dataset: DatasetConfig, data_dir: str | None) -> None:
         raise InputError("data_dir=/nowhere is not a folder")
 
-    monkeypatch.setattr(pipeline, "finished", unreadable)
+    monkeypatch.setattr(finished, "load_corpus", unreadable)
     assert typed(monkeypatch) == 1
     assert found_in(Path("outputs"))[0]["status"] == "finished"
     assert list(Path("outputs").rglob("predictions.jsonl"))

@@ -25,6 +25,7 @@ from lrsl.config.identity import NO_EFFECT
 from lrsl.config.keys import model_of_any_version
 from lrsl.errors import InputError
 from lrsl.run import results
+from lrsl.run.finished import CONFIGURATION
 
 logger = logging.getLogger("experiments")
 
@@ -213,7 +214,7 @@ def _told_by(found: Mapping[str, Any]) -> dict[str, Any]:
 def _configured(folder: Path) -> dict[str, Any]:
     """Return the settings in a run's folder: config.json of a finished run, Hydra's own copy of any other."""
     with suppress(OSError, ValueError):
-        return dict(_flat(_of_any_version(json.loads((folder / "config.json").read_text(encoding="utf-8")))))
+        return dict(_flat(_of_any_version(json.loads((folder / CONFIGURATION).read_text(encoding="utf-8")))))
     with suppress(OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):
         composed = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"), resolve=True)
         return dict(_flat(_of_any_version(composed)))

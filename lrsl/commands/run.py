@@ -6,7 +6,6 @@ lrsl run --help
 from __future__ import annotations
 
 import gc
-import json
 import os
 import sys
 import traceback
@@ -26,8 +25,6 @@ from lrsl.sweep import journal
 
 if TYPE_CHECKING:
     from lrsl.sweep import summary
-
-CONFIGURATION = "config.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -105,7 +102,9 @@ def attempt(composed: DictConfig, configuration: dict[str, Any], folder: Path) -
         _drop_frames(error)
     finally:
         _release()
-    _record_failure(configuration, folder, reason)
+    from lrsl.run import finished
+
+    finished.record_failure(configuration, folder, reason)
     return reason, True
 
 
@@ -114,18 +113,17 @@ def do(composed: DictConfig, configuration: dict[str, Any], folder: Path) -> boo
     config = composition.to_config(composed)
     print(f"reading {config.dataset.name} …", flush=True)
     threads.prepare()
+    from lrsl.run import finished, results
+
+    known = None if config.rerun else finished.results_of(config, configuration, folder)
+    if known is not None:
+        print(f"already finished: {folder} (rerun=true runs it again)", flush=True)
+        results.show(known)
+        return False
     from lrsl.run import pipeline  # torch, now that there is something to do
 
-    marker = folder / CONFIGURATION
-    if not config.rerun and _is_of(marker, configuration):
-        found = pipeline.finished(config, folder)
-        if found is not None:
-            print(f"already finished: {folder} (rerun=true runs it again)", flush=True)
-            pipeline.show(found)
-            return False
     pipeline.run(config, folder, figures)
-    # last, so that results are never taken for those of another configuration
-    marker.write_text(json.dumps(configuration, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    finished.record_finish(configuration, folder)
     return True
 
 
@@ -162,25 +160,6 @@ def report(folder: Path) -> None:
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
     print(f"no report: {reason} ({place.typed('report')} {folder} makes it)", file=sys.stderr, flush=True)
-
-
-def _is_of(marker: Path, configuration: dict[str, Any]) -> bool:
-    try:
-        done = json.loads(marker.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(done, dict) and identity.same_run(done, configuration)
-
-
-def _record_failure(configuration: dict[str, Any], folder: Path, reason: str) -> None:
-    from lrsl.run import results
-    from lrsl.run.commit import commit
-
-    found = results.read(folder)
-    if found is not None and found.get("status") == "finished" and not configuration["rerun"]:
-        return
-    failed = {"status": "failed", "error": reason, **results.settings(configuration), "commit": commit()}
-    results.write(folder, failed)
 
 
 def _job_name() -> str:

@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -128,20 +127,6 @@ def extra(folder: Path, otherwise: str) -> Iterator[Path]:
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         print(f"The run's {otherwise}: {reason}.", flush=True)
-
-
-def finished(config: Config, folder: Path) -> dict[str, Any] | None:
-    """Return the results in `folder` if they are of a finished run on the same data with the same code, else None."""
-    found = results.read(folder)
-    if found is None or found.get("status") != "finished" or found.get("versions", {}).get("lrsl") != version("lrsl"):
-        return None
-    same = found.get("data") == load_corpus(config.dataset, config.data_dir).fingerprint()
-    return found if same else None
-
-
-def show(found: dict[str, Any]) -> None:
-    """Print the table of a run's results."""
-    results.show(found)
 
 
 def check(config: Config, corpus: Corpus) -> None:

@@ -1,7 +1,7 @@
 import csv
 import gc
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +13,7 @@ from lrsl import core
 from lrsl.data import load_corpus
 from lrsl.embedding.text_embedding import encode, load_embedding
 from lrsl.errors import InputError
-from lrsl.run import outcome, pipeline, results
+from lrsl.run import finished, outcome, pipeline, results
 from lrsl.run.stages import classifier as classifier_stage
 from lrsl.run.stages import embedding as embedding_stage
 from lrsl.run.stages.job import Job
@@ -195,33 +195,11 @@ def test_an_embedding_off_the_shelf_is_neither_trained_nor_saved(other, corpus, 
     assert [corpus.labels[i] for i in similarity.argmax(-1)] == [line["similarity"] for line in other.lines]
 
 
-def test_a_finished_run_is_found_until_its_data_change(first, tmp_path):
-    folder = tmp_path / "corpus"
-    folder.mkdir()
-    tiny.write_corpus(folder)
-    moved = replace(first.config.dataset, train=str(folder / "train.csv"), test=str(folder / "test.csv"))
-    config = replace(first.config, dataset=moved)
-    assert pipeline.finished(config, first.folder) == first.results  # the same data elsewhere
-
-    with (folder / "test.csv").open("a", encoding="utf-8") as file:
-        file.write("one card1 more,card\n")
-    assert pipeline.finished(config, first.folder) is None
-
-
-@pytest.mark.parametrize("change", [{"status": "failed"}, {"versions": {"lrsl": "0.0.0"}}, {"data": "other"}])
-def test_a_run_that_failed_or_was_made_otherwise_is_not_finished(first, tmp_path, change):
-    assert pipeline.finished(first.config, tmp_path) is None
-    results.write(tmp_path, first.results)
-    assert pipeline.finished(first.config, tmp_path) == first.results
-    results.write(tmp_path, {**first.results, **change})
-    assert pipeline.finished(first.config, tmp_path) is None
-
-
-@pytest.mark.parametrize("change", [{"commit": "0123456789+"}, {"commit": None}, {"machine": "another"}])
-def test_a_run_made_at_another_commit_or_machine_is_finished_all_the_same(first, tmp_path, change):
-    assert set(change) <= set(first.results)
-    results.write(tmp_path, {**first.results, **change})
-    assert pipeline.finished(first.config, tmp_path) == {**first.results, **change}
+def test_a_run_that_has_ended_has_finished(first):
+    configuration = asdict(first.config)
+    assert finished.results_of(first.config, configuration, first.folder) is None
+    finished.record_finish(configuration, first.folder)
+    assert finished.results_of(first.config, configuration, first.folder) == first.results
 
 
 @pytest.mark.parametrize(

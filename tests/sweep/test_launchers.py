@@ -34,7 +34,9 @@ NEEDED = {
 
 PIPELINE = """
 import os, signal, time
+from importlib.metadata import version
 from pathlib import Path
+from lrsl.data import load_corpus
 from lrsl.run import results
 from lrsl.errors import InputError
 
@@ -51,19 +53,24 @@ def run(config, folder, figures=None):
         import torch
         threads = torch.get_num_threads()
     accuracy = {"accuracy": 0.9 + config.seed / 100, "accuracy_hard": 0.5, "accuracy_easy": 0.95}
-    found = {
+    measured = {
         "status": "finished",
+        "dataset": config.dataset.name,
+        "model": config.model.name,
+        "seed": config.seed,
+        "data": load_corpus(config.dataset, config.data_dir).fingerprint(),
+        "versions": {"lrsl": version("lrsl")},
+        "n_test": 10,
+        "n_hard": 1,
         "hard_fraction": 0.1,
+        "sigma2_mis": 0.01,
+        "significance": dict.fromkeys(
+            ("gain", "gain_low", "gain_high", "only_origin_correct", "only_rerank_correct", "p_value"), 0
+        ),
         "threads": threads,
         "variables": {name: value for name, value in os.environ.items() if name.endswith("_THREADS")},
     }
-    results.write(folder, found | dict.fromkeys(("origin", "rerank", "similarity"), accuracy))
-
-def finished(config, folder):
-    return results.read(folder)
-
-def show(found):
-    pass
+    results.write(folder, measured | dict.fromkeys(("origin", "rerank", "similarity"), accuracy))
 
 def release():
     pass
