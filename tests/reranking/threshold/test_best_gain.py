@@ -24,7 +24,7 @@ def one_standard_error(hardness, change):
     """The rule written out: every threshold that sets rows apart, the best of them, and the smallest near it."""
     n = len(hardness)
     options = [(0, 0.0, 0.0)]
-    for threshold in sorted(set(hardness))[1:] + [math.inf]:
+    for threshold in [*sorted(set(hardness))[1:], math.inf]:
         gains = [c if h < threshold else 0 for h, c in zip(hardness, change, strict=True)]
         error = np.std(gains, ddof=1) / math.sqrt(n) if n > 1 else math.inf
         options.append((sum(h < threshold for h in hardness), sum(gains) / n, error))
@@ -70,7 +70,7 @@ def test_it_cannot_be_fitted_without_answers():
     logits, labels = torch.randn(8, 3), torch.arange(8) % 3
     with pytest.raises(ValueError, match="BestGain weighs what reranking would answer; fit the rule with the views'"):
         BestGain().fit(torch.zeros(8), logits, labels)
-    with pytest.raises(ValueError, match="BestGain finds the threshold from what reranking would answer; fit the whole"):
+    with pytest.raises(ValueError, match="BestGain finds the threshold from what reranking would answer; fit"):
         Rule(threshold=BestGain()).detection(logits, labels)
     assert BestGain.needs_answers
     assert not Sigma2Mis.needs_answers
