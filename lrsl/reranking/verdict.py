@@ -17,7 +17,7 @@ from lrsl.reranking.rule import Rule, recorded_scores
 
 LEAST_HARD = 10  # hard rows, for a mean to have an error that can be told
 LEVEL = 0.95  # of each bound, taken by itself
-FLOOR = 1e-6  # of a probability, as a share of the row's largest
+FLOOR = 1e-4  # of a probability, as a share of the row's largest
 CLEARLY = 0.5  # standard errors below 0, from which on a gain in accuracy counts as a loss
 
 CRITERIA = ("likelihood", "accuracy")
@@ -67,9 +67,11 @@ def verdict(
 
     A row's gain in accuracy is 1 where reranking mends the answer, -1 where it breaks it and 0 otherwise. A hard row's
     gain in likelihood is log p(true label) by the fusion less that by the classifier. What the fusion gives is divided
-    by its sum to be a distribution. Both distributions have a temperature of their own, fitted on the hard rows of the
-    same folds, so that what calibration alone would do is never booked as a gain of reranking. Accuracy counts the few
-    rows whose answer changes, likelihood every hard row, so it tells a gain from chance on far fewer rows.
+    by its sum to be a distribution, in which a label that it makes impossible, as eq. 10 does where the score is below
+    0, is a ten-thousandth as likely as the likeliest. Both distributions have a temperature of their own, fitted on the
+    hard rows of the same folds, so that what calibration alone would do is never booked as a gain of reranking.
+    Accuracy counts the few rows whose answer changes, likelihood every hard row, so that it tells a gain from chance on
+    far fewer rows.
 
     Bounds are Student's, over rows; that folds share the rows they learn from is left out of account.
 
@@ -176,22 +178,43 @@ class Mean:
 
 def _decided(accuracy: Mean, likelihood: Mean, criterion: str) -> tuple[bool, str]:
     """Return whether to deploy, and why."""
-    gain, gain_low, _ = accuracy.interval
-    nats, nats_low, _ = likelihood.interval
     if likelihood.n < LEAST_HARD:
         return False, (
             f"reranking off: {likelihood.n} of {accuracy.n:,} held-out rows are hard, too few to tell whether it pays "
             f"(at least {LEAST_HARD})"
         )
-    points = f"{100 * gain:+.2f} points of accuracy (at least {100 * gain_low:+.2f})"
-    evidence = f"{nats:+.3f} nats per hard row (at least {nats_low:+.3f})"
     where = f"on {likelihood.n:,} hard of {accuracy.n:,} held-out rows"
-    if criterion == "accuracy":
-        if gain_low > 0:
-            return True, f"reranking on: it brings {points} {where}"
-        return False, f"reranking off: {points} {where} may be chance"
-    if not nats_low > 0:
-        return False, f"reranking off: {evidence} and {points} {where} may be chance"
-    if gain < -CLEARLY * accuracy.error:
-        return False, f"reranking off: the true labels become likelier, {evidence}, and yet it costs {points} {where}"
-    return True, f"reranking on: it brings {evidence} and {points} {where}"
+    deploy, reason = (_by_accuracy if criterion == "accuracy" else _by_likelihood)(accuracy, likelihood, where)
+    return deploy, f"reranking {'on' if deploy else 'off'}: {reason}"
+
+
+def _by_accuracy(accuracy: Mean, likelihood: Mean, where: str) -> tuple[bool, str]:
+    _, low, high = accuracy.interval
+    if low > 0:
+        return True, f"it brings {_points(accuracy)} {where}"
+    return False, f"{_points(accuracy)} {where} {'are a loss' if high < 0 else 'may be chance'}"
+
+
+def _by_likelihood(accuracy: Mean, likelihood: Mean, where: str) -> tuple[bool, str]:
+    _, low, high = likelihood.interval
+    points, nats = _points(accuracy), _nats(likelihood)
+    if low > 0 and accuracy.value >= -CLEARLY * accuracy.error:
+        return True, f"it brings {nats} and {points} {where}"
+    if low > 0:
+        return False, f"the true labels get likelier, {nats}, and yet it costs {points} {where}"
+    if accuracy.interval[1] > 0:
+        return False, (
+            f"it brings {points} {where}, and yet the true labels get no likelier, {nats}; "
+            "by accuracy alone it would be on"
+        )
+    return False, f"{nats} and {points} {where} {'are a loss' if high < 0 else 'may be chance'}"
+
+
+def _points(accuracy: Mean) -> str:
+    gain, low, _ = accuracy.interval
+    return f"{100 * gain:+.2f} points of accuracy (at least {100 * low:+.2f})"
+
+
+def _nats(likelihood: Mean) -> str:
+    gain, low, _ = likelihood.interval
+    return f"{gain:+.3f} nats per hard row (at least {low:+.3f})"

@@ -88,6 +88,32 @@ def test_the_papers_products_become_a_distribution():
     assert math.isfinite(negative.likelihood_gain)
     assert negative.likelihood_gain < 0
     assert not negative.deploy
+    assert negative.reason.endswith("held-out rows are a loss")
+    by_accuracy = verdict(Rule(Margin(), Budget(0.5), Paper(1.0)), logits, labels, [-view.abs()], criterion="accuracy")
+    assert not by_accuracy.deploy
+    assert by_accuracy.reason.endswith("held-out rows are a loss")
+
+
+def test_answers_that_get_better_while_likelihoods_get_worse():
+    """A view that prefers the true label, or rules it out in half of the rows that are wrong anyway."""
+    logits, labels, _ = drawn()
+    rows = torch.arange(600)
+    ruled_out = (rows % 2 == 0) & (logits.argmax(-1) != labels)
+    view = torch.full_like(logits, 0.5)
+    view[rows, labels] = torch.where(ruled_out, -1.0, 0.9)
+    rule = Rule(Margin(), Budget(0.5), Paper(2.0))
+    found = verdict(rule, logits, labels, [view])
+    assert found.gain_low > 0.05
+    assert found.likelihood_high < 0
+    assert not found.deploy
+    assert "and yet the true labels get no likelier" in found.reason
+    assert found.reason.endswith("by accuracy alone it would be on")
+    by_accuracy = verdict(rule, logits, labels, [view], criterion="accuracy")
+    assert by_accuracy.deploy
+    assert by_accuracy.reason.startswith(
+        "reranking on: it brings +10.50 points of accuracy (at least +8.44) on 303 hard"
+    )
+    assert replace(by_accuracy, deploy=False, reason=found.reason) == found
 
 
 @dataclass(frozen=True)
@@ -145,7 +171,7 @@ def test_a_loss_in_accuracy_is_not_deployed_however_likely_the_labels_become():
     assert found.gain == -0.4
     assert found.likelihood_low > 0
     assert not found.deploy
-    assert found.reason.startswith("reranking off: the true labels become likelier")
+    assert found.reason.startswith("reranking off: the true labels get likelier")
     assert "it costs -40.00 points" in found.reason
 
 
