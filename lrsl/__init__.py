@@ -9,11 +9,21 @@ from lrsl.reranking import PUBLIC
 if TYPE_CHECKING:
     from lrsl.plugin.reranker import Reranker
     from lrsl.reranking.detector import Detector, DetectorWithoutFit
+    from lrsl.reranking.detector.entropy import Entropy
+    from lrsl.reranking.detector.margin import Margin
+    from lrsl.reranking.detector.max_probability import MaxProbability
+    from lrsl.reranking.detector.topk_probability_gap import TopKProbabilityGap
     from lrsl.reranking.detector.topk_variance import TopKVariance
     from lrsl.reranking.fusion import Fusion
+    from lrsl.reranking.fusion.authors_encoder import AuthorsEncoder
+    from lrsl.reranking.fusion.authors_llm import AuthorsLLM
+    from lrsl.reranking.fusion.log_linear import LogLinear
     from lrsl.reranking.fusion.paper import Paper
     from lrsl.reranking.threshold import ThresholdRule
+    from lrsl.reranking.threshold.best_gain import BestGain
+    from lrsl.reranking.threshold.budget import Budget
     from lrsl.reranking.threshold.sigma2_mis import Sigma2Mis
+    from lrsl.reranking.threshold.target_accuracy import TargetAccuracy
     from lrsl.reranking.view import Given, View
     from lrsl.reranking.view.label_similarity import LabelSimilarity
 
@@ -23,15 +33,25 @@ if TYPE_CHECKING:
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 __all__ = [
+    "AuthorsEncoder",
+    "AuthorsLLM",
+    "BestGain",
+    "Budget",
     "Detector",
     "DetectorWithoutFit",
+    "Entropy",
     "Fusion",
     "Given",
     "LabelSimilarity",
+    "LogLinear",
+    "Margin",
+    "MaxProbability",
     "Paper",
     "Reranker",
     "Sigma2Mis",
+    "TargetAccuracy",
     "ThresholdRule",
+    "TopKProbabilityGap",
     "TopKVariance",
     "View",
     "__version__",

@@ -1,4 +1,4 @@
-"""What a run is judged by: accuracy, calibration, mean and spread over seeds, and paired significance.
+"""What a run is judged by: accuracy, calibration, risk and coverage, mean and spread over seeds, paired significance.
 
 Plain numpy and scipy. Two classifiers are always compared on the same samples, so all tests are paired: they look at
 the samples on which exactly one of the two is right. Runs that differ in the seed alone share their samples, too; where
@@ -117,6 +117,55 @@ def expected_calibration_error(probabilities: npt.ArrayLike, labels: npt.ArrayLi
     # |B_b| acc(B_b) and |B_b| conf(B_b) are sums over the bin, so the bin's size cancels
     surplus = np.bincount(np.searchsorted(edges, confidence, side="left"), weights=right - confidence)
     return float(np.abs(surplus).sum() / len(labels))
+
+
+def aurc(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> float:
+    r"""Return the area under the risk-coverage curve (Geifman and El-Yaniv, 2017): low when mistakes are told apart.
+
+    $$AURC = \frac{1}{n} \sum_i risk(i), \quad risk(i) = \frac{|\{j: c_j \ge c_i, wrong\}|}{|\{j: c_j \ge c_i\}|}$$
+
+    The risk is the error rate among the samples that are answered, the most confident first; samples with equal
+    confidence are answered together. A confidence that says nothing gives the error rate. NaN for zero samples.
+
+    Args:
+        confidence: any number per sample, high where it is sure, such as a detector's, (n,).
+        correct: whether the answer is right, (n,) bool.
+
+    Raises:
+        ValueError: the shapes differ or are not (n,), a confidence is NaN, or a value is not a bool.
+
+    Example:
+        >>> aurc([0.9, 0.8, 0.7, 0.6], [True, True, True, False])
+        0.0625
+    """
+    answered, wrong = _risk_coverage(confidence, correct)
+    sizes = np.diff(answered)
+    return float((sizes * wrong[1:] / answered[1:]).sum() / answered[-1]) if answered[-1] else float("nan")
+
+
+def augrc(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> float:
+    r"""Return the area under the generalised risk-coverage curve (Traub et al., 2024), between 0 and 1/2.
+
+    $$AUGRC = \int P(wrong, c \ge \tau) \, dP(c \ge \tau)$$
+
+    The generalised risk is the share of all samples that are answered and wrong, so that the first few answers do not
+    weigh more than the rest, as they do in `aurc`. It is the mean risk of a silent mistake over all coverages, and
+    equals (1 - AUROC) · acc · (1 - acc) + (1 - acc)² / 2. NaN for zero samples.
+
+    Args:
+        confidence: any number per sample, high where it is sure, such as a detector's, (n,).
+        correct: whether the answer is right, (n,) bool.
+
+    Raises:
+        ValueError: the shapes differ or are not (n,), a confidence is NaN, or a value is not a bool.
+
+    Example:
+        >>> augrc([0.9, 0.8, 0.7, 0.6], [True, True, True, False])
+        0.03125
+    """
+    answered, wrong = _risk_coverage(confidence, correct)
+    n = answered[-1]
+    return float((np.diff(answered) * (wrong[1:] + wrong[:-1])).sum() / (2 * n * n)) if n else float("nan")
 
 
 def mean_std(values: npt.ArrayLike) -> MeanStd:
@@ -256,6 +305,21 @@ def sign_flip_test(a_correct: npt.ArrayLike, b_correct: npt.ArrayLike) -> float:
     total = len(probability) - 1
     sums = 2 * np.arange(total + 1) - total
     return min(1.0, float(probability[np.abs(sums) >= abs(int(surplus.sum()))].sum()))
+
+
+def _risk_coverage(
+    confidence: npt.ArrayLike, correct: npt.ArrayLike
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return how many samples are answered, and how many of them wrong, from none to all, one step per confidence."""
+    c, right = np.asarray(confidence, dtype=np.float64), np.asarray(correct)
+    _check_paired("confidence", c, "correct", right)
+    _check_bools(correct=right)
+    if np.isnan(c).any():
+        raise ValueError(f"confidence[{int(np.isnan(c).argmax())}] is nan; it must be a number for every sample")
+    _, which = np.unique(-c, return_inverse=True)
+    answered = np.bincount(which).cumsum() if c.size else np.zeros(0)
+    wrong = np.bincount(which, weights=~right.astype(bool)).cumsum() if c.size else np.zeros(0)
+    return np.concatenate([[0.0], answered]), np.concatenate([[0.0], wrong])
 
 
 def _surplus(a_correct: npt.ArrayLike, b_correct: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], int]:

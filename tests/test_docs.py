@@ -95,5 +95,5 @@ def test_the_detector_of_the_how_to_works(tiny_bert):
     exec(compile(re.sub('".*?"', repr(str(tiny_bert)), handed_over, count=1), "your-seams.md", "exec"), names)
     logits = torch.tensor([[3.0, 1.0, 0.0], [2.0, 1.5, 0.0], [0.0, 4.0, 3.5]])
     fitted = names["reranker"].fit(logits, [0, 1, 1], ["card", "cash", "cash"])
-    assert fitted.is_hard(logits).tolist() == [False, False, False]  # none below the margin of the only mistake
+    assert fitted.is_hard(logits).tolist() == [False, False, False]  # none below the energy of the only mistake
     assert fitted.is_hard(torch.tensor([[1.0, 0.9, 0.0]])).tolist() == [True]

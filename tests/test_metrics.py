@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from sklearn.metrics import accuracy_score
+from sklearn.metrics import accuracy_score, roc_auc_score
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from lrsl.metrics import (
@@ -19,6 +19,8 @@ from lrsl.metrics import (
     MeanStd,
     accuracies,
     accuracy,
+    augrc,
+    aurc,
     bootstrap_gain,
     clustered_bootstrap_gain,
     expected_calibration_error,
@@ -394,3 +396,63 @@ def test_clustered_tests_refuse_what_is_not_paired_or_not_bool(test):
             test(wrong, [[True]] if wrong else wrong)
     with pytest.raises(ValueError, match="b_correct holds int64 values; it must hold one bool per sample"):
         test(np.array([[True, False]]), np.array([[3, 17]]))
+
+
+# aurc and augrc
+
+ANSWERS = st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=1, max_size=40)
+"""A confidence, with ties, and whether the answer is right."""
+
+
+def split(answers: list[tuple[int, bool]]) -> tuple[np.ndarray, np.ndarray]:
+    confidence, right = zip(*answers, strict=True)
+    return np.array(confidence) / 8, np.array(right)
+
+
+@given(ANSWERS)
+def test_aurc_equals_plain_loops(answers):
+    risks = []
+    for confidence, _ in answers:
+        answered = [right for other, right in answers if other >= confidence]
+        risks.append(answered.count(False) / len(answered))
+    assert aurc(*split(answers)) == pytest.approx(np.mean(risks))
+
+
+@given(ANSWERS)
+def test_augrc_equals_its_closed_form(answers):
+    confidence, right = split(answers)
+    acc = right.mean()
+    auroc = roc_auc_score(right, confidence) if 0 < acc < 1 else 1.0
+    assert augrc(confidence, right) == pytest.approx((1 - auroc) * acc * (1 - acc) + (1 - acc) ** 2 / 2)
+
+
+@given(ANSWERS, st.randoms(use_true_random=False))
+def test_both_look_at_the_order_of_confidences_alone(answers, random):
+    shuffled = random.sample(answers, len(answers))
+    for area in (aurc, augrc):
+        confidence, right = split(shuffled)
+        assert area(*split(answers)) == pytest.approx(area(np.exp(9 * confidence), right))
+
+
+@given(ANSWERS)
+def test_no_confidence_is_better_than_one_that_knows_and_none_worse_than_its_opposite(answers):
+    confidence, right = split(answers)
+    knows = right + np.arange(len(right)) / 100  # no two alike
+    for area in (aurc, augrc):
+        assert area(knows, right) <= area(confidence, right) + 1e-12
+    assert augrc(confidence, right) <= augrc(-right.astype(float), right) + 1e-12
+    assert 0 <= augrc(confidence, right) <= 0.5
+    assert aurc(np.zeros(len(right)), right) == pytest.approx(1 - right.mean())
+    assert augrc(np.zeros(len(right)), right) == pytest.approx((1 - right.mean()) / 2)
+
+
+@pytest.mark.parametrize("area", [aurc, augrc])
+def test_areas_of_nothing_and_of_what_is_none(area):
+    assert math.isnan(area([], []))
+    assert area([1.0, 2.0], [True, True]) == 0.0
+    with pytest.raises(ValueError, match=r"confidence\[1\] is nan; it must be a number for every sample"):
+        area([0.0, math.nan], [True, False])
+    with pytest.raises(ValueError, match=r"confidence has the shape \(2,\) and correct \(3,\); both must be \(n,\)"):
+        area([0.0, 1.0], [True, False, True])
+    with pytest.raises(ValueError, match="correct holds int64 values; it must hold one bool per sample"):
+        area([0.0, 1.0], [1, 0])

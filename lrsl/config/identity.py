@@ -16,6 +16,8 @@ NO_EFFECT = ("logger", "rerun", "cache", "cache_dir", "trainer.progress")
 def plain(composed: DictConfig) -> dict[str, Any]:
     """Return a composed configuration without Hydra's own part as JSON has it, interpolations resolved."""
     job = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+    if type(OmegaConf.select(job, "reranker.power")) is int:  # 2 is 2.0, which a key of one type alone would see to
+        job.reranker.power = float(job.reranker.power)
     resolved: dict[str, Any] = json.loads(json.dumps(OmegaConf.to_container(job, resolve=True)))
     return resolved
 

@@ -366,8 +366,8 @@ class RerankerConfig:
 
     k: int = 3
     """Number of largest logits whose variance tells hard samples from easy ones (eq. 7)."""
-    power: float = 1.0
-    """Exponent on the similarity (eq. 10 has 1)."""
+    power: Any = 1.0
+    """Exponent on the similarity (eq. 10 has 1), or `auto`, which finds it on the hard validation samples."""
     detector: dict[str, Any] = field(default_factory=dict)
     """The detector: `_target_` names an `lrsl.Detector`, which gives one number per row of logits."""
     threshold: dict[str, Any] = field(default_factory=dict)
@@ -381,7 +381,11 @@ class RerankerConfig:
         """Check ranges."""
         if self.k < 2:
             raise InputError(f"reranker.k={self.k} is too small; a variance needs at least 2 logits")
-        _above("reranker.power", self.power, 0, inclusive=False)
+        if self.power == "auto":
+            return
+        if not isinstance(self.power, int | float) or isinstance(self.power, bool) or not self.power > 0:
+            raise InputError(f"reranker.power={self.power} is no power; it must be a number above 0, or auto")
+        self.power = float(self.power)
 
 
 @dataclass

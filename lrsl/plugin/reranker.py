@@ -49,7 +49,7 @@ class Reranker:
         label_texts: a readable text per class, in the order of the logits' columns, no two alike.
         k: number of largest logits whose variance tells hard samples from easy ones, and of candidates for a view that
             scores a few labels only.
-        power: exponent on the similarity (eq. 10).
+        power: exponent on the similarity (eq. 10), or `auto`, which finds it on the hard held-out rows.
         detector: what tells hard samples from easy ones; `TopKVariance(k)` unless given.
         threshold: where hard samples end; `Sigma2Mis()` unless given.
         views: what scores the labels of hard samples; `[LabelSimilarity()]` unless given. With views that need no
@@ -77,7 +77,7 @@ class Reranker:
         embedder: SentenceTransformer | str | Path | None,
         label_texts: Sequence[str],
         k: int = 3,
-        power: float = 1.0,
+        power: float | str = 1.0,
         *,
         detector: Detector | None = None,
         threshold: ThresholdRule | None = None,
@@ -149,8 +149,9 @@ class Reranker:
             missing = "train, the rows to fine-tune the embedding on" if train is None else "an embedder"
             raise ValueError(f"{min(recipe)} has no effect without {missing}")
         how = embedding_settings(**recipe)
-        detection = self.rule.detection(values, gold)
-        report: dict[str, Any] = {"n": len(values), "sigma2_mis": detection.threshold}
+        needs_answers = self.rule.threshold.needs_answers
+        detection = None if needs_answers else self.rule.detection(values, gold)  # before anything is trained
+        report: dict[str, Any] = {"n": len(values), "sigma2_mis": None}
         load = None if self._embedder is None else lambda: self.embedding
         given = Given(self.label_texts, load_embedding=load)
         if train is not None:
@@ -171,6 +172,7 @@ class Reranker:
         every = torch.arange(len(values))
         scores = [score(every, values).cpu() for score in self._scores(texts)]
         self._fitted = self.rule.fit(values, gold, [recorded_scores(score) for score in scores], detection)
+        report["sigma2_mis"] = self._fitted.detection.threshold
         reranked = self._fitted.rerank(values, [recorded_scores(score) for score in scores])
         report["hard_fraction"] = reranked.hard.double().mean().item()
         answers = {"origin": values.argmax(-1), "rerank": reranked.labels}

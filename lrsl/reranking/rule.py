@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lrsl.reranking.detector import Detector, FittedDetector
 from lrsl.reranking.detector.topk_variance import TopKVariance
+from lrsl.reranking.folds import folds
 from lrsl.reranking.fusion import FittedFusion, Fusion
 from lrsl.reranking.fusion.paper import Paper
 from lrsl.reranking.threshold import ThresholdRule
@@ -22,6 +23,8 @@ RowScores = Callable[[Tensor, Tensor], Tensor]
 
 NaN stands for labels that are not scored.
 """
+
+FOLDS = 5  # in which held-out rows tell what reranking would answer
 
 
 def scores_of_texts(view: View, fitted: FittedView | FittedCandidateView, texts: Sequence[str], k: int) -> RowScores:
@@ -146,7 +149,16 @@ class Rule:
     fusion: Fusion = field(default_factory=Paper)
 
     def detection(self, logits: Tensor, labels: Tensor) -> Detection:
-        """Learn which samples are hard from held-out logits `(n, classes)` and labels `(n,)` (eq. 7)."""
+        """Learn which samples are hard from held-out logits `(n, classes)` and labels `(n,)` (eq. 7).
+
+        Raises:
+            ValueError: the threshold rule needs to know what reranking would answer, which `fit` finds out.
+        """
+        if self.threshold.needs_answers:
+            raise ValueError(
+                f"{type(self.threshold).__name__} finds the threshold from what reranking would answer; "
+                "fit the whole rule, with the views' scores"
+            )
         detector = self.detector.fit(logits, labels)
         return Detection(detector, float(self.threshold.fit(detector(logits), logits, labels)))
 
@@ -161,7 +173,21 @@ class Rule:
             scores: what each view makes of the held-out rows.
             detection: which samples are hard, where that is known already.
         """
-        detection = detection or self.detection(logits, labels)
+        if detection is None and not self.threshold.needs_answers:
+            detection = self.detection(logits, labels)
         rows = torch.arange(len(logits))
         given = [score(rows, logits) for score in scores]
+        detection = detection or self._detection_on_answers(logits, labels, given)
         return FittedRule(detection, self.fusion.fit(logits, labels, given, detection.is_hard(logits)))
+
+    def _detection_on_answers(self, logits: Tensor, labels: Tensor, scores: Sequence[Tensor]) -> Detection:
+        """Learn which samples are hard from what reranking would answer, by fusions that did not see the row."""
+        answers = logits.argmax(dim=-1)
+        for learnt_on, rows in folds(len(logits), FOLDS):
+            every = torch.ones_like(learnt_on, dtype=torch.bool)
+            seen = [score[learnt_on] for score in scores]
+            fusion = self.fusion.fit(logits[learnt_on], labels[learnt_on], seen, every)
+            answers[rows] = fusion(logits[rows], [score[rows] for score in scores]).argmax(dim=-1).to(answers.device)
+        detector = self.detector.fit(logits, labels)
+        hardness = detector(logits)
+        return Detection(detector, float(self.threshold.fit_on_answers(hardness, logits, labels, answers)))

@@ -13,6 +13,7 @@ from torch import Tensor
 from lrsl import metrics
 from lrsl.config.schema import Config
 from lrsl.data.corpus import Corpus
+from lrsl.reranking.fusion.paper import PaperWithPower
 from lrsl.reranking.rule import FittedRule, Reranked, recorded_scores
 from lrsl.run import results
 from lrsl.run.commit import commit
@@ -70,6 +71,7 @@ def measure(config: Config, corpus: Corpus, tested: Tested) -> Measured:
         "n_test": len(corpus.test),
         "n_hard": int(hard.sum()),
         "sigma2_mis": rule.detection.threshold,
+        **({"fitted_power": rule.fusion.power} if isinstance(rule.fusion, PaperWithPower) else {}),
         "hard_fraction": float(hard.mean()),
         **{name: metrics.accuracies(prediction, labels, hard) for name, prediction in predicted.items()},
         "significance": results.significance(predicted["origin"], predicted["rerank"], labels),

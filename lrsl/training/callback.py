@@ -29,9 +29,13 @@ class RerankingCallback(pl.Callback):
         scores: what each view makes of the test's rows, numbered as the batches' `index`; or a function that gives
             that when a test begins, since there may be no view before. Without it there can be no test.
         fusion: the rule's fusion with what it has learnt, where it learns anything.
+        detection: which samples are hard, where that is known: then validation teaches no other threshold, and a
+            checkpoint brings none. A threshold rule that needs to know what reranking would answer learns nothing from
+            validation, and a test with it must be given this.
 
     Attributes:
-        detection: which samples are hard, by the latest validation epoch or the loaded checkpoint; None before.
+        detection: which samples are hard: what was given, else by the latest validation epoch or the loaded checkpoint;
+            None before.
         test_logits: the classifier's logits on test, `(n, classes)`, in the order of the split, after a test.
         reranked: what reranking made of them, after a test.
 
@@ -54,11 +58,13 @@ class RerankingCallback(pl.Callback):
         rule: Rule,
         scores: Sequence[RowScores] | Callable[[], Sequence[RowScores]] | None = None,
         fusion: FittedFusion | None = None,
+        detection: Detection | None = None,
     ) -> None:
         self.rule = rule
         self.scores = scores
         self.fusion = fusion
-        self.detection: Detection | None = None
+        self.detection = detection
+        self._given = detection
         self.test_logits: Tensor | None = None
         self.reranked: Reranked | None = None
         self._outputs: list[Batch] = []
@@ -77,6 +83,8 @@ class RerankingCallback(pl.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take σ²_mis back from a checkpoint."""
+        if self._given is not None:
+            return
         threshold = state_dict["sigma2_mis"]
         detector = self.rule.detector.restore(state_dict.get("detector", {}))
         self.detection = None if threshold is None else Detection(detector, threshold)
@@ -96,7 +104,11 @@ class RerankingCallback(pl.Callback):
         if trainer.sanity_checking:
             return
         logits, labels, _ = self._collect(trainer)
-        self.detection = self.rule.detection(logits, labels)
+        if self._given is None:
+            if self.rule.threshold.needs_answers:
+                return
+            self.detection = self.rule.detection(logits, labels)
+        assert self.detection is not None
         pl_module.log("val/sigma2_mis", self.detection.threshold, rank_zero_only=True)
 
     def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -123,6 +135,11 @@ class RerankingCallback(pl.Callback):
                     pl_module.log(f"test/{name}_acc{suffix}", correct[rows].mean(), rank_zero_only=True)
 
     def _fitted(self) -> FittedRule:
+        if self.detection is None and self.rule.threshold.needs_answers:
+            raise RuntimeError(
+                f"no threshold yet; {type(self.rule.threshold).__name__} needs to know what reranking would answer, so "
+                "give the callback the detection that Rule.fit finds"
+            )
         if self.detection is None:
             raise RuntimeError("no threshold yet; validate first, or load a checkpoint that has one")
         return FittedRule(self.detection, self.fusion or self.rule.fusion.restore({}))

@@ -113,6 +113,16 @@ def test_the_papers_recipe() -> None:
     assert (made.reranker.k, made.embedding.k, made.reranker.power) == (3, 3, 1)
 
 
+def test_a_power_is_a_number_however_it_is_typed_or_is_to_be_found() -> None:
+    typed = [config(f"reranker.power={power}").reranker for power in ("2", "2.0", "2e0")]
+    assert [type(one.power) for one in typed] == [float] * 3
+    folders = {identity.folder(composed(f"reranker.power={power}")) for power in ("2", "2.0", "2e0")}
+    assert len(folders) == 1
+    assert folders != {identity.folder(composed())} == {identity.folder(composed("reranker.power=1"))}
+    found = config("reranker.power=auto").reranker
+    assert (found.power, found.fusion["power"]) == ("auto", "auto")
+
+
 def test_the_papers_recipe_leaves_a_language_models_own_alone() -> None:
     made = config("experiment=paper_llm", "model=mistral")
     assert made.model == config("model=mistral").model
@@ -199,6 +209,10 @@ def test_what_is_typed_wins_over_an_experiment() -> None:
         (["model.pooling=cl"], "model.pooling=cl is unknown; use one of cls, mean; did you mean 'cls'?"),
         (["trainer.precision=16"], "trainer.precision=16 is unknown; use one of auto, 32-true"),
         (["reranker.k=1"], "reranker.k=1 is too small"),
+        (["reranker.power=0"], "reranker.power=0 is no power; it must be a number above 0, or auto"),
+        (["reranker.power=automatic"], "reranker.power=automatic is no power; it must be a number above 0, or auto"),
+        (["reranker.power=true"], "reranker.power=True is no power; it must be a number above 0, or auto"),
+        (["reranker.power=[1]"], "reranker.power=[1] is no power; it must be a number above 0, or auto"),
         (["embedding.k=${nothing.there}"], "nothing.there"),
         (["model.lora_rank=4"], "model.lora_rank is called model.lora.rank now; set that instead"),
         (["+model.max_pairs=4"], "model.max_pairs is called model.aphan.pairs now"),

@@ -12,7 +12,7 @@ import seams
 import torch
 from test_reranker import LABELS, TEST, TRAIN, VAL
 
-from lrsl import LabelSimilarity, Reranker
+from lrsl import BestGain, Entropy, LabelSimilarity, LogLinear, Paper, Reranker, TargetAccuracy
 from lrsl.embedding.text_embedding import load_embedding
 
 TRAINED = (TRAIN.texts, TRAIN.labels, None)
@@ -112,3 +112,23 @@ def test_no_embedder_for_the_default_view_is_refused():
         Reranker(None, LABELS)
     with pytest.raises(RuntimeError, match="this view needs a text embedding"):
         own(None, views=[LabelSimilarity()], fusion=None).fit(VAL.logits, VAL.labels, VAL.texts)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"threshold": BestGain(), "fusion": LogLinear(rows="all")},
+        {"threshold": TargetAccuracy(0.9), "detector": Entropy(), "fusion": LogLinear()},
+        {"threshold": BestGain(), "fusion": Paper("auto"), "views": [seams.WordOverlap(["please"])]},
+    ],
+)
+def test_what_is_shipped_is_fitted_saved_and_loaded(parts, tmp_path):
+    fitted = own(None, **parts).fit(VAL.logits, VAL.labels, VAL.texts, train=TRAINED)
+    assert list(fitted.report_)[:2] == ["n", "sigma2_mis"]
+    hard = fitted.is_hard(VAL.logits)
+    assert fitted.report_["hard_fraction"] == pytest.approx(hard.double().mean().item())
+    assert fitted.report_["rerank"]["accuracy"] >= fitted.report_["origin"]["accuracy"]
+    fitted.save_pretrained(tmp_path)
+    again = Reranker.from_pretrained(tmp_path)
+    assert torch.equal(again.rerank(TEST.logits, TEST.texts), fitted.rerank(TEST.logits, TEST.texts))
+    assert torch.equal(again.is_hard(TEST.logits), fitted.is_hard(TEST.logits))

@@ -36,6 +36,32 @@ def test_a_run_uses_what_its_configuration_names(config, tmp_path, view):
         assert all(line["rerank"] in two for line, two in zip(hard, first_two, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("threshold", "fusion"),
+    [("Budget", "LogLinear"), ("BestGain", "LogLinear"), ("TargetAccuracy", "AuthorsLLM"), ("BestGain", "Paper")],
+)
+def test_a_run_with_what_is_shipped(config, tmp_path, threshold, fusion):
+    settings = {"_target_": f"lrsl.{fusion}"} | ({"power": "auto"} if fusion == "Paper" else {})
+    reranker = replace(
+        config.reranker,
+        detector={"_target_": "lrsl.Entropy"},
+        threshold={"_target_": f"lrsl.{threshold}"},
+        fusion=settings,
+        view={"_target_": "seams.WordOverlap"},
+        power=settings.get("power", 1.0),
+    )
+    found = pipeline.run(replace(config, reranker=reranker), tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]
+    assert all((line["hardness"] < found["sigma2_mis"]) == line["hard"] for line in lines)
+    written = json.loads((tmp_path / "results.json").read_text())
+    assert ("fitted_power" in written) == (fusion == "Paper")
+    if fusion == "Paper":
+        assert written["power"] == "auto"
+        assert written["fitted_power"] >= 0
+    if threshold == "Budget":
+        assert written["validation"]["hard_fraction"] <= 0.1
+
+
 def test_an_edit_of_the_views_module_makes_its_scores_anew(config, tmp_path, monkeypatch):
     made = []
     (tmp_path / "counted.py").write_text("from seams import SecondGuess as Base\n\n\nclass Guess(Base):\n    pass\n")

@@ -7,7 +7,9 @@ from scripted import LABELS, ScriptedClassifier, batches, wrong
 
 from lrsl import core
 from lrsl.config.schema import TrainerConfig
-from lrsl.reranking.rule import Rule, scores_of_texts
+from lrsl.reranking.detector.topk_variance import TopKVariance
+from lrsl.reranking.rule import Detection, Rule, scores_of_texts
+from lrsl.reranking.threshold.best_gain import BestGain
 from lrsl.reranking.view import View
 from lrsl.training.callback import RerankingCallback
 from lrsl.training.trainer import build_trainer
@@ -213,3 +215,40 @@ def test_a_test_without_threshold_or_view_is_an_error():
     callback.on_test_batch_end(ONE_PROCESS, Log(), outputs((0, 1))[0], None, 0)
     with pytest.raises(RuntimeError, match="no threshold yet"):
         callback.on_test_epoch_end(ONE_PROCESS, Log())
+
+
+def test_a_threshold_rule_that_needs_answers_learns_nothing_from_validation_and_breaks_nothing(tmp_path):
+    callback = RerankingCallback(Rule(threshold=BestGain()))
+    trainer = build_trainer(
+        TrainerConfig(accelerator="cpu", precision="32-true", progress=False),
+        "classifier",
+        tmp_path,
+        epochs=2,
+        monitor="val/acc",
+        patience=9,
+        callbacks=[callback],
+    )
+    trainer.fit(ScriptedClassifier(EPOCHS), batches(), batches())
+    assert callback.detection is None
+    assert "val/acc" in trainer.callback_metrics
+    assert "val/sigma2_mis" not in trainer.callback_metrics
+    saved = torch.load(trainer.checkpoint_callback.best_model_path, weights_only=True)
+    assert saved["callbacks"]["lrsl.RerankingCallback"] == {"sigma2_mis": None}
+    callback.load_state_dict({"sigma2_mis": None})
+    callback.on_test_batch_end(ONE_PROCESS, Log(), outputs((0, 1))[0], None, 0)
+    with pytest.raises(RuntimeError, match="BestGain needs to know what reranking would answer, so give the callback"):
+        callback.on_test_epoch_end(ONE_PROCESS, Log())
+
+
+@pytest.mark.parametrize("rule", [Rule(), Rule(threshold=BestGain())])
+def test_a_detection_that_is_given_stays_whatever_validation_and_checkpoint_say(rule):
+    view, given = SpyView(), Detection(TopKVariance(3), 0.3)
+    callback = RerankingCallback(rule, scores(view), detection=given)
+    assert run_validation(callback, (0, 1, 2, 3)) == 0.3
+    callback.load_state_dict({"sigma2_mis": 9.0})
+    assert callback.detection is given
+    log = Log()
+    callback.on_test_batch_end(ONE_PROCESS, log, outputs((0, 1, 2, 3))[0], None, 0)
+    callback.on_test_epoch_end(ONE_PROCESS, log)
+    assert log["test/hard_fraction"] == 0.75
+    assert log["test/rerank_acc"] == 1.0

@@ -9,49 +9,100 @@ import torch
 from torch import Tensor
 
 from lrsl import core
+from lrsl.reranking.checks import at_least_float32
 from lrsl.reranking.fusion import FittedFusion, Fusion
+from lrsl.reranking.fusion.likelihood import filled, maximum_likelihood
+from lrsl.reranking.fusion.one_view import ranked_by_one_view
+
+AUTO = "auto"
+FLOOR = 1e-3  # of a score whose logarithm is taken; eq. 10 has 0, which makes a label impossible
 
 
 @dataclass(frozen=True)
 class Paper(Fusion, FittedFusion):
-    """One view's score to a given power times softmax(logits) (eq. 10). Nothing is learnt.
+    """One view's score to a given power times softmax(logits) (eq. 10). Nothing is learnt but a power of `auto`.
 
     Labels that the view has not scored come after those that it has, in the classifier's order.
 
     Args:
-        power: exponent on the score.
+        power: exponent on the score; or `auto`, which finds it on the hard held-out rows by maximum likelihood.
 
     Raises:
         ValueError: the power is not above 0.
     """
 
-    power: float = 1.0
+    power: float | str = 1.0
 
     def __post_init__(self) -> None:
         """Check the power."""
+        if self.power == AUTO:
+            return
+        if isinstance(self.power, str):
+            raise ValueError(f"power is {self.power!r}; it must be a number above 0, or 'auto'")
         if not self.power > 0:
             raise ValueError(f"power is {self.power}; it must be above 0")
 
-    def fit(self, logits: Tensor, labels: Tensor, scores: Sequence[Tensor], hard: Tensor) -> Paper:
-        """Return the fusion itself."""
-        return self
+    def fit(self, logits: Tensor, labels: Tensor, scores: Sequence[Tensor], hard: Tensor) -> FittedFusion:
+        """Return the fusion itself; with `auto` the one that has found its power.
 
-    def restore(self, learnt: Mapping[str, Tensor]) -> Paper:
-        """Return the fusion itself."""
-        return self
+        The order that eq. 10 makes is that of z + power · log d, so the weights of z and log d that make the true
+        labels of the hard rows likeliest give the power. It is 0, and the ranking the classifier's, where the view is
+        not worth its price (`maximum_likelihood`).
+
+        Raises:
+            ValueError: the power is `auto`, and there is more than one view.
+        """
+        if self.power != AUTO:
+            return self
+        _one(scores)
+        logarithm = filled(scores[0])[hard].clamp(min=FLOOR).log()
+        temperature, (beta,) = maximum_likelihood(logits[hard], labels[hard], [logarithm])
+        return PaperWithPower(beta * temperature)
+
+    def restore(self, learnt: Mapping[str, Tensor]) -> FittedFusion:
+        """Return the fusion itself; with `auto` the one that has found its power."""
+        return PaperWithPower(float(learnt["power"])) if self.power == AUTO else self
 
     def __call__(self, logits: Tensor, scores: Sequence[Tensor]) -> Tensor:
         """Return the scores of eq. 10.
 
         Raises:
+            ValueError: there is more than one view, or the power has yet to be found.
+        """
+        if isinstance(self.power, str):
+            raise ValueError("power is 'auto' and has yet to be found; fit the fusion first")
+        power = float(self.power)
+        return ranked_by_one_view(
+            "the paper's fusion", logits, scores, lambda logits, score: core.rerank(logits, score, power)
+        )
+
+
+@dataclass(frozen=True)
+class PaperWithPower(FittedFusion):
+    """Eq. 10 with a power that was found.
+
+    Attributes:
+        power: exponent on the score, at least 0; with 0 the ranking is the classifier's.
+    """
+
+    power: float
+
+    def __call__(self, logits: Tensor, scores: Sequence[Tensor]) -> Tensor:
+        """Return the scores of eq. 10; softmax(logits) with a power of 0.
+
+        Raises:
             ValueError: there is more than one view.
         """
-        if len(scores) != 1:
-            raise ValueError(f"the paper's fusion joins the logits with one view, and there are {len(scores)}")
-        scored = ~scores[0].isnan()
-        if scored.all():
-            return core.rerank(logits, scores[0], self.power)
-        ranked = core.rerank(logits, scores[0].where(scored, 0), self.power)
-        least = ranked.masked_fill(~scored, torch.inf).amin(-1, keepdim=True)
-        others = least - 1 + logits.softmax(-1, dtype=ranked.dtype)
-        return ranked.where(scored, others)
+        if self.power == 0:
+            _one(scores)
+            return logits.softmax(-1, dtype=at_least_float32(logits))
+        return Paper(self.power)(logits, scores)
+
+    def learnt(self) -> Mapping[str, Tensor]:
+        """Return the power."""
+        return {"power": torch.tensor(self.power, dtype=torch.float64)}
+
+
+def _one(scores: Sequence[Tensor]) -> None:
+    if len(scores) != 1:
+        raise ValueError(f"the paper's fusion joins the logits with one view, and there are {len(scores)}")

@@ -28,7 +28,7 @@ def rerank(
     """
     labels = {split: job.split(split).labels for split in ("val", "test")}
     fitted = rule.fit(logits["val"], torch.tensor(labels["val"]), [recorded_scores(similarity["val"])])
-    callback = RerankingCallback(rule, [recorded_scores(similarity["test"])], fitted.fusion)
+    callback = RerankingCallback(rule, [recorded_scores(similarity["test"])], fitted.fusion, fitted.detection)
     settings = TrainerConfig(accelerator="cpu", precision="32-true", progress=False)
     trainer = build_trainer(settings, "test", job.folder, logger=job.tracker.logger, callbacks=[callback])
     recorded = RecordedLogits()

@@ -1,0 +1,119 @@
+"""Weights of logits and views by maximum likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from torch import Tensor
+
+LEAST_ROWS = 10  # below that nothing is fitted
+TEMPERATURES = (0.01, 100.0)  # rows that are all right would take it to 0, rows at random to infinity
+LARGEST_WEIGHT = 1000.0  # of a view whose scores have a standard deviation of 1
+NEGLIGIBLE = 1e-9  # nats per row
+
+Array = NDArray[np.float64]
+
+
+class Weights(NamedTuple):
+    """What was fitted.
+
+    Attributes:
+        temperature: the logits are divided by it; above 0.
+        beta: the weight of each view, at least 0.
+    """
+
+    temperature: float
+    beta: list[float]
+
+
+def maximum_likelihood(
+    logits: Tensor,
+    labels: Tensor,
+    scores: Sequence[Tensor],
+    weights: Tensor | None = None,
+    penalty: float = 1.0,
+) -> Weights:
+    r"""Return the weights that make the true labels likeliest (log-linear pooling; Genest and Zidek, 1986).
+
+    $$p(y | x) = softmax(z / T + \sum_v \beta_v f_v)$$
+
+    The mean log-likelihood is concave in 1 / T and β, so there is one best answer. From it a price for every β is
+    taken, linear in β (the lasso of Tibshirani, 1996): `penalty` times the standard error of its derivative at β = 0.
+    So a view gets a weight only if the evidence for it is more than so many standard errors, in whatever units its
+    scores come; any other gets exactly 0. With fewer than 10 rows, or one label alone, T is 1 and every β 0.
+
+    Args:
+        logits: the classifier's, `(n, classes)`, finite.
+        labels: true labels, `(n,)`.
+        scores: each view's, `(n, classes)`, finite.
+        weights: how much each row counts, `(n,)`, above 0; 1 unless given.
+        penalty: the price of a weight in standard errors, at least 0.
+    """
+    if len(logits) < LEAST_ROWS or len(labels.unique()) < 2:
+        return Weights(1.0, [0.0] * len(scores))
+    parts = np.stack([part.detach().cpu().double().numpy() for part in (logits, *scores)])
+    size = np.abs(parts).max(axis=(1, 2))
+    parts -= parts.mean(axis=2, keepdims=True)  # what is added to a whole row changes no probability
+    scale = np.sqrt(np.square(parts).mean(axis=(1, 2)))
+    constant = scale <= 1e-12 * size
+    parts[constant], scale[constant] = 0, 1
+    parts /= scale[:, None, None]
+    gold = parts[:, np.arange(len(labels)), labels.cpu().numpy()]
+    share = np.ones(len(labels)) if weights is None else weights.detach().cpu().double().numpy()
+    share = share / share.sum()
+
+    def expected(x: Array) -> tuple[Array, Array]:
+        """Return the log-likelihood of each row, and the derivative of that with respect to x."""
+        used = parts[: len(x)]
+        z = np.tensordot(x, used, axes=1)
+        z -= z.max(axis=1, keepdims=True)
+        likelihood = np.take_along_axis(z, labels.cpu().numpy()[:, None], axis=1)[:, 0]
+        probabilities = np.exp(z, out=z)
+        total = probabilities.sum(axis=1)
+        means = np.einsum("vnc,nc->vn", used, probabilities) / total
+        return likelihood - np.log(total), gold[: len(x)] - means
+
+    def loss(x: Array, prices: Array) -> tuple[float, Array]:
+        likelihood, derivative = expected(x)
+        return float(prices @ x - share @ likelihood), prices - derivative @ share
+
+    def fitted(start: Array, prices: Array) -> Array:
+        inverse = sorted(scale[0] / temperature for temperature in TEMPERATURES)
+        bounds = [tuple(inverse), *[(0.0, LARGEST_WEIGHT)] * (len(start) - 1)]
+        options = {"ftol": 1e-13, "gtol": 1e-9, "maxiter": 500}
+        found = minimize(loss, start, (prices,), method="L-BFGS-B", jac=True, bounds=bounds, options=options)
+        return np.asarray(found.x, dtype=np.float64)
+
+    alone = fitted(scale[:1], np.zeros(1))
+    x = np.concatenate([alone, np.zeros(len(scores))])
+    if scores:
+        _, derivative = expected(x)
+        spread = derivative - derivative.mean(axis=1, keepdims=True)
+        prices = penalty * np.sqrt(np.square(share * spread).sum(axis=1))
+        prices[0] = 0.0
+        x = fitted(x, prices)
+        for view in np.flatnonzero(x[1:]) + 1:  # where the search stopped a hair's breadth before 0
+            without = x.copy()
+            without[view] = 0.0
+            if loss(without, prices)[0] <= loss(x, prices)[0] + NEGLIGIBLE:
+                x = without
+    weight = x / scale
+    return Weights(float(1 / weight[0]), weight[1:].tolist())
+
+
+def filled(scores: Tensor) -> Tensor:
+    """Return scores in float64 with a number for every label.
+
+    A label that a view has not scored gets the smallest of its row; in a row without any score all get 0.
+    """
+    scores = scores.double()
+    missing = scores.isnan()
+    if not missing.any():
+        return scores
+    least = scores.masked_fill(missing, torch.inf).amin(dim=-1, keepdim=True)
+    return torch.where(missing, least.where(least.isfinite(), 0.0), scores)

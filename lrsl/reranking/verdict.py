@@ -1,0 +1,220 @@
+"""Whether reranking pays: what a rule gains on held-out rows that it was not fitted on, and whether to deploy it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from scipy.stats import t as student
+from torch import Tensor
+
+from lrsl.reranking.checks import at_least_float32, check_labels, check_logits, check_scores
+from lrsl.reranking.folds import folds as dealt
+from lrsl.reranking.fusion.likelihood import maximum_likelihood
+from lrsl.reranking.rule import Rule, recorded_scores
+
+LEAST_HARD = 10  # hard rows, for a mean to have an error that can be told
+LEVEL = 0.95  # of each bound, taken by itself
+FLOOR = 1e-4  # of a probability, as a share of the row's largest
+CLEARLY = 0.5  # standard errors below 0, from which on a gain in accuracy counts as a loss
+
+CRITERIA = ("likelihood", "accuracy")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether to deploy a rule, and on what evidence.
+
+    Each bound is one-sided, at 95 %; together the two bounds of a gain are a 90 % interval.
+
+    Attributes:
+        deploy: whether reranking pays.
+        gain: the gain in accuracy over all rows, as a fraction.
+        gain_low: its lower bound.
+        gain_high: its upper bound.
+        likelihood_gain: the mean gain in log-likelihood of the true label over the hard rows, in nats; NaN without one.
+        likelihood_low: its lower bound; NaN below 2 hard rows.
+        likelihood_high: its upper bound; NaN below 2 hard rows.
+        n: number of held-out rows.
+        n_hard: how many of them are hard.
+        reason: one sentence that says why.
+    """
+
+    deploy: bool
+    gain: float
+    gain_low: float
+    gain_high: float
+    likelihood_gain: float
+    likelihood_low: float
+    likelihood_high: float
+    n: int
+    n_hard: int
+    reason: str
+
+
+def verdict(
+    rule: Rule,
+    logits: Tensor,
+    labels: Tensor,
+    scores: Sequence[Tensor],
+    *,
+    criterion: str = "likelihood",
+    folds: int = 10,
+) -> Verdict:
+    """Judge a rule by cross-fitting: detector, threshold and fusion are fitted on all folds but one, and judged on it.
+
+    A row's gain in accuracy is 1 where reranking mends the answer, -1 where it breaks it and 0 otherwise. A hard row's
+    gain in likelihood is log p(true label) by the fusion less that by the classifier. What the fusion gives is divided
+    by its sum to be a distribution, in which a label that it makes impossible, as eq. 10 does where the score is below
+    0, is a ten-thousandth as likely as the likeliest. Both distributions have a temperature of their own, fitted on the
+    hard rows of the same folds, so that what calibration alone would do is never booked as a gain of reranking.
+    Accuracy counts the few rows whose answer changes, likelihood every hard row, so that it tells a gain from chance on
+    far fewer rows.
+
+    Bounds are Student's, over rows; that folds share the rows they learn from is left out of account.
+
+    With the criterion `likelihood` a rule is deployed where the lower bound of the gain in likelihood is above 0 and
+    the gain in accuracy is not more than half a standard error below 0; with `accuracy` where the lower bound of the
+    gain in accuracy is above 0. With fewer than 10 hard rows it never is.
+
+    Args:
+        rule: what is judged, not fitted.
+        logits: the classifier's on held-out rows, `(n, classes)`.
+        labels: their true labels, `(n,)`.
+        scores: each view's, `(n, classes)`, NaN for labels that a view has not scored.
+        criterion: by what to decide, `likelihood` or `accuracy`.
+        folds: number of folds, at least 2; no more than rows are dealt.
+
+    Raises:
+        ValueError: the criterion is unknown, there are fewer than 2 folds or rows, the shapes do not fit, or a logit or
+            a score is not finite.
+    """
+    if criterion not in CRITERIA:
+        raise ValueError(f"criterion is {criterion!r}; it must be one of {', '.join(CRITERIA)}")
+    if folds < 2:
+        raise ValueError(f"folds is {folds}; it must be at least 2")
+    check_logits(logits)
+    check_labels(labels, *logits.shape)
+    check_scores(scores, logits)
+    if len(logits) < 2:
+        raise ValueError(f"there are {len(logits)} held-out rows; a verdict needs at least 2")
+    change = torch.zeros(len(logits), dtype=torch.float64)
+    likelier: list[Tensor] = []
+    held_out = Rows(logits, labels, scores)
+    for learnt_on, rows in dealt(len(logits), folds):
+        change[rows], gains = _judged(rule, held_out.of(learnt_on), held_out.of(rows))
+        likelier.append(gains)
+    accuracy, likelihood = Mean.of(change), Mean.of(torch.cat(likelier))
+    deploy, reason = _decided(accuracy, likelihood, criterion)
+    return Verdict(deploy, *accuracy.interval, *likelihood.interval, accuracy.n, likelihood.n, reason)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some held-out rows: logits, labels and each view's scores."""
+
+    logits: Tensor
+    labels: Tensor
+    scores: Sequence[Tensor]
+
+    def of(self, rows: Tensor) -> Rows:
+        """Return some of them."""
+        return Rows(self.logits[rows], self.labels[rows], [score[rows] for score in self.scores])
+
+
+def _judged(rule: Rule, seen: Rows, new: Rows) -> tuple[Tensor, Tensor]:
+    """Return the new rows' gain in accuracy, `(rows,)`, and the hard ones' gain in likelihood, `(hard rows,)`."""
+    fitted = rule.fit(seen.logits, seen.labels, [recorded_scores(score) for score in seen.scores])
+    learnt, found = (
+        fitted.rerank(rows.logits, [recorded_scores(score) for score in rows.scores]) for rows in (seen, new)
+    )
+    right = (found.labels == new.labels).double() - (new.logits.argmax(dim=-1) == new.labels).double()
+    hard, seen_labels = found.hard, seen.labels[learnt.hard]
+    before = _calibrated(_origin(seen.logits[learnt.hard]), seen_labels, _origin(new.logits[hard]))
+    after = _calibrated(_distribution(learnt.scores[learnt.hard]), seen_labels, _distribution(found.scores[hard]))
+    return right, (after - before).gather(1, new.labels[hard][:, None])[:, 0]
+
+
+def _origin(logits: Tensor) -> Tensor:
+    """Return the classifier's log-probabilities, through the same eyes as a fusion's."""
+    return _distribution(logits.softmax(dim=-1, dtype=at_least_float32(logits)))
+
+
+def _distribution(scores: Tensor) -> Tensor:
+    """Return the logarithm of scores `(n, classes)` divided by their sum; what is below the floor counts as much."""
+    largest = scores.double().amax(dim=-1, keepdim=True)
+    share = (scores.double() / largest).where(largest > 0, 1.0)  # without a score above 0 no label is likelier
+    return share.clamp(min=FLOOR).log().log_softmax(dim=-1)
+
+
+def _calibrated(seen: Tensor, labels: Tensor, new: Tensor) -> Tensor:
+    """Return log-probabilities of new rows with the temperature that the rows that were seen ask for."""
+    return (new / maximum_likelihood(seen, labels, []).temperature).log_softmax(dim=-1)
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over rows and its standard error."""
+
+    value: float
+    error: float
+    n: int
+
+    @classmethod
+    def of(cls, values: Tensor) -> Mean:
+        """Return the mean of values `(n,)`; NaN of none, with an error of NaN below 2."""
+        n = len(values)
+        error = values.std().item() / math.sqrt(n) if n > 1 else math.nan
+        return cls(values.mean().item() if n else math.nan, error, n)
+
+    @property
+    def interval(self) -> tuple[float, float, float]:
+        """The mean, and its bounds by Student's distribution."""
+        reach = float(student.ppf(LEVEL, self.n - 1)) * self.error if self.n > 1 else math.nan
+        return self.value, self.value - reach, self.value + reach
+
+
+def _decided(accuracy: Mean, likelihood: Mean, criterion: str) -> tuple[bool, str]:
+    """Return whether to deploy, and why."""
+    if likelihood.n < LEAST_HARD:
+        return False, (
+            f"reranking off: {likelihood.n} of {accuracy.n:,} held-out rows are hard, too few to tell whether it pays "
+            f"(at least {LEAST_HARD})"
+        )
+    where = f"on {likelihood.n:,} hard of {accuracy.n:,} held-out rows"
+    deploy, reason = (_by_accuracy if criterion == "accuracy" else _by_likelihood)(accuracy, likelihood, where)
+    return deploy, f"reranking {'on' if deploy else 'off'}: {reason}"
+
+
+def _by_accuracy(accuracy: Mean, likelihood: Mean, where: str) -> tuple[bool, str]:
+    _, low, high = accuracy.interval
+    if low > 0:
+        return True, f"it brings {_points(accuracy)} {where}"
+    return False, f"{_points(accuracy)} {where} {'are a loss' if high < 0 else 'may be chance'}"
+
+
+def _by_likelihood(accuracy: Mean, likelihood: Mean, where: str) -> tuple[bool, str]:
+    _, low, high = likelihood.interval
+    points, nats = _points(accuracy), _nats(likelihood)
+    if low > 0 and accuracy.value >= -CLEARLY * accuracy.error:
+        return True, f"it brings {nats} and {points} {where}"
+    if low > 0:
+        return False, f"the true labels get likelier, {nats}, and yet it costs {points} {where}"
+    if accuracy.interval[1] > 0:
+        return False, (
+            f"it brings {points} {where}, and yet the true labels get no likelier, {nats}; "
+            "by accuracy alone it would be on"
+        )
+    return False, f"{nats} and {points} {where} {'are a loss' if high < 0 else 'may be chance'}"
+
+
+def _points(accuracy: Mean) -> str:
+    gain, low, _ = accuracy.interval
+    return f"{100 * gain:+.2f} points of accuracy (at least {100 * low:+.2f})"
+
+
+def _nats(likelihood: Mean) -> str:
+    gain, low, _ = likelihood.interval
+    return f"{gain:+.3f} nats per hard row (at least {low:+.3f})"

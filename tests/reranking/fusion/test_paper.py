@@ -1,0 +1,106 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lrsl import Paper, core
+from lrsl.reranking.fusion.likelihood import maximum_likelihood
+from lrsl.reranking.fusion.paper import FLOOR, PaperWithPower
+
+
+def drawn(n=400, classes=5, power=2.0, seed=0):
+    """Logits, similarities, and labels drawn by eq. 10 with a power."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(n, classes, generator=generator)
+    similarity = 2 * torch.rand(n, classes, generator=generator) - 1
+    weight = similarity.clamp(min=0.01) ** power * logits.softmax(-1)
+    return logits, similarity, torch.multinomial(weight, 1, generator=generator)[:, 0]
+
+
+EVERY = torch.ones(400, dtype=torch.bool)
+
+
+def test_a_power_that_is_given_is_taken_and_nothing_is_learnt():
+    logits, similarity, labels = drawn()
+    for power in (1.0, 2, 0.5):
+        fusion = Paper(power)
+        assert fusion.fit(logits, labels, [similarity], EVERY) is fusion is fusion.restore({})
+        assert fusion.learnt() == {}
+        assert torch.equal(fusion(logits, [similarity]), core.rerank(logits, similarity, float(power)))
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0, 3.0])
+def test_auto_finds_the_power_that_the_labels_were_drawn_by(power):
+    logits, similarity, labels = drawn(20000, power=power)
+    positive = similarity.clamp(min=0.01)
+    fitted = Paper("auto").fit(logits, labels, [positive], torch.ones(20000, dtype=torch.bool))
+    assert fitted.power == pytest.approx(power, rel=0.1)
+
+
+def test_auto_looks_at_hard_rows_alone():
+    logits, similarity, labels = drawn()
+    hard = torch.arange(400) % 2 > 0
+    found = maximum_likelihood(logits[hard], labels[hard], [similarity[hard].double().clamp(min=FLOOR).log()])
+    fitted = Paper("auto").fit(logits, labels, [similarity], hard)
+    assert fitted.power == found.beta[0] * found.temperature
+    spoilt = torch.where(hard, labels, 0)
+    assert Paper("auto").fit(logits, spoilt, [similarity], hard).power == fitted.power
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_it_ranks_as_eq_10_with_that_power_and_as_the_weighted_sum_does(seed):
+    logits, similarity, labels = drawn(60, seed=seed)
+    similarity = similarity.abs().clamp(min=2 * FLOOR).double()
+    fitted = Paper("auto").fit(logits.double(), labels, [similarity], torch.ones(60, dtype=torch.bool))
+    temperature, (beta,) = maximum_likelihood(logits.double(), labels, [similarity.log()])
+    scores = fitted(logits.double(), [similarity])
+    summed = logits.double() / temperature + beta * similarity.log()
+    if fitted.power:
+        assert torch.equal(scores, core.rerank(logits.double(), similarity, fitted.power))
+    assert torch.equal(scores.argsort(-1), summed.argsort(-1))
+
+
+def test_a_view_that_misleads_leaves_the_classifiers_ranking():
+    logits, similarity, labels = drawn()
+    worst = similarity.argmin(-1)
+    fitted = Paper("auto").fit(logits, worst, [similarity], EVERY)
+    assert fitted.power == 0
+    assert torch.equal(fitted(logits, [similarity]), logits.softmax(-1))
+    for nothing in (torch.zeros_like(EVERY), torch.arange(400) < 3):  # nothing hard, and hardly anything
+        assert Paper("auto").fit(logits, labels, [similarity], nothing).power == 0
+
+
+def test_what_auto_has_learnt_comes_back():
+    logits, similarity, labels = drawn()
+    fitted = Paper("auto").fit(logits, labels, [similarity], EVERY)
+    again = Paper("auto").restore(fitted.learnt())
+    assert isinstance(again, PaperWithPower)
+    assert again.power == fitted.power > 0
+    assert Paper("auto").settings() == {"power": "auto"}
+
+
+def test_candidates_alone_may_be_scored():
+    logits, similarity, labels = drawn()
+    top = logits.topk(3).indices
+    partly = torch.full_like(similarity, torch.nan).scatter(1, top, similarity.gather(1, top))
+    scores = Paper("auto").fit(logits, labels, [partly], EVERY)(logits, [partly])
+    assert scores.isfinite().all()
+    assert torch.equal(scores.topk(3).indices.sort(-1).values, top.sort(-1).values)
+
+
+@pytest.mark.parametrize("power", ["automatic", "2", ""])
+def test_a_word_that_is_not_auto_is_refused(power):
+    with pytest.raises(ValueError, match=f"power is '{power}'; it must be a number above 0, or 'auto'"):
+        Paper(power)
+
+
+def test_auto_needs_to_be_fitted_and_one_view():
+    logits, similarity, labels = drawn()
+    with pytest.raises(ValueError, match="power is 'auto' and has yet to be found; fit the fusion first"):
+        Paper("auto")(logits, [similarity])
+    for wrong in ([], [similarity, similarity]):
+        with pytest.raises(ValueError, match=f"joins the logits with one view, and there are {len(wrong)}"):
+            Paper("auto").fit(logits, labels, wrong, EVERY)
+        for power in (0.0, 2.0):
+            with pytest.raises(ValueError, match=f"joins the logits with one view, and there are {len(wrong)}"):
+                PaperWithPower(power)(logits, wrong)

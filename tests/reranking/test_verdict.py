@@ -1,0 +1,223 @@
+import math
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lrsl import Budget, LogLinear, Margin, Paper
+from lrsl.reranking.fusion import FittedFusion, Fusion
+from lrsl.reranking.rule import Rule
+from lrsl.reranking.verdict import LEAST_HARD, Mean, verdict
+
+RULE = Rule(Margin(), Budget(0.5), LogLinear())
+
+
+def drawn(n=600, classes=4, knows=0.6, sharpness=1.0, seed=0):
+    """Logits, labels, and a view that knows more or less of the labels."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, classes, (n,), generator=generator)
+    logits = torch.randn(n, classes, generator=generator)
+    logits[torch.arange(n), labels] += 1
+    view = 0.3 * torch.randn(n, classes, generator=generator)
+    view[torch.arange(n), labels] += knows
+    return sharpness * logits, labels, [view]
+
+
+def test_a_view_that_knows_something_is_deployed():
+    found = verdict(RULE, *drawn())
+    assert found.deploy
+    assert found.gain > 0.1
+    assert 0 < found.likelihood_low < found.likelihood_gain < found.likelihood_high
+    assert found.gain_low < found.gain < found.gain_high
+    assert found.n == 600
+    assert 200 < found.n_hard < 320  # the share of the folds that were learnt on
+    assert found.reason.startswith(f"reranking on: it brings {found.likelihood_gain:+.3f} nats per hard row (at least ")
+    assert f"{100 * found.gain:+.2f} points of accuracy" in found.reason
+    assert f"on {found.n_hard} hard of 600 held-out rows" in found.reason
+
+
+@pytest.mark.parametrize("criterion", ["likelihood", "accuracy"])
+def test_noise_is_rarely_deployed(criterion):
+    deployed = [
+        verdict(RULE, *drawn(200, knows=0.0, seed=seed), criterion=criterion, folds=5).deploy for seed in range(40)
+    ]
+    assert sum(deployed) <= 5  # of 40, at 5 %
+
+
+def test_a_view_of_no_weight_changes_nothing_at_all():
+    found = verdict(replace(RULE, fusion=LogLinear(penalty=1e9)), *drawn())
+    assert (found.gain, found.gain_low, found.gain_high) == (0.0, 0.0, 0.0)
+    assert (found.likelihood_gain, found.likelihood_low, found.likelihood_high) == (0.0, 0.0, 0.0)
+    assert not found.deploy
+    assert "may be chance" in found.reason
+
+
+@dataclass(frozen=True)
+class Cooler(Fusion, FittedFusion):
+    """The classifier with another temperature, and nothing else."""
+
+    temperature: float = 5.0
+
+    def fit(self, logits, labels, scores, hard):
+        return self
+
+    def restore(self, learnt):
+        return self
+
+    def __call__(self, logits, scores):
+        return (logits / self.temperature).softmax(-1)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(1.5, 3))
+def test_what_calibration_alone_would_do_is_no_gain(seed, temperature):
+    logits, labels, views = drawn(150, seed=seed, sharpness=2.0)
+    found = verdict(Rule(Margin(), Budget(0.5), Cooler(temperature)), logits.double(), labels, views, folds=3)
+    assert found.gain == 0
+    assert found.likelihood_gain == pytest.approx(0, abs=1e-4)  # calibration without it would gain 0.1 and more
+
+
+def test_the_papers_products_become_a_distribution():
+    logits, labels, (view,) = drawn(knows=0.6)
+    found = verdict(Rule(Margin(), Budget(0.5), Paper(2.0)), logits, labels, [view])
+    assert found.deploy
+    scaled = verdict(Rule(Margin(), Budget(0.5), Paper(2.0)), logits, labels, [100 * view])
+    assert scaled.likelihood_gain == pytest.approx(found.likelihood_gain, rel=1e-4)
+    negative = verdict(Rule(Margin(), Budget(0.5), Paper(1.0)), logits, labels, [-view.abs()])
+    assert math.isfinite(negative.likelihood_gain)
+    assert negative.likelihood_gain < 0
+    assert not negative.deploy
+    assert negative.reason.endswith("held-out rows are a loss")
+    by_accuracy = verdict(Rule(Margin(), Budget(0.5), Paper(1.0)), logits, labels, [-view.abs()], criterion="accuracy")
+    assert not by_accuracy.deploy
+    assert by_accuracy.reason.endswith("held-out rows are a loss")
+
+
+def test_answers_that_get_better_while_likelihoods_get_worse():
+    """A view that prefers the true label, or rules it out in half of the rows that are wrong anyway."""
+    logits, labels, _ = drawn()
+    rows = torch.arange(600)
+    ruled_out = (rows % 2 == 0) & (logits.argmax(-1) != labels)
+    view = torch.full_like(logits, 0.5)
+    view[rows, labels] = torch.where(ruled_out, -1.0, 0.9)
+    rule = Rule(Margin(), Budget(0.5), Paper(2.0))
+    found = verdict(rule, logits, labels, [view])
+    assert found.gain_low > 0.05
+    assert found.likelihood_high < 0
+    assert not found.deploy
+    assert "and yet the true labels get no likelier" in found.reason
+    assert found.reason.endswith("by accuracy alone it would be on")
+    by_accuracy = verdict(rule, logits, labels, [view], criterion="accuracy")
+    assert by_accuracy.deploy
+    assert by_accuracy.reason.startswith(
+        "reranking on: it brings +10.50 points of accuracy (at least +8.44) on 303 hard"
+    )
+    assert replace(by_accuracy, deploy=False, reason=found.reason) == found
+
+
+@dataclass(frozen=True)
+class Spying(LogLinear):
+    """Remembers the labels of the rows that it was fitted on; the first logit of a row is its number."""
+
+    def fit(self, logits, labels, scores, hard):
+        assert all(torch.equal(score[:, 0], logits[:, 0]) for score in scores)
+        self.fitted_on.append(logits[:, 0].tolist())
+        return super().fit(logits, labels, scores, hard)
+
+
+def test_no_row_is_judged_by_what_was_learnt_from_it():
+    logits, labels, (view,) = drawn(50)
+    logits[:, 0] = view[:, 0] = torch.arange(50.0) / 1000
+    fusion = Spying()
+    object.__setattr__(fusion, "fitted_on", [])
+    verdict(replace(RULE, fusion=fusion), logits, labels, [view], folds=10)
+    assert [len(rows) for rows in fusion.fitted_on] == [45] * 10
+    for row in logits[:, 0].tolist():
+        assert sum(row in rows for rows in fusion.fitted_on) == 9  # and the tenth judges it
+
+
+def test_a_loss_in_accuracy_is_not_deployed_however_likely_the_labels_become():
+    """A view that tells the true label from the others where the answer is wrong anyway, and misleads elsewhere."""
+    generator = torch.Generator().manual_seed(0)
+    n = 1000
+    labels = torch.zeros(n).long()
+    labels[::2] = 1
+    labels[::5] = 2
+    logits = torch.zeros(n, 3)
+    logits[torch.arange(n), labels] = 0.2  # right
+    wrong = torch.arange(n) % 10 > 3
+    logits[wrong] = torch.tensor([0.0, 0.0, 0.0])
+    logits[wrong, (labels[wrong] + 1) % 3] = 4.0  # sure, and wrong
+    view = torch.zeros(n, 3)
+    view[wrong, labels[wrong]] = 3.9  # almost as likely as the answer
+    view[~wrong, (labels[~wrong] + 1) % 3] = 0.3  # and where it was right, just likelier than the answer
+    logits += 1e-3 * torch.randn(n, 3, generator=generator)
+
+    @dataclass(frozen=True)
+    class Product(Fusion, FittedFusion):
+        """Log-probabilities and view with a weight of 1."""
+
+        def fit(self, logits, labels, scores, hard):
+            return self
+
+        def restore(self, learnt):
+            return self
+
+        def __call__(self, logits, scores):
+            return (logits + scores[0]).softmax(-1)
+
+    found = verdict(Rule(Margin(), Budget(1.0), Product()), logits, labels, [view])
+    assert found.gain == -0.4
+    assert found.likelihood_low > 0
+    assert not found.deploy
+    assert found.reason.startswith("reranking off: the true labels get likelier")
+    assert "it costs -40.00 points" in found.reason
+
+
+def test_too_few_hard_rows_to_tell():
+    logits, labels, views = drawn(100)
+    found = verdict(replace(RULE, threshold=Budget(0.05)), logits, labels, views)
+    assert found.n_hard < LEAST_HARD
+    assert not found.deploy
+    assert found.reason == (
+        f"reranking off: {found.n_hard} of 100 held-out rows are hard, too few to tell whether it pays (at least 10)"
+    )
+    none = verdict(replace(RULE, threshold=Budget(1e-9)), 0 * logits, labels, views)
+    assert none.n_hard == 0
+    assert math.isnan(none.likelihood_gain)
+    assert none.gain == 0
+
+
+def test_the_same_rows_give_the_same_verdict():
+    assert verdict(RULE, *drawn(100)) == verdict(RULE, *drawn(100))
+
+
+def test_labels_that_are_not_scored_do_not_matter():
+    logits, labels, (view,) = drawn()
+    partly = view.where(view >= view.topk(2).values[:, 1:], torch.nan)
+    assert verdict(RULE, logits, labels, [partly]).deploy
+
+
+def test_bounds_are_students():
+    from scipy import stats
+
+    values = torch.tensor([0.3, -0.1, 0.5, 0.2, 0.0], dtype=torch.float64)
+    mean, low, high = Mean.of(values).interval
+    assert mean == pytest.approx(0.18)
+    assert (low, high) == pytest.approx(stats.t.interval(0.9, 4, loc=mean, scale=stats.sem(values.numpy())))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"criterion": "luck"}, "criterion is 'luck'; it must be one of likelihood, accuracy"),
+        ({"folds": 1}, "folds is 1; it must be at least 2"),
+        ({"logits": torch.zeros(1, 4), "labels": torch.zeros(1).long(), "scores": []}, "there are 1 held-out rows"),
+        ({"labels": torch.full((600,), 4)}, r"labels\[0\] is 4; with 4 classes it must be 0 to 3"),
+        ({"scores": [torch.zeros(600, 3)]}, r"scores\[0\] have shape \(600, 3\)"),
+    ],
+)
+def test_what_does_not_fit_is_refused(changed, message):
+    with pytest.raises(ValueError, match=message):
+        verdict(RULE, **{**dict(zip(("logits", "labels", "scores"), drawn(), strict=True)), **changed})
