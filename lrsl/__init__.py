@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from lrsl.reranking.threshold import ThresholdRule
     from lrsl.reranking.threshold.sigma2_mis import Sigma2Mis
     from lrsl.reranking.view import Given, View
+    from lrsl.reranking.view.class_mean import ClassMean
+    from lrsl.reranking.view.instances import Instances
     from lrsl.reranking.view.label_similarity import LabelSimilarity
+    from lrsl.reranking.view.lexical import Lexical
+    from lrsl.reranking.view.second_classifier import SecondClassifier
 
     __version__: str
 
@@ -23,13 +27,17 @@ if TYPE_CHECKING:
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 __all__ = [
+    "ClassMean",
     "Detector",
     "DetectorWithoutFit",
     "Fusion",
     "Given",
+    "Instances",
     "LabelSimilarity",
+    "Lexical",
     "Paper",
     "Reranker",
+    "SecondClassifier",
     "Sigma2Mis",
     "ThresholdRule",
     "TopKVariance",
