@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from lrsl.reranking.threshold.sigma2_mis import Sigma2Mis
     from lrsl.reranking.view import Given, View
     from lrsl.reranking.view.class_mean import ClassMean
+    from lrsl.reranking.view.cross_encoder import CrossEncoder
     from lrsl.reranking.view.instances import Instances
     from lrsl.reranking.view.label_similarity import LabelSimilarity
     from lrsl.reranking.view.lexical import Lexical
+    from lrsl.reranking.view.llm import LLMChoice
     from lrsl.reranking.view.second_classifier import SecondClassifier
 
     __version__: str
@@ -28,11 +30,13 @@ logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 __all__ = [
     "ClassMean",
+    "CrossEncoder",
     "Detector",
     "DetectorWithoutFit",
     "Fusion",
     "Given",
     "Instances",
+    "LLMChoice",
     "LabelSimilarity",
     "Lexical",
     "Paper",

@@ -10,6 +10,8 @@ PUBLIC = {
     "Instances": "lrsl.reranking.view.instances",
     "ClassMean": "lrsl.reranking.view.class_mean",
     "Lexical": "lrsl.reranking.view.lexical",
+    "CrossEncoder": "lrsl.reranking.view.cross_encoder",
+    "LLMChoice": "lrsl.reranking.view.llm",
     "SecondClassifier": "lrsl.reranking.view.second_classifier",
     "Paper": "lrsl.reranking.fusion.paper",
     "Detector": "lrsl.reranking.detector",

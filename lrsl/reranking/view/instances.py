@@ -81,7 +81,9 @@ class FittedInstances(FittedView):
     @functools.cached_property
     def rows_of(self) -> Sequence[Tensor]:
         """The training rows of each label."""
-        return self.labels.argsort(stable=True).split(self.labels.bincount(minlength=self.classes).tolist())
+        counts = self.labels.bincount(minlength=self.classes).tolist()
+        rows: Sequence[Tensor] = self.labels.argsort(stable=True).split(counts)
+        return rows
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Return the scores `(n, classes)`."""

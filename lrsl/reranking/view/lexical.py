@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lrsl.reranking.view import FittedView, Given, View, without_gaps
+from lrsl.reranking.view.examples import read, written
 
 FOLDS = 5
 WORD_LENGTH = 20
@@ -82,8 +83,7 @@ class Lexical(View):
                 parts.append(terms.fit_transform(texts))
             except ValueError:  # no text has a term of this kind
                 continue
-            names = "\n".join(terms.get_feature_names_out()).encode("utf-8", "surrogatepass")
-            learnt[f"{kind}.terms"] = torch.frombuffer(bytearray(names), dtype=torch.uint8)
+            learnt[f"{kind}.terms"] = written("\n".join(terms.get_feature_names_out()))
             learnt[f"{kind}.idf"] = torch.from_numpy(terms.idf_.astype(np.float32))
         if not parts:
             raise ValueError("the training texts have neither words nor characters; the lexical view needs some")
@@ -118,8 +118,7 @@ class FittedLexical(FittedView):
         kinds = (name.removesuffix(".terms") for name in self.parameters if name.endswith(".terms"))
         counters = []
         for kind in sorted(kinds, reverse=True):  # words before characters
-            names = self.parameters[f"{kind}.terms"].numpy().tobytes().decode("utf-8", "surrogatepass")
-            counter = _counter(kind, vocabulary=names.split("\n"))
+            counter = _counter(kind, vocabulary=read(self.parameters[f"{kind}.terms"]).split("\n"))
             counter.idf_ = self.parameters[f"{kind}.idf"].numpy()
             counters.append(counter)
         return counters

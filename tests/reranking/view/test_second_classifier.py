@@ -20,7 +20,7 @@ def test_scores_are_the_other_classifiers_log_probabilities():
 
 def test_without_the_other_classifier_it_says_so_and_names_itself():
     for make in (SecondClassifier("seed 1").fit, lambda given: SecondClassifier("seed 1").restore({}, given)):
-        with pytest.raises(RuntimeError, match="the view 'seed 1' needs another classifier, and Given.second has none"):
+        with pytest.raises(RuntimeError, match=r"the view 'seed 1' needs another classifier, and Given\.second"):
             make(Given(["a", "b", "c"]))
 
 
