@@ -33,8 +33,8 @@ class Lexical(View):
 
     Args:
         strength: the inverse of the L2 penalty (scikit-learn's C).
-        max_features: at most so many words, and as many sequences of characters, the most frequent; bounds what is
-            saved, 8 bytes for each of them times half the number of labels.
+        max_features: at most so many words, and as many sequences of characters, the most frequent. The weights that
+            are saved have 4 bytes for each of them and each label.
 
     Raises:
         ValueError: one of them is not above 0.
