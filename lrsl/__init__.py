@@ -25,7 +25,13 @@ if TYPE_CHECKING:
     from lrsl.reranking.threshold.sigma2_mis import Sigma2Mis
     from lrsl.reranking.threshold.target_accuracy import TargetAccuracy
     from lrsl.reranking.view import Given, View
+    from lrsl.reranking.view.class_mean import ClassMean
+    from lrsl.reranking.view.cross_encoder import CrossEncoder
+    from lrsl.reranking.view.instances import Instances
     from lrsl.reranking.view.label_similarity import LabelSimilarity
+    from lrsl.reranking.view.lexical import Lexical
+    from lrsl.reranking.view.llm import LLMChoice
+    from lrsl.reranking.view.second_classifier import SecondClassifier
 
     __version__: str
 
@@ -37,17 +43,23 @@ __all__ = [
     "AuthorsLLM",
     "BestGain",
     "Budget",
+    "ClassMean",
+    "CrossEncoder",
     "Detector",
     "DetectorWithoutFit",
     "Entropy",
     "Fusion",
     "Given",
+    "Instances",
+    "LLMChoice",
     "LabelSimilarity",
+    "Lexical",
     "LogLinear",
     "Margin",
     "MaxProbability",
     "Paper",
     "Reranker",
+    "SecondClassifier",
     "Sigma2Mis",
     "TargetAccuracy",
     "ThresholdRule",

@@ -338,7 +338,8 @@ def saved_rule(
     parts = {"detector": fitted.detection.detector.learnt(), "fusion": fitted.fusion.learnt()}
     parts |= {f"view.{number}": learnt for number, learnt in enumerate(learnt_by_views)}
     tensors = {f"{part}.{name}": tensor for part, learnt in parts.items() for name, tensor in learnt.items()}
-    return about, {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # views may share tensors, which safetensors does not write
+    return about, {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
 
 
 def _of_format_0(saved: Mapping[str, Any]) -> dict[str, Any]:

@@ -192,7 +192,7 @@ def test_what_is_typed_wins_over_an_experiment() -> None:
         (["dataset=banking"], "dataset=banking is unknown; use one of banking77,"),
         (["dataset=banking"], "did you mean 'banking77'?"),
         (["model=minlm"], "did you mean 'minilm'?"),
-        (["reranker/view=none"], "reranker/view=none is unknown; use one of label_similarity"),
+        (["reranker/view=none"], "reranker/view=none is unknown; use one of class_mean, "),
         (["seed=abc"], "seed=abc has a value of the wrong type; seed takes a whole number"),
         (["model.lr=fast"], "model.lr=fast has a value of the wrong type; model.lr takes a number"),
         (["embedding.finetune=maybe"], "embedding.finetune takes true or false"),

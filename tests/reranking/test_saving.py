@@ -9,6 +9,7 @@ import seams
 import torch
 
 import lrsl
+from lrsl.reranking import PUBLIC
 from lrsl.reranking.saving import described, made_again
 
 
@@ -18,6 +19,12 @@ from lrsl.reranking.saving import described, made_again
         (lrsl.TopKVariance(4), lrsl.Detector),
         (lrsl.Sigma2Mis(), lrsl.ThresholdRule),
         (lrsl.LabelSimilarity(), lrsl.View),
+        (lrsl.Instances(neighbours=3), lrsl.View),
+        (lrsl.ClassMean(), lrsl.View),
+        (lrsl.Lexical(strength=1.0), lrsl.View),
+        (lrsl.CrossEncoder("somewhere", k=4), lrsl.View),
+        (lrsl.LLMChoice("some-model", api_key_env="OTHER_API_KEY"), lrsl.View),
+        (lrsl.SecondClassifier("seed 1"), lrsl.View),
         (lrsl.Paper(3.0), lrsl.Fusion),
         (lrsl.Paper("auto"), lrsl.Fusion),
         (lrsl.LogLinear(rows="all", hard_weight=2.0), lrsl.Fusion),
@@ -35,6 +42,12 @@ def test_a_component_comes_back_from_plain_data(component, seam):
     again = made_again(described(component, seam), seam)
     assert type(again) is type(component)
     assert again.settings() == component.settings()
+
+
+def test_a_view_of_this_package_says_what_it_costs():
+    views = [made for name in PUBLIC if isinstance(made := getattr(lrsl, name), type) and lrsl.View in made.__mro__[1:]]
+    assert len(views) >= 7
+    assert [view.__name__ for view in views if len(view.cost.split()) < 3] == []
 
 
 def test_what_is_of_this_package_has_a_short_name():

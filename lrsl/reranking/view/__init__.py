@@ -7,10 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
+from lrsl.embedding.text_embedding import encode
 from lrsl.reranking.component import Component, Fitted
+
+Encode = Callable[[Sequence[str]], Tensor]
+"""Gives the unit-length embeddings `(n, d)` of n texts."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +27,17 @@ class Given:
         texts: the training texts; empty where there are none.
         labels: their labels.
         load_embedding: loads the fine-tuned text embedding.
+        candidates: gives the labels `(n, k)`, likeliest first, that a classifier which has not seen a training row
+            holds likeliest for it (out-of-fold); n is the number of training rows.
+        second: gives the logits `(n, classes)` of another classifier, such as the same one trained with another seed.
     """
 
     label_texts: Sequence[str]
     texts: Sequence[str] = ()
     labels: Sequence[int] = ()
     load_embedding: Callable[[], SentenceTransformer] | None = None
+    candidates: Callable[[], Tensor] | None = None
+    second: Callable[[Sequence[str]], Tensor] | None = None
 
     @functools.cached_property
     def embedding(self) -> SentenceTransformer:
@@ -40,6 +50,49 @@ class Given:
             raise RuntimeError("this view needs a text embedding, and none is given")
         return self.load_embedding()
 
+    @functools.cached_property
+    def encode(self) -> Encode:
+        """What embeds texts, `(n, d)`; views that are asked for the same texts one after the other share the result.
+
+        Raises:
+            RuntimeError: there is no embedding.
+        """
+        return _Remembering(self.embedding)
+
+    @functools.cached_property
+    def training_labels(self) -> Tensor:
+        """The labels `(n,)` of the training rows, for a view that cannot do without.
+
+        Raises:
+            ValueError: there are none, or one is no label.
+        """
+        if not self.texts:
+            raise ValueError(
+                "this view learns from training rows, and there are none; "
+                "give train=(texts, labels, None) to Reranker.fit"
+            )
+        labels, classes = torch.as_tensor(self.labels).long(), len(self.label_texts)
+        if len(labels) != len(self.texts) or labels.min() < 0 or labels.max() >= classes:
+            raise ValueError(
+                f"there are {len(self.texts)} training texts and {len(labels)} labels of {labels.min()} to "
+                f"{labels.max()}; there must be one per text, from 0 to {classes - 1}"
+            )
+        return labels
+
+
+class _Remembering:
+    """Embeds texts, and remembers the last that it was asked for."""
+
+    def __init__(self, embedding: SentenceTransformer) -> None:
+        self.embedding = embedding
+        self.last: tuple[list[str], Tensor] | None = None
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        asked, last = list(texts), self.last
+        if last is None or last[0] != asked:
+            self.last = last = asked, encode(self.embedding, asked)
+        return last[1]
+
 
 class FittedView(Fitted, Protocol):
     """Scores for texts and all labels."""
@@ -47,6 +100,13 @@ class FittedView(Fitted, Protocol):
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Return `(n, classes)` for n texts."""
         ...
+
+    def of_training(self, rows: Tensor) -> Tensor | None:
+        """Return `(n, classes)` for the training rows of these numbers `(n,)`, each as if it had not been learnt from.
+
+        None unless overridden, and where a view that was restored lacks what it takes.
+        """
+        return None
 
 
 class FittedCandidateView(Fitted, Protocol):
@@ -60,10 +120,12 @@ class FittedCandidateView(Fitted, Protocol):
 class View(Component, Protocol):
     """A view before it is fitted.
 
-    A view whose `scores_candidates` is true scores a few labels per text and is given the top-k only.
+    A view whose `scores_candidates` is true scores a few labels per text and is given the top-k only. `cost` says in a
+    phrase what it costs per text; it is empty where a view does not say.
     """
 
     scores_candidates: bool = False
+    cost: str = ""
 
     def fit(self, given: Given) -> FittedView | FittedCandidateView:
         """Learn from label texts, training rows or the embedding, whatever the view asks for."""
@@ -75,3 +137,15 @@ class View(Component, Protocol):
         Unless overridden the view is fitted anew, which is right for one that needs no training rows.
         """
         return self.fit(given)
+
+
+def without_gaps(scores: Tensor) -> Tensor:
+    """Return scores `(n, classes)` where NaN, a label nothing is known of, has become the smallest score of its row.
+
+    A row of which nothing is known is 0 throughout.
+    """
+    unknown = scores.isnan()
+    if not unknown.any():
+        return scores
+    least = scores.masked_fill(unknown, torch.inf).amin(-1, keepdim=True)
+    return scores.where(~unknown, least.where(least.isfinite(), 0))

@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from lrsl import core
-from lrsl.embedding.text_embedding import encode
-from lrsl.reranking.view import FittedView, Given, View
+from lrsl.reranking.view import Encode, FittedView, Given, View
 
 
 @dataclass(frozen=True)
 class LabelSimilarity(View):
     """The cosine between a text's embedding and each label's (eq. 9). The labels are embedded once."""
 
+    cost = "one pass of the text embedding, shared with the other views that use it"
+
     def fit(self, given: Given) -> FittedLabelSimilarity:
         """Embed the labels; the training rows are not needed."""
-        return FittedLabelSimilarity(given.embedding, encode(given.embedding, given.label_texts))
+        return FittedLabelSimilarity(given.encode, given.encode(given.label_texts))
 
     def restore(self, learnt: Mapping[str, Tensor], given: Given) -> FittedLabelSimilarity:
         """Return what `fit` returned; nothing is embedded."""
-        return FittedLabelSimilarity(given.embedding, learnt["label_vectors"])
+        return FittedLabelSimilarity(given.encode, learnt["label_vectors"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,16 +31,16 @@ class FittedLabelSimilarity(FittedView):
     """Cosines with labels that have been embedded.
 
     Attributes:
-        embedding: the text embedding.
+        encode: embeds texts.
         label_vectors: the labels' embeddings, `(classes, d)`.
     """
 
-    embedding: SentenceTransformer
+    encode: Encode
     label_vectors: Tensor
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Return the cosine similarities `(n, classes)`."""
-        return core.label_similarity(encode(self.embedding, texts), self.label_vectors)
+        return core.label_similarity(self.encode(texts), self.label_vectors)
 
     def learnt(self) -> Mapping[str, Tensor]:
         """Return the labels' embeddings."""

@@ -4,7 +4,8 @@ from tiny import LABELS
 
 from lrsl import core
 from lrsl.embedding.text_embedding import encode, load_embedding
-from lrsl.reranking.view import Given, label_similarity
+from lrsl.reranking import view
+from lrsl.reranking.view import Given
 from lrsl.reranking.view.label_similarity import LabelSimilarity
 
 TEXTS = ["card1 card2", "please", "rate1 the loan3"]
@@ -34,7 +35,7 @@ def test_the_labels_are_embedded_once(embedding, monkeypatch):
         embedded.append(list(texts))
         return encode(model, texts)
 
-    monkeypatch.setattr(label_similarity, "encode", spy)
+    monkeypatch.setattr(view, "encode", spy)
     fitted = LabelSimilarity().fit(given(embedding))
     fitted(TEXTS[:2])
     fitted(TEXTS[2:])
