@@ -361,6 +361,20 @@ class EmbeddingConfig:
 
 
 @dataclass
+class RuleConfig:
+    """A rule beside the paper's, each part the short name of a component or a mapping whose `_target_` names a class."""
+
+    detector: Any = "margin"
+    """What tells hard samples, such as margin, max_probability, entropy or topk_variance."""
+    threshold: Any = "sigma2_mis"
+    """Where hard samples end, such as sigma2_mis or best_gain."""
+    views: list[Any] = field(default_factory=lambda: ["label_similarity", "instances", "lexical"])
+    """What scores the labels; with none there is no such rule."""
+    fusion: Any = "log_linear"
+    """How logits and views become one ranking, such as log_linear or paper."""
+
+
+@dataclass
 class RerankerConfig:
     """How hard samples are found and reranked."""
 
@@ -376,11 +390,22 @@ class RerankerConfig:
     """The view: `_target_` names an `lrsl.View`, which scores texts and labels."""
     fusion: dict[str, Any] = field(default_factory=dict)
     """How logits and view become one ranking: `_target_` names an `lrsl.Fusion`."""
+    fitted: RuleConfig = field(default_factory=RuleConfig)
+    """The rule that is fitted and reported beside the paper's, from the same logits and embedding."""
+    rules: list[Any] = field(default_factory=list)
+    """Further rules to report: mappings with a name and any part of `fitted` that is to differ."""
+    control: bool = False
+    """Whether to train the classifier with the next seed too, and report what it mends in place of the views."""
+    deploy: str = "auto"
+    """What a user of the run gets: origin, rerank or fitted; auto asks validation, and reranks only where it pays."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
         if self.k < 2:
             raise InputError(f"reranker.k={self.k} is too small; a variance needs at least 2 logits")
+        _one_of("reranker.deploy", self.deploy, ("auto", "origin", "rerank", "fitted"))
+        if self.deploy == "fitted" and not self.fitted.views:
+            raise InputError("reranker.deploy=fitted needs a fitted rule, and reranker.fitted.views is empty")
         if self.power == "auto":
             return
         if not isinstance(self.power, int | float) or isinstance(self.power, bool) or not self.power > 0:

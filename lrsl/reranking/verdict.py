@@ -88,7 +88,7 @@ def verdict(
         folds: number of folds, at least 2; no more than rows are dealt.
 
     Raises:
-        ValueError: the criterion is unknown, there are fewer than 2 folds or rows, the shapes do not fit, or a logit or
+        ValueError: the criterion is unknown, there are fewer than 2 folds, the shapes do not fit, or a logit or
             a score is not finite.
     """
     if criterion not in CRITERIA:
@@ -99,7 +99,8 @@ def verdict(
     check_labels(labels, *logits.shape)
     check_scores(scores, logits)
     if len(logits) < 2:
-        raise ValueError(f"there are {len(logits)} held-out rows; a verdict needs at least 2")
+        none = (math.nan, math.nan, math.nan)
+        return Verdict(False, *none, *none, len(logits), 0, f"reranking off: {len(logits)} held-out rows tell nothing")
     change = torch.zeros(len(logits), dtype=torch.float64)
     likelier: list[Tensor] = []
     held_out = Rows(logits, labels, scores)

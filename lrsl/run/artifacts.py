@@ -14,10 +14,9 @@ from safetensors.torch import save_file
 from lrsl.config.schema import Config
 from lrsl.data.corpus import Corpus
 from lrsl.plugin.reranker import CONFIG, LEARNT, saved_rule
-from lrsl.reranking.rule import FittedRule, Rule
-from lrsl.reranking.view import View
-from lrsl.reranking.view.label_similarity import LabelSimilarity
 from lrsl.run.stages.classifier import CHECKPOINT
+from lrsl.run.stages.embedding import TextEmbedding
+from lrsl.run.stages.test import Judged
 
 ADAPTER = "adapter"  # the name it has in lrsl.classifiers.llm, which loads PEFT
 
@@ -52,27 +51,34 @@ def classifier_files(config: Config, corpus: Corpus, *, run: Path, scratch: Path
 
 
 def reranker_files(
-    config: Config, corpus: Corpus, rule: Rule, fitted: FittedRule, view: View, *, run: Path, scratch: Path
+    config: Config, corpus: Corpus, judged: Judged | None, embedding: TextEmbedding, *, run: Path, scratch: Path
 ) -> dict[str, Path]:
     """Return the files of a run's reranker by the name they get in its artifact, a folder for `from_pretrained`.
 
-    None where there can be no such folder: the embedding is off the shelf, a component cannot be saved, the view is not
-    the paper's, since a run does not keep what others have learnt, or two labels have the same text.
+    None where there can be no such folder: nothing is deployed but the classifier, the embedding is off the shelf, a
+    component cannot be saved, or two labels have the same text.
 
     Args:
         config: the run.
         corpus: its data.
-        rule: what was fitted.
-        fitted: the same on validation.
-        view: what the run reranked by.
+        judged: the rule that is deployed.
+        embedding: the run's text embedding, with which its views have learnt.
         run: the run's folder.
         scratch: a folder for files that the run does not have.
     """
     texts = corpus.label_texts
-    if not config.embedding.finetune or not isinstance(view, LabelSimilarity) or len(set(texts)) < len(texts):
+    if judged is None or not config.embedding.finetune or len(set(texts)) < len(texts):
         return {}
+    views = judged.named.views
     try:
-        about, learnt = saved_rule(rule, fitted, [view], [], label_texts=texts, k=config.reranker.k)
+        about, learnt = saved_rule(
+            judged.named.rule,
+            judged.fitted,
+            [view.view for view in views],
+            [embedding.fitted(view).learnt() for view in views],
+            label_texts=texts,
+            k=config.reranker.k,
+        )
     except ValueError:
         return {}
     files = {CONFIG: _json(scratch / CONFIG, {**about, "report": {}}), **_files(run / "embedding", "embedding")}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
@@ -13,10 +14,12 @@ from torch import Tensor
 from lrsl import metrics
 from lrsl.config.schema import Config
 from lrsl.data.corpus import Corpus
+from lrsl.reranking.fusion.log_linear import FittedLogLinear
 from lrsl.reranking.fusion.paper import PaperWithPower
-from lrsl.reranking.rule import FittedRule, Reranked, recorded_scores
 from lrsl.run import results
 from lrsl.run.commit import commit
+from lrsl.run.rules import CONTROL, FITTED
+from lrsl.run.stages.test import Judged
 from lrsl.training.trainer import machine, precision
 
 PACKAGES = ("lrsl", "torch", "transformers", "sentence-transformers", "pytorch-lightning")
@@ -37,30 +40,40 @@ class Tested:
     Attributes:
         logits: the classifier's, `(n, classes)`, on val and test.
         similarity: the view's scores of the texts of val and test, `(n, classes)`.
-        rule: what was fitted on val.
-        reranked: what reranking made of the test.
+        paper: what became of the rule that is the paper's unless changed.
+        beside: what became of the other rules.
     """
 
     logits: Mapping[str, Tensor]
     similarity: Mapping[str, Tensor]
-    rule: FittedRule
-    reranked: Reranked
+    paper: Judged
+    beside: Sequence[Judged] = ()
+
+    def deployed(self, deploy: str) -> Judged | None:
+        """Return the rule that a user of the run gets; None where that is the classifier alone.
+
+        Args:
+            deploy: origin, rerank or fitted, or auto: the fitted rule where it pays, else the paper's where that does.
+        """
+        fitted = next((judged for judged in self.beside if judged.named.name == FITTED), None)
+        if deploy == FITTED or (deploy == "auto" and fitted is not None and fitted.verdict.deploy):
+            return fitted
+        return self.paper if deploy == "rerank" or (deploy == "auto" and self.paper.verdict.deploy) else None
 
 
 def measure(config: Config, corpus: Corpus, tested: Tested) -> Measured:
     """Return accuracies on test and validation, and one line per test sample.
 
     Reranking looked at the hard samples alone. How the similarity does by itself (Tables 4 and 5) is measured on all.
+    Hard and easy are told apart as the paper's rule does it, whatever the system.
     """
-    logits, rule, reranked = tested.logits["test"], tested.rule, tested.reranked
+    logits, rule, reranked = tested.logits["test"], tested.paper.fitted, tested.paper.test
     similarity = tested.similarity["test"]
     labels, hard = np.array(corpus.test.labels), reranked.hard.numpy()
     if_hard = rule.fusion(logits, [similarity])
-    predicted = {
-        "origin": logits.argmax(-1).numpy(),
-        "rerank": reranked.labels.numpy(),
-        "similarity": _nearest(similarity),
-    }
+    origin = logits.argmax(-1).numpy()
+    beside = {judged.named.name: _answers(judged, origin) for judged in tested.beside}
+    predicted = {"origin": origin, "rerank": reranked.labels.numpy(), "similarity": _nearest(similarity)}
     probabilities = logits.softmax(-1).numpy()
     outcome: dict[str, Any] = {
         "status": "finished",
@@ -74,7 +87,10 @@ def measure(config: Config, corpus: Corpus, tested: Tested) -> Measured:
         **({"fitted_power": rule.fusion.power} if isinstance(rule.fusion, PaperWithPower) else {}),
         "hard_fraction": float(hard.mean()),
         **{name: metrics.accuracies(prediction, labels, hard) for name, prediction in predicted.items()},
+        **_beside(tested, labels, hard, beside),
+        "verdict": verdict(config.reranker.deploy, tested),
         "significance": results.significance(predicted["origin"], predicted["rerank"], labels),
+        "selective": _selective(tested, labels),
         "calibration_error": metrics.expected_calibration_error(probabilities, labels),
         "validation": on_validation(corpus, tested),
         "precision": precision(config.trainer),
@@ -95,7 +111,7 @@ def measure(config: Config, corpus: Corpus, tested: Tested) -> Measured:
             "id": corpus.test.ids[row],
             "text": corpus.test.texts[row],
             "gold": corpus.labels[labels[row]],
-            **{name: corpus.labels[prediction[row]] for name, prediction in predicted.items()},
+            **{name: corpus.labels[prediction[row]] for name, prediction in (predicted | beside).items()},
             "hard": bool(hard[row]),
             "hardness": hardness[row],
             "gold_rank_before": gold_rank["before"][row],
@@ -107,6 +123,76 @@ def measure(config: Config, corpus: Corpus, tested: Tested) -> Measured:
         for row in range(len(labels))
     ]
     return Measured(outcome, lines)
+
+
+def verdict(deploy: str, tested: Tested) -> dict[str, Any]:
+    """Return what is deployed and why, by what cross-fitting on validation says of the rules."""
+    chosen = tested.deployed(deploy)
+    judged = {"rerank": tested.paper} | {judged.named.name: judged for judged in tested.beside}
+    asked = chosen or judged.get(FITTED, tested.paper)
+    costs = [f"{view.name}: {view.view.cost}" for view in asked.named.views if view.view.cost]
+    return {
+        "deployed": "origin" if chosen is None else chosen.named.name,
+        "reason": asked.verdict.reason if deploy == "auto" else f"reranker.deploy={deploy}",
+        "cost_per_hard_text": costs if chosen is not None else [],
+        **{rule: _finite(asdict(one.verdict)) for rule, one in judged.items() if rule in ("rerank", FITTED)},
+    }
+
+
+def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values with None for what is not a number, which JSON does not have."""
+    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in values.items()}
+
+
+def _answers(judged: Judged, origin: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return a rule's answers; the fitted rule is what it says it is worth: the classifier's where it does not pay."""
+    off = judged.named.name == FITTED and not judged.verdict.deploy
+    return origin if off else judged.test.labels.numpy()
+
+
+def _beside(
+    tested: Tested, labels: np.ndarray[Any, Any], hard: np.ndarray[Any, Any], answers: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what results.json says of the rules beside the paper's: fitted and control, and the others as `rules`."""
+    origin = tested.logits["test"].argmax(-1).numpy()
+    told = {judged.named.name: _told(judged, labels, hard, answers, origin) for judged in tested.beside}
+    own = {name: told.pop(name) for name in (FITTED, CONTROL) if name in told}
+    return {**own, **({"rules": told} if told else {})}
+
+
+def _told(
+    judged: Judged,
+    labels: np.ndarray[Any, Any],
+    hard: np.ndarray[Any, Any],
+    answers: Mapping[str, Any],
+    origin: np.ndarray[Any, Any],
+) -> dict[str, Any]:
+    name, fusion = judged.named.name, judged.fitted.fusion
+    learnt: dict[str, Any] = {}
+    if isinstance(fusion, FittedLogLinear):
+        weights = dict(zip([view.name for view in judged.named.views], fusion.beta.tolist(), strict=True))
+        learnt = {"temperature": fusion.temperature, "weights": weights}
+    return {
+        **metrics.accuracies(answers[name], labels, hard),
+        "hard_fraction": float(judged.test.hard.double().mean()),
+        "threshold": judged.fitted.detection.threshold,
+        "views": [view.name for view in judged.named.views],
+        **learnt,
+        "pays": judged.verdict.deploy,
+        **({"if_deployed": metrics.accuracies(judged.test.labels.numpy(), labels, hard)} if name == FITTED else {}),
+        "significance": results.significance(origin, answers[name], labels),
+    }
+
+
+def _selective(tested: Tested, labels: np.ndarray[Any, Any]) -> dict[str, dict[str, float]]:
+    """Return how well each rule's detector tells where the classifier errs: AURC and AUGRC."""
+    logits = tested.logits["test"]
+    correct = logits.argmax(-1).numpy() == labels
+    told = {}
+    for name, judged in (("rerank", tested.paper), *((judged.named.name, judged) for judged in tested.beside)):
+        hardness = judged.fitted.detection.detector(logits).double().numpy()
+        told[name] = {"aurc": metrics.aurc(hardness, correct), "augrc": metrics.augrc(hardness, correct)}
+    return told
 
 
 def describe_labels(corpus: Corpus, before: Tensor | None, after: Tensor) -> dict[str, Any]:
@@ -139,15 +225,18 @@ def _nearest(similarity: Tensor) -> np.ndarray[Any, Any]:
 
 
 def on_validation(corpus: Corpus, tested: Tested) -> dict[str, Any]:
-    """Return accuracies on the validation split, which is what options may be chosen by."""
+    """Return accuracies on the validation split, which is what options may be chosen by.
+
+    Rules were fitted on the same rows; what they gain on rows they have not seen is told by the verdict.
+    """
     logits, labels = tested.logits["val"], np.array(corpus.val.labels)
-    similarity = tested.similarity["val"]
-    reranked = tested.rule.rerank(logits, [recorded_scores(similarity)])
-    hard = reranked.hard.numpy()
+    hard = tested.paper.validation.hard.numpy()
+    origin = logits.argmax(-1).numpy()
     predicted = {
-        "origin": logits.argmax(-1).numpy(),
-        "rerank": reranked.labels.numpy(),
-        "similarity": _nearest(similarity),
+        "origin": origin,
+        "rerank": tested.paper.validation.labels.numpy(),
+        "similarity": _nearest(tested.similarity["val"]),
+        **{judged.named.name: judged.validation.labels.numpy() for judged in tested.beside},
     }
     accuracies = {name: metrics.accuracies(answers, labels, hard) for name, answers in predicted.items()}
     return {"hard_fraction": float(hard.mean()), **accuracies}
@@ -156,14 +245,18 @@ def on_validation(corpus: Corpus, tested: Tested) -> dict[str, Any]:
 def summary_metrics(outcome: dict[str, Any]) -> dict[str, float]:
     """Return the metrics by which runs are compared, under the same names everywhere."""
     shown = {"val/sigma2_mis": outcome["sigma2_mis"], "test/hard_fraction": outcome["hard_fraction"]}
-    for system in ("origin", "rerank", "similarity"):
-        for name, value in outcome[system].items():
-            if value is not None:
-                shown[f"test/{system}_{name.replace('accuracy', 'acc')}"] = value
-    for system in ("origin", "rerank", "similarity"):
+    systems = [system for system in results.SYSTEMS if system in outcome]
+    for system in systems:
+        for name in ("accuracy", "accuracy_hard", "accuracy_easy"):
+            if outcome[system][name] is not None:
+                shown[f"test/{system}_{name.replace('accuracy', 'acc')}"] = outcome[system][name]
+    for system in systems:
         shown[f"val/{system}_acc"] = outcome["validation"][system]["accuracy"]
     shown["test/gain"] = outcome["significance"]["gain"]
     shown["test/p_value"] = outcome["significance"]["p_value"]
+    for system in (FITTED, CONTROL):
+        if system in outcome:
+            shown[f"test/{system}_gain"] = outcome[system]["significance"]["gain"]
     return shown
 
 

@@ -7,38 +7,33 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import torch
-from hydra.utils import get_class
+from torch import Tensor
 
 from lrsl.config.schema import Config, EmbeddingConfig, ModelConfig
 from lrsl.data import Corpus, load_corpus
 from lrsl.data.leaderboard import write_leaderboard
 from lrsl.errors import InputError
-from lrsl.reranking.component import Component
-from lrsl.reranking.detector import Detector
-from lrsl.reranking.fusion import Fusion
 from lrsl.reranking.rule import Rule, recorded_scores
-from lrsl.reranking.threshold import ThresholdRule
-from lrsl.reranking.view import View
-from lrsl.run import artifacts, results
+from lrsl.reranking.view.second_classifier import SecondClassifier
+from lrsl.run import artifacts, results, scored
 from lrsl.run.commit import commit
 from lrsl.run.outcome import Tested, describe_labels, hard_sample_table, measure, summary_metrics
+from lrsl.run.rules import NamedRule, needs_second_classifier, papers_rule, rules_beside
 from lrsl.run.stages.classifier import mine_confused_labels, train_classifier
-from lrsl.run.stages.embedding import embedding_off_the_shelf, finetune_embedding
+from lrsl.run.stages.embedding import TextEmbedding, embedding_off_the_shelf, finetune_embedding
 from lrsl.run.stages.job import Job
-from lrsl.run.stages.test import rerank
+from lrsl.run.stages.test import Judge, Scores
 from lrsl.run.store import Store
 from lrsl.tracking import Tracker
-
-Seam = TypeVar("Seam", bound=Component)
 
 Figures = Callable[[Path, Path], Mapping[str, Path]]
 """Draws the figures of the run in one folder into another and returns the image files by name."""
@@ -58,13 +53,15 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
     commit()  # now: someone may commit while this trains
     corpus = load_corpus(config.dataset, config.data_dir)
     check(config, corpus)
-    rule, view = configured_rule(config), component(View, "view", config.reranker.view)
+    paper, beside = papers_rule(config), rules_beside(config)
     watch = Stopwatch()
     with Tracker(config, folder) as tracker, stage_store(config, folder) as store:
         job = Job(config, corpus, folder, tracker, store)
         with watch("classifier"), enough_memory("classifier", "model", config.model):
-            classifier = train_classifier(job, rule)
+            classifier = train_classifier(job, paper.rule)
             logits = {split: classifier.logits(split) for split in job.predicted}
+        with watch("second classifier"), enough_memory("classifier", "model", config.model):
+            second = second_opinion(job, paper.rule) if needs_second_classifier(beside) else {}
         with watch("confused labels"), enough_memory("classifier", "model", config.model):
             confused = mine_confused_labels(job, classifier)
         classifier.let_go()
@@ -73,16 +70,26 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
             embedding = finetune_embedding(job, confused)
         release()
         with watch("similarity"), enough_memory("embedding", "embedding", config.embedding):
-            similarity = {split: embedding.similarity(view, split, logits[split]) for split in job.predicted}
+            (view,) = paper.views
+            similarity = {split: embedding.scores(view, split, logits[split]) for split in job.predicted}
             before = embedding_off_the_shelf(job).label_similarity() if config.embedding.finetune else None
             labels = describe_labels(corpus, before, embedding.label_similarity())
+        with watch("views"), enough_memory("embedding", "embedding", config.embedding):
+            scores = {
+                rule.name: {split: scores_of(rule, split, embedding, logits, second) for split in job.predicted}
+                for rule in beside
+            }
         with watch("test"):
-            fitted, reranked = rerank(job, rule, logits, similarity)
-            measured = measure(config, corpus, Tested(logits, similarity, fitted, reranked))
+            judge = Judge(job, logits)
+            scores["rerank"] = {split: [of_view] for split, of_view in similarity.items()}
+            others = [judge(rule, scores[rule.name]) for rule in beside]
+            tested = Tested(logits, similarity, judge.through_callback(paper, scores["rerank"]), others)
+            measured = measure(config, corpus, tested)
         measured.results["seconds"] = watch.seconds
         if corpus.unlabelled is not None and config.dataset.leaderboard is not None:
-            predicted = fitted.rerank(logits["unlabelled"], [recorded_scores(similarity["unlabelled"])]).labels
+            predicted = answers(tested, config.reranker.deploy, scores)
             write_leaderboard(folder / config.dataset.leaderboard, corpus, predicted.tolist())
+        scored.write(folder, corpus, logits, {rule.name: rule.views for rule in (paper, *beside)}, scores)
         results.write(folder, measured.results, measured.predictions, labels)
         shown = summary_metrics(measured.results)
         tracker.summary(shown)
@@ -92,17 +99,7 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
                 drawn = figures(folder, scratch)
                 tracker.images({f"figures/{name}": path for name, path in drawn.items()})
         if config.logger.artifacts:
-            with extra(folder, "artifacts are not uploaded") as scratch:
-                tracker.artifact(
-                    "classifier",
-                    artifacts.classifier_files(config, corpus, run=folder, scratch=scratch),
-                    {"dataset": corpus.name, "seed": config.seed, "val/origin_acc": shown["val/origin_acc"]},
-                )
-                reranker = artifacts.reranker_files(config, corpus, rule, fitted, view, run=folder, scratch=scratch)
-                if reranker:
-                    tracker.artifact(
-                        "reranker", reranker, {"seed": config.seed, "val/rerank_acc": shown["val/rerank_acc"]}
-                    )
+            upload(job, tested, embedding, shown)
     results.show(measured.results)
     return measured.results
 
@@ -143,50 +140,43 @@ def check(config: Config, corpus: Corpus) -> None:
         )
 
 
-def configured_rule(config: Config) -> Rule:
-    """Return the configured detector, threshold rule and fusion.
+def upload(job: Job, tested: Tested, embedding: TextEmbedding, shown: Mapping[str, float]) -> None:
+    """Put the classifier and the reranker that is deployed where the run is tracked."""
+    config, corpus, folder, tracker = job.config, job.corpus, job.folder, job.tracker
+    with extra(folder, "artifacts are not uploaded") as scratch:
+        classifier = artifacts.classifier_files(config, corpus, run=folder, scratch=scratch)
+        about = {"dataset": corpus.name, "seed": config.seed, "val/origin_acc": shown["val/origin_acc"]}
+        tracker.artifact("classifier", classifier, about)
+        chosen = tested.deployed(config.reranker.deploy)
+        reranker = artifacts.reranker_files(config, corpus, chosen, embedding, run=folder, scratch=scratch)
+        if reranker:
+            tracker.artifact("reranker", reranker, {"seed": config.seed, "val/rerank_acc": shown["val/rerank_acc"]})
 
-    Raises:
-        InputError: one of them cannot be made.
-    """
-    reranker = config.reranker
-    return Rule(
-        component(Detector, "detector", reranker.detector),
-        component(ThresholdRule, "threshold", reranker.threshold),
-        component(Fusion, "fusion", reranker.fusion),
-    )
+
+def second_opinion(job: Job, rule: Rule) -> dict[str, Tensor]:
+    """Train the same classifier with the next seed and return its log-probabilities of each split, `(n, classes)`."""
+    other = replace(job, config=replace(job.config, seed=job.config.seed + 1), folder=job.folder / "second")
+    classifier = train_classifier(other, rule)
+    return {split: classifier.logits(split).log_softmax(-1) for split in job.predicted}
 
 
-def component(seam: type[Seam], key: str, settings: dict[str, Any]) -> Seam:
-    """Return the component that is configured for a seam.
+def scores_of(
+    rule: NamedRule, split: str, embedding: TextEmbedding, logits: Mapping[str, Tensor], second: Mapping[str, Tensor]
+) -> list[Tensor]:
+    """Return what each view of a rule makes of the texts of a split, `(n, classes)`."""
+    return [
+        second[split] if isinstance(view.view, SecondClassifier) else embedding.scores(view, split, logits[split])
+        for view in rule.views
+    ]
 
-    Args:
-        seam: what it has to be, such as `View`.
-        key: its key below `reranker`.
-        settings: `_target_` and the arguments.
 
-    Raises:
-        InputError: its `_target_` is missing or cannot be made with what stands beside it.
-    """
-    if "_target_" not in settings:
-        raise InputError(f"reranker.{key} names no class; choose one with reranker/{key}=NAME, or set its _target_")
-    name = str(settings["_target_"])
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.append(here)  # a module of the user's own, whichever door was taken
-    try:
-        made = get_class(name)
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"reranker.{key}._target_={name} cannot be imported: {reason}") from None
-    if seam not in made.__mro__:
-        raise InputError(
-            f"reranker.{key}._target_={name} is no lrsl.{seam.__name__}; name a class that has it as its base"
-        )
-    try:
-        return cast(Seam, made(**{argument: value for argument, value in settings.items() if argument != "_target_"}))
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"reranker.{key} cannot be made: {name} says {reason}") from None
+def answers(tested: Tested, deploy: str, scores: Mapping[str, Scores]) -> Tensor:
+    """Return what is deployed answers to the texts that have no labels, `(n,)`."""
+    logits, judged = tested.logits["unlabelled"], tested.deployed(deploy)
+    if judged is None:
+        return logits.argmax(-1)
+    of_views = [recorded_scores(score) for score in scores[judged.named.name]["unlabelled"]]
+    return judged.fitted.rerank(logits, of_views).labels
 
 
 class Stopwatch:

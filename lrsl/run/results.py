@@ -18,6 +18,9 @@ RESULTS = "results.json"
 PREDICTIONS = "predictions.jsonl"
 LABELS = "labels.json"
 
+SYSTEMS = ("origin", "rerank", "fitted", "control", "similarity")
+"""What a run may measure, in the order in which it is shown; fitted and control where there are any."""
+
 Labels = NDArray[np.int64]
 Scores = NDArray[np.floating[Any]]
 
@@ -97,7 +100,7 @@ def read(folder: Path) -> dict[str, Any] | None:
 
 
 def show(results: Mapping[str, Any], console: Console | None = None) -> None:
-    """Print one small table of origin, rerank and similarity, and what the difference is worth."""
+    """Print one small table of what the systems come to, what the difference is worth, and what is deployed."""
     title = f"{results['dataset']}, {results['model']}, seed {results['seed']}: accuracy in %"
     table = Table(title=title, title_justify="left")
     table.add_column("")
@@ -105,23 +108,32 @@ def show(results: Mapping[str, Any], console: Console | None = None) -> None:
     parts["accuracy_easy"] = results["n_test"] - results["n_hard"]
     for name, n in parts.items():
         table.add_column(f"{name.removeprefix('accuracy').strip('_') or 'all'} ({n:,})", justify="right")
-    for system in ("origin", "rerank", "similarity"):
+    for system in SYSTEMS:
+        if system not in results:
+            continue
         values = [results[system][name] for name in parts]
         table.add_row(system, *("–" if value is None else f"{100 * value:.2f}" for value in values))
-    worth = results["significance"]
     console = console or Console()
     console.print(table)
-    console.print(
-        f"rerank − origin: {100 * worth['gain']:+.2f} points "
-        f"(95 % interval {100 * worth['gain_low']:+.2f} to {100 * worth['gain_high']:+.2f}), "
-        f"{worth['only_rerank_correct']} mended, {worth['only_origin_correct']} broken, "
-        f"McNemar p = {worth['p_value']:.3g}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    for system in ("rerank", "fitted", "control"):
+        if system in results:
+            worth = results["significance"] if system == "rerank" else results[system]["significance"]
+            console.print(f"{system} − origin: {_told(worth)}", highlight=False, soft_wrap=True)
     console.print(
         f"σ²_mis = {results['sigma2_mis']:.4g} from validation; "
         f"hard samples: {100 * results['hard_fraction']:.1f} % of test",
         highlight=False,
         soft_wrap=True,
+    )
+    if "verdict" in results:
+        verdict = results["verdict"]
+        console.print(f"deployed: {verdict['deployed']} ({verdict['reason']})", highlight=False, soft_wrap=True)
+
+
+def _told(worth: Mapping[str, Any]) -> str:
+    return (
+        f"{100 * worth['gain']:+.2f} points "
+        f"(95 % interval {100 * worth['gain_low']:+.2f} to {100 * worth['gain_high']:+.2f}), "
+        f"{worth['only_rerank_correct']} mended, {worth['only_origin_correct']} broken, "
+        f"McNemar p = {worth['p_value']:.3g}"
     )

@@ -19,7 +19,8 @@ from lrsl.embedding.label_ranking import LabelRanking
 from lrsl.embedding.text_embedding import configured_embedding, encode, save_embedding
 from lrsl.nn.pretrained import fingerprint
 from lrsl.reranking.rule import scores_of_texts
-from lrsl.reranking.view import FittedCandidateView, FittedView, Given, View
+from lrsl.reranking.view import FittedCandidateView, FittedView, Given
+from lrsl.run.rules import ConfiguredView
 from lrsl.run.stages.job import Job
 from lrsl.run.stages.made_of import about, conditions, source
 from lrsl.run.stages.tensor import load, save
@@ -98,7 +99,7 @@ class TextEmbedding:
         self.job = job
         self.made_of = made_of
         self.pretrained = pretrained
-        self._fitted: FittedView | FittedCandidateView | None = None
+        self._fitted: dict[str, FittedView | FittedCandidateView] = {}
 
     @functools.cached_property
     def model(self) -> SentenceTransformer:
@@ -106,32 +107,42 @@ class TextEmbedding:
         trainer = build_trainer(self.job.config.trainer, "embedding", self.job.folder)
         return configured_embedding(self.job.config.embedding, self.pretrained).to(trainer.strategy.root_device).eval()
 
-    def similarity(self, view: View, split: str, logits: Tensor) -> Tensor:
+    @functools.cached_property
+    def given(self) -> Given:
+        """What views learn from."""
+        corpus = self.job.corpus
+        return Given(corpus.label_texts, corpus.train.texts, corpus.train.labels, load_embedding=lambda: self.model)
+
+    def fitted(self, configured: ConfiguredView) -> FittedView | FittedCandidateView:
+        """Return a view that has learnt from the training rows."""
+        key = key_of(configured.settings)
+        if key not in self._fitted:
+            self._fitted[key] = configured.view.fit(self.given)
+        return self._fitted[key]
+
+    def scores(self, configured: ConfiguredView, split: str, logits: Tensor) -> Tensor:
         """Return what a view makes of each text of a split, `(n, classes)`, NaN for labels that it does not score.
 
         Args:
-            view: the view, not fitted yet.
+            configured: the view.
             split: the name of the split.
             logits: the classifier's of the split, by which a view that scores candidates is told which.
         """
         corpus, samples = self.job.corpus, self.job.split(split)
+        view, k = configured.view, self.job.config.reranker.k
 
         def make(folder: Path) -> None:
-            if self._fitted is None:
-                train = corpus.train
-                given = Given(corpus.label_texts, train.texts, train.labels, load_embedding=lambda: self.model)
-                self._fitted = view.fit(given)
-            scores = scores_of_texts(view, self._fitted, samples.texts, self.job.config.reranker.k)
+            scores = scores_of_texts(view, self.fitted(configured), samples.texts, k)
             save(scores(torch.arange(len(samples)), logits), folder)
 
         made_of = {
             "embedding": key_of(self.made_of),
-            "view": [self.job.config.reranker.view, source(view)],
+            "view": [dict(configured.settings), source(view)],
             "data": [corpus.label_texts, corpus.train.fingerprint()],
             "of": samples.fingerprint(),
         }
         if view.scores_candidates:
-            candidates = logits.topk(self.job.config.reranker.k, dim=-1).indices
+            candidates = logits.topk(k, dim=-1).indices
             made_of["candidates"] = hashlib.sha256(candidates.numpy().tobytes()).hexdigest()
         return load(self.job.store.get("similarity", made_of, make, about=f"{about(self.job)}, {split}"))
 

@@ -1,38 +1,99 @@
-"""The rule fitted on validation, and the hard samples of test reranked."""
+"""The rules fitted on validation, judged there, and the hard samples of test reranked."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from lrsl.config.schema import TrainerConfig
-from lrsl.reranking.rule import FittedRule, Reranked, Rule, recorded_scores
+from lrsl.reranking.fusion.log_linear import LogLinear
+from lrsl.reranking.rule import FittedRule, Reranked, RowScores, recorded_scores
+from lrsl.reranking.verdict import Verdict, verdict
+from lrsl.run.rules import NamedRule
 from lrsl.run.stages.job import Job
 from lrsl.training.callback import RerankingCallback
 from lrsl.training.recorded import RecordedLogits
 from lrsl.training.trainer import build_trainer
 
+Scores = Mapping[str, Sequence[Tensor]]
+"""What each view of a rule makes of the texts of each split, `(n, classes)`."""
 
-def rerank(
-    job: Job, rule: Rule, logits: Mapping[str, Tensor], similarity: Mapping[str, Tensor]
-) -> tuple[FittedRule, Reranked]:
-    """Fit the rule on validation and rerank the hard samples of test, as the callback does in any trainer.
+
+@dataclass(frozen=True)
+class Judged:
+    """What became of a rule.
+
+    Attributes:
+        named: the rule.
+        fitted: the same, fitted on validation.
+        validation: what it makes of validation.
+        test: what it makes of the test.
+        verdict: whether it pays, by cross-fitting on validation.
+    """
+
+    named: NamedRule
+    fitted: FittedRule
+    validation: Reranked
+    test: Reranked
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Fits rules on validation and applies them to the test.
 
     Args:
         job: the run.
-        rule: what is fitted.
         logits: the classifier's on val and test, `(n, classes)`.
-        similarity: the view's scores of the texts of val and test, `(n, classes)`.
     """
-    labels = {split: job.split(split).labels for split in ("val", "test")}
-    fitted = rule.fit(logits["val"], torch.tensor(labels["val"]), [recorded_scores(similarity["val"])])
-    callback = RerankingCallback(rule, [recorded_scores(similarity["test"])], fitted.fusion, fitted.detection)
-    settings = TrainerConfig(accelerator="cpu", precision="32-true", progress=False)
-    trainer = build_trainer(settings, "test", job.folder, logger=job.tracker.logger, callbacks=[callback])
-    recorded = RecordedLogits()
-    trainer.validate(recorded, recorded.loader(logits["val"], labels["val"]), verbose=False)
-    trainer.test(recorded, recorded.loader(logits["test"], labels["test"]), verbose=False)
-    assert callback.reranked is not None
-    return fitted, callback.reranked
+
+    job: Job
+    logits: Mapping[str, Tensor]
+
+    def through_callback(self, named: NamedRule, scores: Scores) -> Judged:
+        """Judge the rule with the callback that any trainer can have, which logs what it finds.
+
+        Args:
+            named: the rule.
+            scores: its views' on val and test.
+        """
+        labels = {split: self.job.split(split).labels for split in ("val", "test")}
+        fitted = self._fitted(named, scores)
+        callback = RerankingCallback(named.rule, _recorded(scores["test"]), fitted.fusion, fitted.detection)
+        settings = TrainerConfig(accelerator="cpu", precision="32-true", progress=False)
+        logger = self.job.tracker.logger
+        trainer = build_trainer(settings, "test", self.job.folder, logger=logger, callbacks=[callback])
+        recorded = RecordedLogits()
+        trainer.validate(recorded, recorded.loader(self.logits["val"], labels["val"]), verbose=False)
+        trainer.test(recorded, recorded.loader(self.logits["test"], labels["test"]), verbose=False)
+        assert callback.reranked is not None
+        return self._judged(named, scores, fitted, callback.reranked)
+
+    def __call__(self, named: NamedRule, scores: Scores) -> Judged:
+        """Judge a rule.
+
+        Args:
+            named: the rule.
+            scores: its views' on val and test.
+        """
+        fitted = self._fitted(named, scores)
+        return self._judged(named, scores, fitted, fitted.rerank(self.logits["test"], _recorded(scores["test"])))
+
+    def _fitted(self, named: NamedRule, scores: Scores) -> FittedRule:
+        labels = torch.tensor(self.job.corpus.val.labels)
+        return named.rule.fit(self.logits["val"], labels, _recorded(scores["val"]))
+
+    def _judged(self, named: NamedRule, scores: Scores, fitted: FittedRule, reranked: Reranked) -> Judged:
+        labels = torch.tensor(self.job.corpus.val.labels)
+        validation = fitted.rerank(self.logits["val"], _recorded(scores["val"]))
+        # the paper's fusion gives no probabilities, so that only its answers can be judged
+        criterion = "likelihood" if isinstance(named.rule.fusion, LogLinear) else "accuracy"
+        pays = verdict(named.rule, self.logits["val"], labels, scores["val"], criterion=criterion)
+        return Judged(named, fitted, validation, reranked, pays)
+
+
+def _recorded(scores: Sequence[Tensor]) -> list[RowScores]:
+    return [recorded_scores(score) for score in scores]

@@ -1,0 +1,190 @@
+"""The rules of a run: the paper's, the fitted one beside it, and those that the user names."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from hydra.utils import get_class
+
+from lrsl.config.schema import Config, RuleConfig
+from lrsl.errors import InputError
+from lrsl.reranking import PUBLIC
+from lrsl.reranking.component import Component
+from lrsl.reranking.detector import Detector
+from lrsl.reranking.fusion import Fusion
+from lrsl.reranking.rule import Rule
+from lrsl.reranking.threshold import ThresholdRule
+from lrsl.reranking.view import View
+from lrsl.reranking.view.second_classifier import SecondClassifier
+
+Seam = TypeVar("Seam", bound=Component)
+
+CONTROL = "control"
+FITTED = "fitted"
+TAKEN = ("origin", "rerank", "similarity", FITTED, CONTROL)
+"""Names that results.json gives to what every run measures."""
+
+
+@dataclass(frozen=True)
+class ConfiguredView:
+    """A view and what it was configured with.
+
+    Attributes:
+        view: the view, not fitted.
+        settings: `_target_` and the arguments, which stand for it in the keys of the store.
+    """
+
+    view: View
+    settings: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """What results call it, such as `label_similarity`."""
+        return type(self.view).__module__.rpartition(".")[2]
+
+
+@dataclass(frozen=True)
+class NamedRule:
+    """A rule with the views it joins.
+
+    Attributes:
+        name: what results call it.
+        rule: detector, threshold rule and fusion.
+        views: what scores the labels.
+    """
+
+    name: str
+    rule: Rule
+    views: tuple[ConfiguredView, ...]
+
+
+def papers_rule(config: Config) -> NamedRule:
+    """Return the rule of `reranker.detector`, `threshold`, `view` and `fusion`, which is the paper's unless changed.
+
+    Raises:
+        InputError: a part of it cannot be made.
+    """
+    reranker = config.reranker
+    rule = Rule(
+        component(Detector, "detector", reranker.detector),
+        component(ThresholdRule, "threshold", reranker.threshold),
+        component(Fusion, "fusion", reranker.fusion),
+    )
+    return NamedRule("rerank", rule, (ConfiguredView(component(View, "view", reranker.view), reranker.view),))
+
+
+def rules_beside(config: Config) -> list[NamedRule]:
+    """Return the fitted rule, the control and the rules the user names, as far as they are asked for.
+
+    The control has the detector, the threshold and the fusion of the fitted rule, and in place of its views the same
+    classifier trained with the next seed.
+
+    Raises:
+        InputError: one of them cannot be made, or its name is missing or taken.
+    """
+    reranker = config.reranker
+    made = []
+    if reranker.fitted.views:
+        made.append(_rule(FITTED, "fitted", reranker.fitted, config))
+    if reranker.control:
+        second = dataclasses.replace(reranker.fitted, views=["second_classifier"])
+        made.append(_rule(CONTROL, "fitted", second, config))
+    defaults = dataclasses.asdict(reranker.fitted)
+    for number, given in enumerate(reranker.rules):
+        key = f"rules.{number}"
+        if not isinstance(given, Mapping) or not given.get("name"):
+            raise InputError(
+                f"reranker.{key} is {given!r}; it must have a name and any of {', '.join(defaults)}, "
+                "as in {name: mine, detector: entropy, views: [lexical]}"
+            )
+        settings = dict(given)
+        name = str(settings.pop("name"))
+        if unknown := sorted(settings.keys() - defaults.keys()):
+            raise InputError(f"reranker.{key} has {unknown[0]}; its parts are {', '.join(defaults)}")
+        if name in (*TAKEN, *(rule.name for rule in made)):
+            raise InputError(f"reranker.{key} is called {name}, which is taken; give it another name")
+        made.append(_rule(name, key, RuleConfig(**{**defaults, **settings}), config))
+    return made
+
+
+def needs_second_classifier(rules: Sequence[NamedRule]) -> bool:
+    """Tell whether one of the rules asks another classifier."""
+    return any(isinstance(configured.view, SecondClassifier) for rule in rules for configured in rule.views)
+
+
+def _rule(name: str, key: str, settings: RuleConfig, config: Config) -> NamedRule:
+    k = config.reranker.k
+    rule = Rule(
+        component(Detector, f"{key}.detector", _settings(f"{key}.detector", "detector", settings.detector, k)),
+        component(ThresholdRule, f"{key}.threshold", _settings(f"{key}.threshold", "threshold", settings.threshold, k)),
+        component(Fusion, f"{key}.fusion", _settings(f"{key}.fusion", "fusion", settings.fusion, k)),
+    )
+    given_views: Any = settings.views
+    if not isinstance(given_views, list) or not given_views:
+        raise InputError(f"reranker.{key}.views is {given_views!r}; it must be a list, as in [label_similarity]")
+    views = []
+    for number, given in enumerate(given_views):
+        place = f"{key}.views.{number}"
+        described = _settings(place, "view", given, k)
+        views.append(ConfiguredView(component(View, place, described), described))
+    return NamedRule(name, rule, tuple(views))
+
+
+def _settings(key: str, seam: str, given: Any, k: int) -> dict[str, Any]:
+    """Return `_target_` and arguments for a component that is given by its short name or by just these."""
+    if isinstance(given, Mapping):
+        return dict(given)
+    known = {
+        module.rpartition(".")[2]: name
+        for name, module in PUBLIC.items()
+        if module.startswith(f"lrsl.reranking.{seam}.")
+    }
+    if given not in known:
+        raise InputError(
+            f"reranker.{key}={given} is unknown; choose one of {', '.join(sorted(known))}, "
+            "or give a mapping with the _target_ of your own"
+        )
+    name = known[given]
+    component_class = getattr(import_module(PUBLIC[name]), name)
+    takes_k = dataclasses.is_dataclass(component_class) and any(
+        field.name == "k" for field in dataclasses.fields(component_class)
+    )
+    return {"_target_": f"lrsl.{name}", **({"k": k} if takes_k else {})}
+
+
+def component(seam: type[Seam], key: str, settings: dict[str, Any]) -> Seam:
+    """Return the component that is configured for a seam.
+
+    Args:
+        seam: what it has to be, such as `View`.
+        key: its key below `reranker`.
+        settings: `_target_` and the arguments.
+
+    Raises:
+        InputError: its `_target_` is missing or cannot be made with what stands beside it.
+    """
+    if "_target_" not in settings:
+        raise InputError(f"reranker.{key} names no class; choose one with reranker/{key}=NAME, or set its _target_")
+    name = str(settings["_target_"])
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)  # a module of the user's own, whichever door was taken
+    try:
+        made = get_class(name)
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"reranker.{key}._target_={name} cannot be imported: {reason}") from None
+    if seam not in made.__mro__:
+        raise InputError(
+            f"reranker.{key}._target_={name} is no lrsl.{seam.__name__}; name a class that has it as its base"
+        )
+    try:
+        return cast(Seam, made(**{argument: value for argument, value in settings.items() if argument != "_target_"}))
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"reranker.{key} cannot be made: {name} says {reason}") from None

@@ -1,0 +1,97 @@
+"""The logits and view scores of a run, from which any rule can be fitted and measured without training again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lrsl.data.corpus import Corpus
+from lrsl.errors import InputError
+from lrsl.run.rules import ConfiguredView
+from lrsl.run.stages.test import Scores
+
+SCORES = "scores.safetensors"
+SPLITS = ("val", "test")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a run knows of validation and test.
+
+    Attributes:
+        logits: the classifier's by split, `(n, classes)`.
+        labels: the true labels by split, `(n,)`.
+        views: each view's scores by the name of the view and by split, `(n, classes)`, NaN where it gives none.
+    """
+
+    logits: Mapping[str, Tensor]
+    labels: Mapping[str, Tensor]
+    views: Mapping[str, Mapping[str, Tensor]]
+
+
+def write(
+    folder: Path,
+    corpus: Corpus,
+    logits: Mapping[str, Tensor],
+    views: Mapping[str, Sequence[ConfiguredView]],
+    scores: Mapping[str, Scores],
+) -> None:
+    """Write logits, labels and every view's scores of validation and test; scores with 16 bits, which rank alike.
+
+    Args:
+        folder: the run's.
+        corpus: its data.
+        logits: the classifier's by split.
+        views: the views of each rule, by its name; two of the same settings are kept once.
+        scores: the scores of these views.
+    """
+    tensors: dict[str, Tensor] = {}
+    settings: dict[str, str] = {}
+    for rule, configured in views.items():
+        for number, view in enumerate(configured):
+            described = json.dumps(dict(view.settings), sort_keys=True, default=str)
+            name = view.name
+            while settings.get(name, described) != described:
+                name += "+"  # the same view with other settings
+            settings[name] = described
+            tensors |= {f"{split}.view.{name}": scores[rule][split][number].half() for split in SPLITS}
+    for split in SPLITS:
+        tensors[f"{split}.logits"] = logits[split].float()
+        tensors[f"{split}.labels"] = torch.tensor(getattr(corpus, split).labels)
+    partial = folder / f"{SCORES}.partial"
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, partial, metadata=settings)
+    partial.replace(folder / SCORES)
+
+
+def read(folder: Path) -> Scored:
+    """Return what `write` wrote.
+
+    Raises:
+        InputError: there is no such file in the folder, or it is damaged.
+    """
+    path = folder / SCORES
+    if not path.is_file():
+        raise InputError(f"{folder} has no {SCORES}; run it again with this version, which keeps logits and scores")
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no mapping)
+        views: dict[str, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            split, kind, view = (*name.split(".", 2), "")[:3]
+            if kind == "view":
+                views.setdefault(view, {})[split] = tensor.float()
+        return Scored(
+            {split: tensors[f"{split}.logits"] for split in SPLITS},
+            {split: tensors[f"{split}.labels"] for split in SPLITS},
+            views,
+        )
+    except Exception as error:
+        raise InputError(f"{path} is damaged ({error}); run it again with rerun=true") from None
