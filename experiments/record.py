@@ -199,6 +199,8 @@ def _keep(run: Run, overrides: Sequence[str], place: Path, *, texts: bool, label
         if not (ours or texts):
             logger.warning("%s: its texts are left out; --texts keeps them", run.dataset)
         (place / f"{results.PREDICTIONS}.gz").write_bytes(_compressed(predicted, texts=ours or texts))
+    if (run.folder / results.SCORES).is_file():
+        shutil.copyfile(run.folder / results.SCORES, place / results.SCORES)
     found = run.folder / results.LABELS
     if labels and found.is_file():
         shutil.copyfile(found, place / results.LABELS)

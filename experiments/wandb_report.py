@@ -50,10 +50,12 @@ def accuracy_panels() -> list[Any]:
             layout=wr.Layout(x=x, y=y, w=12, h=8),
         )
 
+    everything = [f"test/{system}_acc" for system in ("origin", "rerank", "fitted", "similarity")]
+    hard = [f"test/{system}_acc_hard" for system in ("origin", "rerank", "fitted")]
     return [
-        bars("Accuracy on test", "test/origin_acc", "test/rerank_acc", "test/similarity_acc", x=0, y=0),
-        bars("Accuracy on the hard samples of test", "test/origin_acc_hard", "test/rerank_acc_hard", x=12, y=0),
-        bars("What reranking gains on test", "test/gain", x=0, y=8),
+        bars("Accuracy on test", *everything, x=0, y=0),
+        bars("Accuracy on the hard samples of test", *hard, x=12, y=0),
+        bars("What reranking gains on test", "test/gain", "test/fitted_gain", "test/control_gain", x=0, y=8),
         wr.ScatterPlot(
             title="Gain against the share of hard samples",
             x=wr.SummaryMetric("test/hard_fraction"),

@@ -8,6 +8,7 @@ from statistics import mean
 from experiments.report.label_changes import LabelChange, label_changes
 from experiments.report.table import NOTHING, Cell, Column, Table, number, percent, points, probability, words
 from experiments.runs import significance
+from experiments.runs.collect import BESIDE
 from experiments.runs.configurations import Configuration
 from experiments.runs.headings import heading, told_apart
 from experiments.runs.significance import Significance
@@ -86,6 +87,52 @@ def results_table(configurations: Sequence[Configuration]) -> Table:
         )
     caption = "Mean ± standard deviation over seeds, in %."
     return Table("results", caption, columns, rows, 2 + len(apart), tuple(notes))
+
+
+def beside_table(configurations: Sequence[Configuration]) -> Table:
+    """Return the fitted rule and the control beside the classifier, a row per configuration that has either."""
+    apart = _apart(configurations)
+    columns = [
+        *(Column("data set", numeric=False), Column("model", numeric=False), *apart),
+        Column("system", numeric=False),
+        Column("seeds"),
+        Column("origin", about="accuracy of the classifier, %"),
+        Column("accuracy", about="of the system, which is the classifier's answer where validation refuses it, %"),
+        Column("gain", about="points over origin"),
+        Column("95 % interval", about="of the gain: paired bootstrap over samples, the seeds of a sample together"),
+        Column("p", about="McNemar's test, the seeds of a sample together"),
+        Column("pays", about="of how many seeds validation says that it pays"),
+        Column("hard", about="share of test samples that it takes for hard, %"),
+        Column("views", numeric=False, about="what scores the labels"),
+    ]
+    rows = []
+    for one in configurations:
+        for system in BESIDE:
+            runs = [run for run in one.runs.values() if system in run.results]
+            if not runs:
+                continue
+            told = [run.results[system] for run in runs]
+            chance = significance.gain(runs, "origin", system)
+            gains = [run.results[system]["accuracy"] - run.results["origin"]["accuracy"] for run in runs]
+            rows.append(
+                [
+                    *(words(one.dataset), words(one.model), *_apart_cell(one, apart), words(system)),
+                    Cell(significance.spans(sorted(run.seed for run in runs)), float(len(runs))),
+                    percent([run.value("origin") for run in runs]),
+                    percent([run.value(system) for run in runs]),
+                    percent(gains, signed=True),
+                    _interval(chance),
+                    probability(chance.p_value),
+                    Cell(f"{sum(each['pays'] for each in told)} of {len(told)}"),
+                    percent([each["hard_fraction"] for each in told]),
+                    words(", ".join(told[0]["views"])),
+                ]
+            )
+    caption = (
+        "The rule that is fitted on validation, and the control: the same classifier with the next seed in place of "
+        "the views, on the samples that the fitted rule takes for hard. A gain below the control's is an ensemble's."
+    )
+    return Table("beside", caption, columns, rows, 3 + len(apart))
 
 
 def seeds_table(configurations: Sequence[Configuration]) -> Table:

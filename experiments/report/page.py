@@ -15,7 +15,7 @@ from markupsafe import Markup
 from experiments.figures import plates
 from experiments.figures.plate import Plate, inline
 from experiments.figures.style import has_chinese
-from experiments.report.content import labels_table, results_table, seeds_table, verdict
+from experiments.report.content import beside_table, labels_table, results_table, seeds_table, verdict
 from experiments.report.jobs import Job
 from experiments.report.reproduction import reproduction
 from experiments.runs import significance
@@ -65,6 +65,7 @@ def render(name: str, jobs: Sequence[Job], configurations: Sequence[Configuratio
         script=Markup(script),
         verdict=verdict(configurations),
         results=results_table(configurations),
+        beside=beside_table(configurations),
         seeds=seeds_table(configurations),
         failed=[(_name(job), job.failed) for job in jobs if job.failed],
         figures=[_figure(number, plate) for number, plate in enumerate(drawn)],

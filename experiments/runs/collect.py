@@ -30,12 +30,15 @@ from lrsl.run.finished import CONFIGURATION
 logger = logging.getLogger("experiments")
 
 SYSTEMS = ("origin", "rerank", "similarity")
+"""What every run measures."""
+BESIDE = ("fitted", "control")
+"""What a run may measure too."""
 PARTS = ("accuracy", "accuracy_hard", "accuracy_easy")
 COLUMNS = (
     *("folder", "dataset", "model", "embedding", "variant", "negatives", "seed", "status", "error", "k", "power"),
     *("classes", "n_train", "n_val", "n_test", "n_hard", "sigma2_mis", "hard_fraction"),
-    *(f"{system}_{part}" for system in SYSTEMS for part in PARTS),
-    *("gain", "p_value"),
+    *(f"{system}_{part}" for system in (*SYSTEMS, *BESIDE) for part in PARTS),
+    *("gain", "p_value", "deployed"),
 )
 """Of the tidy table; accuracies are fractions, and what a run does not know is empty."""
 
@@ -81,9 +84,9 @@ class Run:
         return "without_triplets" if self.settings.get("embedding.negatives") == "batch" else "full"
 
     def value(self, system: str, part: str = "accuracy") -> float | None:
-        """Return an accuracy as a fraction; None where there was no sample."""
-        found: float | None = self.results[system][part]
-        return found
+        """Return an accuracy as a fraction; None where there was no sample, or the run has no such system."""
+        accuracy: float | None = self.results.get(system, {}).get(part)
+        return accuracy
 
 
 def collect(folders: Iterable[Path]) -> list[Run]:
@@ -130,7 +133,9 @@ def table(runs: Sequence[Run]) -> list[dict[str, Any]]:
         row |= {"variant": run.variant, "embedding": run.settings.get("embedding.name")}
         row["negatives"] = run.settings.get("embedding.negatives") if run.settings.get("embedding.finetune") else None
         if run.finished:
-            row |= {f"{system}_{part}": run.value(system, part) for system in SYSTEMS for part in PARTS}
+            systems = [*SYSTEMS, *(system for system in BESIDE if system in run.results)]
+            row |= {f"{system}_{part}": run.value(system, part) for system in systems for part in PARTS}
+            row["deployed"] = run.results.get("verdict", {}).get("deployed")
             row["gain"] = run.results["rerank"]["accuracy"] - run.results["origin"]["accuracy"]
             row["p_value"] = run.results.get("significance", {}).get("p_value")
         rows.append(row)

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.runs.collect import SYSTEMS, Run, predictions_file
+from experiments.runs.collect import BESIDE, SYSTEMS, Run, predictions_file
 from lrsl import metrics
 from lrsl.run import results
 
@@ -64,7 +64,7 @@ def gain(runs: Sequence[Run], before: str, after: str, *, easy: bool = False) ->
 
     Args:
         runs: at least one run.
-        before: `origin`, `rerank` or `similarity`.
+        before: `origin`, `rerank`, `similarity`, or `fitted` or `control` where all runs have that.
         after: another of these.
         easy: whether easy samples alone count, those that each run finds easy. The interval is not known then: it would
             be that of a ratio.
@@ -111,7 +111,8 @@ def answered(folder: Path) -> Answers | None:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
             lines = [json.loads(line) for line in file]
         ids = tuple(str(line["id"]) for line in lines)
-        correct = {system: np.array([line[system] == line["gold"] for line in lines], bool) for system in SYSTEMS}
+        systems = [*SYSTEMS, *(system for system in BESIDE if lines and system in lines[0])]
+        correct = {system: np.array([line[system] == line["gold"] for line in lines], bool) for system in systems}
         return Answers(ids, np.array([line["hard"] for line in lines], bool), correct)
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         logger.warning("%s is damaged and left out (%s)", path, " ".join(str(error).split()))

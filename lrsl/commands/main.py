@@ -28,6 +28,7 @@ COMMANDS = {
     "card": Command("lrsl.commands.card", "print a data set's card: splits, lengths, labels, licence"),
     "label-texts": Command("lrsl.commands.label_texts", "have a language model write what the labels mean"),
     "store": Command("lrsl.commands.store", "list or prune what stages have made"),
+    "replay": Command("lrsl.commands.replay", "fit and measure other rules on runs that have finished; trains nothing"),
     "tables": Command("experiments.tables.__main__", "render the paper's tables from runs"),
     "figures": Command("experiments.figures.__main__", "draw the paper's figures from runs"),
     "report": Command("experiments.report.__main__", "write a sweep's report, one HTML file"),

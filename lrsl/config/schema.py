@@ -362,7 +362,7 @@ class EmbeddingConfig:
 
 @dataclass
 class RuleConfig:
-    """A rule beside the paper's, each part the short name of a component or a mapping whose `_target_` names a class."""
+    """A rule beside the paper's; a part is a component's short name, or a mapping whose `_target_` names a class."""
 
     detector: Any = "margin"
     """What tells hard samples, such as margin, max_probability, entropy or topk_variance."""

@@ -73,6 +73,8 @@ def measure(config: Config, corpus: Corpus, tested: Tested) -> Measured:
     if_hard = rule.fusion(logits, [similarity])
     origin = logits.argmax(-1).numpy()
     beside = {judged.named.name: _answers(judged, origin) for judged in tested.beside}
+    chosen = tested.deployed(config.reranker.deploy)
+    beside["deployed"] = origin if chosen is None else chosen.test.labels.numpy()
     predicted = {"origin": origin, "rerank": reranked.labels.numpy(), "similarity": _nearest(similarity)}
     probabilities = logits.softmax(-1).numpy()
     outcome: dict[str, Any] = {

@@ -60,8 +60,10 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
         with watch("classifier"), enough_memory("classifier", "model", config.model):
             classifier = train_classifier(job, paper.rule)
             logits = {split: classifier.logits(split) for split in job.predicted}
-        with watch("second classifier"), enough_memory("classifier", "model", config.model):
-            second = second_opinion(job, paper.rule) if needs_second_classifier(beside) else {}
+        second: Mapping[str, Tensor] = {}
+        if needs_second_classifier(beside):
+            with watch("second classifier"), enough_memory("classifier", "model", config.model):
+                second = second_opinion(job, paper.rule)
         with watch("confused labels"), enough_memory("classifier", "model", config.model):
             confused = mine_confused_labels(job, classifier)
         classifier.let_go()
@@ -95,9 +97,7 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
         tracker.summary(shown)
         tracker.table("hard_samples", *hard_sample_table(measured.predictions))
         if figures is not None and config.logger.figures and tracker.shows_images:
-            with extra(folder, "figures are not drawn") as scratch:
-                drawn = figures(folder, scratch)
-                tracker.images({f"figures/{name}": path for name, path in drawn.items()})
+            draw(job, figures)
         if config.logger.artifacts:
             upload(job, tested, embedding, shown)
     results.show(measured.results)
@@ -138,6 +138,13 @@ def check(config: Config, corpus: Corpus) -> None:
             f"reranker.k={config.reranker.k} is too large; {corpus.name} has {classes} labels, "
             f"so it must be at most {classes}"
         )
+
+
+def draw(job: Job, figures: Figures) -> None:
+    """Draw the figures of a run where it is tracked."""
+    with extra(job.folder, "figures are not drawn") as scratch:
+        drawn = figures(job.folder, scratch)
+        job.tracker.images({f"figures/{name}": path for name, path in drawn.items()})
 
 
 def upload(job: Job, tested: Tested, embedding: TextEmbedding, shown: Mapping[str, float]) -> None:

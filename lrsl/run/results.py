@@ -17,6 +17,7 @@ from lrsl import metrics
 RESULTS = "results.json"
 PREDICTIONS = "predictions.jsonl"
 LABELS = "labels.json"
+SCORES = "scores.safetensors"
 
 SYSTEMS = ("origin", "rerank", "fitted", "control", "similarity")
 """What a run may measure, in the order in which it is shown; fitted and control where there are any."""

@@ -95,22 +95,36 @@ def rules_beside(config: Config) -> list[NamedRule]:
     if reranker.control:
         second = dataclasses.replace(reranker.fitted, views=["second_classifier"])
         made.append(_rule(CONTROL, "fitted", second, config))
-    defaults = dataclasses.asdict(reranker.fitted)
     for number, given in enumerate(reranker.rules):
-        key = f"rules.{number}"
-        if not isinstance(given, Mapping) or not given.get("name"):
-            raise InputError(
-                f"reranker.{key} is {given!r}; it must have a name and any of {', '.join(defaults)}, "
-                "as in {name: mine, detector: entropy, views: [lexical]}"
-            )
-        settings = dict(given)
-        name = str(settings.pop("name"))
-        if unknown := sorted(settings.keys() - defaults.keys()):
-            raise InputError(f"reranker.{key} has {unknown[0]}; its parts are {', '.join(defaults)}")
-        if name in (*TAKEN, *(rule.name for rule in made)):
-            raise InputError(f"reranker.{key} is called {name}, which is taken; give it another name")
-        made.append(_rule(name, key, RuleConfig(**{**defaults, **settings}), config))
+        rule = rule_of(f"rules.{number}", given, config)
+        if rule.name in (*TAKEN, *(other.name for other in made)):
+            raise InputError(f"reranker.rules.{number} is called {rule.name}, which is taken; give it another name")
+        made.append(rule)
     return made
+
+
+def rule_of(key: str, given: Any, config: Config) -> NamedRule:
+    """Return the rule that a mapping describes: a name, and what differs from the fitted rule.
+
+    Args:
+        key: where it stands below `reranker`, for the message.
+        given: the mapping.
+        config: has the fitted rule, and k.
+
+    Raises:
+        InputError: it cannot be made, or has no name.
+    """
+    defaults = dataclasses.asdict(config.reranker.fitted)
+    if not isinstance(given, Mapping) or not given.get("name"):
+        raise InputError(
+            f"reranker.{key} is {given!r}; it must have a name and any of {', '.join(defaults)}, "
+            "as in {name: mine, detector: entropy, views: [lexical]}"
+        )
+    settings = dict(given)
+    name = str(settings.pop("name"))
+    if unknown := sorted(settings.keys() - defaults.keys()):
+        raise InputError(f"reranker.{key} has {unknown[0]}; its parts are {', '.join(defaults)}")
+    return _rule(name, key, RuleConfig(**{**defaults, **settings}), config)
 
 
 def needs_second_classifier(rules: Sequence[NamedRule]) -> bool:

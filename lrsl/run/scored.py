@@ -14,10 +14,10 @@ from torch import Tensor
 
 from lrsl.data.corpus import Corpus
 from lrsl.errors import InputError
+from lrsl.run.results import SCORES
 from lrsl.run.rules import ConfiguredView
 from lrsl.run.stages.test import Scores
 
-SCORES = "scores.safetensors"
 SPLITS = ("val", "test")
 
 

@@ -22,13 +22,22 @@ _MEASURES = {
     "origin": "origin",
     "rerank": "rerank",
     "gain": "gain",
+    "fitted": "fitted",
+    "fitted_gain": "its gain",
+    "control_gain": "control's gain",
     "hard_fraction": "hard",
     "origin_hard": "origin, hard",
     "rerank_hard": "rerank, hard",
+    "fitted_hard": "fitted, hard",
     "similarity": "similarity",
     "rerank_val": "rerank, val",
 }
 """What is averaged → its heading; all are fractions, shown in %."""
+
+_WHERE_MEASURED = ("fitted", "fitted_gain", "control_gain", "fitted_hard")
+"""Shown where some run has it."""
+
+_GAINS = ("gain", "fitted_gain", "control_gain")
 
 _TO_CHOOSE_BY = "rerank_val"
 """Shown where configurations are compared: test is not there to choose by."""
@@ -37,9 +46,13 @@ METRICS = {
     "origin": "test/origin_acc",
     "rerank": "test/rerank_acc",
     "gain": "test/gain",
+    "fitted": "test/fitted_acc",
+    "fitted_gain": "test/fitted_gain",
+    "control_gain": "test/control_gain",
     "hard_fraction": "test/hard_fraction",
     "origin_hard": "test/origin_acc_hard",
     "rerank_hard": "test/rerank_acc_hard",
+    "fitted_hard": "test/fitted_acc_hard",
     "similarity": "test/similarity_acc",
     "rerank_val": "val/rerank_acc",
 }
@@ -140,14 +153,20 @@ def save(rows: Sequence[Row], folder: Path) -> None:
 
 
 def _measured(found: Mapping[str, Any]) -> dict[str, float | None]:
-    origin, rerank = found["origin"], found["rerank"]
+    origin, rerank, fitted, control = (found.get(name) for name in ("origin", "rerank", "fitted", "control"))
+    assert origin is not None
+    assert rerank is not None
     return {
         "origin": origin["accuracy"],
         "rerank": rerank["accuracy"],
         "gain": rerank["accuracy"] - origin["accuracy"],
+        "fitted": fitted and fitted["accuracy"],
+        "fitted_gain": fitted and fitted["accuracy"] - origin["accuracy"],
+        "control_gain": control and control["accuracy"] - origin["accuracy"],
         "hard_fraction": found["hard_fraction"],
         "origin_hard": origin["accuracy_hard"],
         "rerank_hard": rerank["accuracy_hard"],
+        "fitted_hard": fitted and fitted["accuracy_hard"],
         "similarity": found["similarity"]["accuracy"],
         "rerank_val": found.get("validation", {}).get("rerank", {}).get("accuracy"),
     }
@@ -186,7 +205,9 @@ def _failures(rows: Sequence[Row]) -> list[str]:
 def _cells(rows: Sequence[Row]) -> list[list[str]]:
     composed = [row for row in rows if row.dataset]
     labelled = any(row.label for row in composed)
-    measures = {name: heading for name, heading in _MEASURES.items() if labelled or name != _TO_CHOOSE_BY}
+    measured = {name for row in composed for name, values in row.values.items() if values}
+    left_out = {name for name in _WHERE_MEASURED if name not in measured} | (set() if labelled else {_TO_CHOOSE_BY})
+    measures = {name: heading for name, heading in _MEASURES.items() if name not in left_out}
     header = ["dataset", "model", *(["configuration"] if labelled else []), "seeds", *measures.values()]
     body = [
         [
@@ -204,6 +225,6 @@ def _cells(rows: Sequence[Row]) -> list[list[str]]:
 def _percent(value: MeanStd | None, n: int, measure: str) -> str:
     if value is None:
         return "–"
-    sign = "+" if measure == "gain" else ""
+    sign = "+" if measure in _GAINS else ""
     spread = f" ± {100 * value.std:.2f}" if n > 1 else ""
     return f"{100 * value.mean:{sign}.2f}{spread}"

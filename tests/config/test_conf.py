@@ -21,7 +21,7 @@ NEEDED = {
     **{choice: ["experiment=table3"] for choice in CHOICES if choice.startswith("embedding/ablation=")},
 }
 """What a choice cannot do without."""
-NESTED = ("model.lora", "model.aphan", "model.hldic")
+NESTED = ("model.lora", "model.aphan", "model.hldic", "reranker.fitted")
 """Parts of parts; any other mapping below a group is one value."""
 EXTRAS = {
     "launcher=joblib": "hydra_plugins.hydra_joblib_launcher",

@@ -75,7 +75,7 @@ def test_what_calibration_alone_would_do_is_no_gain(seed, temperature):
     logits, labels, views = drawn(150, seed=seed, sharpness=2.0)
     found = verdict(Rule(Margin(), Budget(0.5), Cooler(temperature)), logits.double(), labels, views, folds=3)
     assert found.gain == 0
-    assert found.likelihood_gain == pytest.approx(0, abs=1e-4)  # calibration without it would gain 0.1 and more
+    assert found.likelihood_gain == pytest.approx(0, abs=5e-3)  # uncalibrated it would be 0.1 and more
 
 
 def test_the_papers_products_become_a_distribution():
@@ -175,6 +175,11 @@ def test_a_loss_in_accuracy_is_not_deployed_however_likely_the_labels_become():
     assert "it costs -40.00 points" in found.reason
 
 
+def test_a_single_row_tells_nothing():
+    found = verdict(RULE, torch.zeros(1, 4), torch.zeros(1).long(), [torch.zeros(1, 4)])
+    assert (found.deploy, found.reason) == (False, "reranking off: 1 held-out rows tell nothing")
+
+
 def test_too_few_hard_rows_to_tell():
     logits, labels, views = drawn(100)
     found = verdict(replace(RULE, threshold=Budget(0.05)), logits, labels, views)
@@ -213,7 +218,6 @@ def test_bounds_are_students():
     [
         ({"criterion": "luck"}, "criterion is 'luck'; it must be one of likelihood, accuracy"),
         ({"folds": 1}, "folds is 1; it must be at least 2"),
-        ({"logits": torch.zeros(1, 4), "labels": torch.zeros(1).long(), "scores": []}, "there are 1 held-out rows"),
         ({"labels": torch.full((600,), 4)}, r"labels\[0\] is 4; with 4 classes it must be 0 to 3"),
         ({"scores": [torch.zeros(600, 3)]}, r"scores\[0\] have shape \(600, 3\)"),
     ],

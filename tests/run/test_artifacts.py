@@ -19,7 +19,7 @@ from lrsl.commands import run as door
 from lrsl.config.schema import LoggerConfig
 from lrsl.data import load_corpus
 from lrsl.errors import InputError
-from lrsl.run import outcome, pipeline
+from lrsl.run import outcome, pipeline, scored
 
 PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 
@@ -82,14 +82,9 @@ def test_the_reranker_answers_as_the_run_did(tracked, tmp_path):
     lines = [json.loads(line) for line in lines]
     corpus = load_corpus(tracked.config.dataset, None)
     assert reranker.label_texts == corpus.label_texts
-    hard = [line for line in lines if line["hard"]]
-    assert hard
-    for line in hard:
-        logits = torch.full((1, 4), -100.0)  # the fourth is not among the three that were written
-        for label, score in line["top_k_before"]:
-            logits[0, corpus.labels.index(label)] = score
-        assert reranker.is_hard(logits).item()
-        assert corpus.labels[int(reranker.predict(logits, [line["text"]]))] == line["rerank"]
+    assert tracked.results["verdict"]["deployed"] != "origin"
+    found = reranker.predict(scored.read(tracked.folder).logits["test"], [line["text"] for line in lines])
+    assert [corpus.labels[label] for label in found.tolist()] == [line["deployed"] for line in lines]
 
 
 def test_no_artifact_holds_a_pickle(tracked):

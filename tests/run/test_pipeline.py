@@ -14,6 +14,7 @@ from lrsl.data import load_corpus
 from lrsl.embedding.text_embedding import encode, load_embedding
 from lrsl.errors import InputError
 from lrsl.run import finished, outcome, pipeline, results
+from lrsl.run.rules import papers_rule
 from lrsl.run.stages import classifier as classifier_stage
 from lrsl.run.stages import embedding as embedding_stage
 from lrsl.run.stages.job import Job
@@ -54,7 +55,7 @@ def test_results_hold_what_is_promised(first, corpus):
     assert expected.items() <= found.items()
     assert (found["n_train"], found["n_val"], found["classes"]) == (192, 48, 4)
     assert found["data"] == corpus.fingerprint()
-    assert set(found["seconds"]) == {"classifier", "confused labels", "embedding", "similarity", "test"}
+    assert set(found["seconds"]) == {"classifier", "confused labels", "embedding", "similarity", "views", "test"}
     assert found["precision"] == "32-true"
     assert set(found["versions"]) == set(outcome.PACKAGES)
 
@@ -122,9 +123,9 @@ def test_the_labels_are_described_as_the_run_saw_them(first, corpus):
     assert found["similarity_before"] != found["similarity_after"]
 
 
-def test_the_leaderboard_gets_the_reranked_labels(first):
+def test_the_leaderboard_gets_what_is_deployed(first):
     lines = [json.loads(line) for line in (first.folder / "predict.json").read_text(encoding="utf-8").splitlines()]
-    assert [line["label"] for line in lines] == [line["rerank"] for line in first.lines]
+    assert [line["label"] for line in lines] == [line["deployed"] for line in first.lines]
 
 
 def test_hard_is_below_the_threshold_and_easy_samples_keep_their_answer(first):
@@ -246,7 +247,7 @@ def test_the_table_of_hard_samples_is_readable(first):
 
 def test_validation_is_measured_too(first):
     found = first.results["validation"]
-    assert set(found) == {"hard_fraction", "origin", "rerank", "similarity"}
+    assert set(found) == {"hard_fraction", "origin", "rerank", "similarity", "fitted"}
     assert found["origin"]["accuracy_easy"] == found["rerank"]["accuracy_easy"]
     with (first.folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
         accuracies = [float(row["val/acc"]) for row in csv.DictReader(file) if row["val/acc"]]
@@ -289,7 +290,7 @@ def test_logits_are_those_of_the_best_checkpoint_in_the_order_of_the_split(first
 
     monkeypatch.setattr(classifier_stage, "load_best", spoilt)
     made = job(first.config, corpus, tmp_path)
-    classifier = classifier_stage.train_classifier(made, pipeline.configured_rule(first.config))
+    classifier = classifier_stage.train_classifier(made, papers_rule(first.config).rule)
     found = classifier.logits("val")
 
     module = classifier_stage.build_classifier(made)

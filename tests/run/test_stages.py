@@ -9,7 +9,7 @@ import pytest
 import pytorch_lightning as pl
 import tiny
 
-from lrsl.config.schema import ModelConfig
+from lrsl.config.schema import ModelConfig, RuleConfig
 from lrsl.nn.batches import tokenize
 from lrsl.nn.pretrained import load_tokenizer
 from lrsl.run import pipeline
@@ -22,9 +22,10 @@ SQUARED = {"power": 2.0, "fusion": {"_target_": "lrsl.Paper", "power": 2.0}}
 
 @pytest.fixture(scope="module")
 def config(tiny_corpus, tiny_bert, tmp_path_factory):
-    """A run with a store, negatives=all, so that the embedding does not depend on the classifier."""
+    """A run of the paper's rule with a store, and negatives=all, so that the embedding does not need the classifier."""
     made = tiny.config(tiny_corpus, tiny_bert)
     embedding = replace(made.embedding, negatives="all")
+    made = with_part(made, "reranker", fitted=replace(made.reranker.fitted, views=[]))
     return replace(made, embedding=embedding, cache=True, cache_dir=str(tmp_path_factory.mktemp("store")))
 
 
@@ -115,6 +116,24 @@ def test_confused_labels_of_another_k_are_other_triplets(config, first, made, tm
     made.clear()
     contents(with_part(confused, "embedding", k=2), tmp_path / "two")
     assert made == ["embedding", "similarity", "similarity"]
+
+
+def test_rules_beside_share_what_views_make(config, first, made, tmp_path):
+    fitted = RuleConfig(views=["label_similarity", "instances", "lexical"])
+    contents(with_part(config, "reranker", fitted=fitted), tmp_path / "fitted")
+    assert made == ["similarity"] * 4  # instances and lexical, of val and test
+    words = {"name": "words", "views": ["lexical"], "detector": "entropy"}
+    found, _, _ = contents(with_part(config, "reranker", fitted=fitted, rules=[words]), tmp_path / "more")
+    assert made == ["similarity"] * 4
+    assert found["rules"]["words"]["views"] == ["lexical"]
+    assert found["sigma2_mis"] == first[0]["sigma2_mis"]
+    made.clear()
+    controlled = with_part(replace(config, seed=7), "reranker", fitted=fitted, control=True)
+    found, _, _ = contents(controlled, tmp_path / "control")
+    assert made.count("classifier") == 2
+    assert found["control"]["views"] == ["second_classifier"]
+    contents(replace(config, seed=8), tmp_path / "next seed")
+    assert made.count("classifier") == 2  # it was the control's
 
 
 @pytest.mark.parametrize(

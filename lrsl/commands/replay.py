@@ -1,0 +1,169 @@
+"""Other rules on the logits and view scores that runs have left: fitted on validation, measured on test, no training.
+
+lrsl replay multirun_outputs --rule '{name: words, views: [lexical]}'
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lrsl.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lrsl.run.rules import NamedRule
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What a rule makes of a run.
+
+    Attributes:
+        before: whether the classifier is right on each test sample, `(n,)` bool.
+        after: whether the rule is, `(n,)` bool.
+        hard: share of test samples that are hard.
+        pays: whether validation says that it pays.
+    """
+
+    before: np.ndarray[Any, Any]
+    after: np.ndarray[Any, Any]
+    hard: float
+    pays: bool
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Replay rules, print a table and return the exit status."""
+    given = _parser().parse_args(arguments)
+    try:
+        rules = [_parsed(text) for text in given.rule]
+        _show(given.folder, rules)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lrsl replay",
+        description="Fit rules on the validation scores that runs have left, and measure them on test. Nothing is "
+        "trained. All rules that are tried are shown; choose by `pays`, which is of validation, not by the gain.",
+        epilog="example: lrsl replay multirun_outputs --rule '{name: words, views: [lexical], detector: entropy}'",
+    )
+    parser.add_argument("folder", nargs="+", type=Path, help="folders of runs, or of folders of them")
+    parser.add_argument(
+        "--rule",
+        action="append",
+        default=[],
+        metavar="YAML",
+        help="a name and any of detector, threshold, views, fusion; what is not given is the fitted rule's. "
+        "May be given several times; without it the fitted rule is replayed",
+    )
+    return parser
+
+
+def _parsed(text: str) -> Any:
+    import yaml  # noqa: PLC0415
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"--rule {text} is no YAML: {' '.join(str(error).split())}") from None
+
+
+def _show(folders: Sequence[Path], rules: Sequence[Any]) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    from lrsl import metrics  # noqa: PLC0415
+
+    table = Table(title="gain over origin on test, in points", title_justify="left")
+    for heading in ("data set", "model", "rule", "seeds", "origin", "rule's", "gain", "95 %", "p", "hard", "pays"):
+        table.add_column(heading, justify="left" if heading in ("data set", "model", "rule") else "right")
+    for (dataset, model, _), runs in _runs(folders).items():
+        replayed: dict[str, list[Replayed]] = defaultdict(list)
+        for folder, found in runs:
+            for rule in _rules(rules, int(found["k"])):
+                replayed[rule.name].append(replay(folder, rule))
+        for name, each in replayed.items():
+            import numpy as np  # noqa: PLC0415
+
+            before, after = (np.array([getattr(one, part) for one in each]) for part in ("before", "after"))
+            gain = metrics.clustered_bootstrap_gain(before, after)
+            spread = metrics.mean_std([float(one.after.mean() - one.before.mean()) for one in each]).std
+            table.add_row(
+                *(dataset, model, name, str(len(each))),
+                *(f"{100 * before.mean():.2f}", f"{100 * after.mean():.2f}"),
+                f"{100 * gain.gain:+.2f}" + (f" ± {100 * spread:.2f}" if len(each) > 1 else ""),
+                f"{100 * gain.low:+.2f} to {100 * gain.high:+.2f}",
+                f"{metrics.sign_flip_test(before, after):.2g}",
+                f"{100 * np.mean([one.hard for one in each]):.1f}",
+                f"{sum(one.pays for one in each)} of {len(each)}",
+            )
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200  # a file has no edge to wrap at
+    console.print(table)
+
+
+def _runs(folders: Sequence[Path]) -> dict[tuple[str, str, str], list[tuple[Path, dict[str, Any]]]]:
+    """Return the runs that have kept their scores, with their results, by what they are runs of, data included."""
+    from lrsl.run import results  # noqa: PLC0415
+
+    runs: dict[tuple[str, str, str], list[tuple[Path, dict[str, Any]]]] = defaultdict(list)
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(f"{folder} is no folder; name one that holds runs")
+        for path in sorted(folder.rglob(results.SCORES)):
+            found = results.read(path.parent)
+            if found is not None and found.get("status") == "finished":
+                of = str(found.get("data")), str(path.parent.parent if path.parent.name.startswith("seed") else path)
+                runs[found["dataset"], found["model"], "/".join(of)].append((path.parent, found))
+    if not runs:
+        raise InputError(
+            f"no run in {', '.join(map(str, folders))} has kept its scores ({results.SCORES}); run it with this version"
+        )
+    return runs
+
+
+def _rules(given: Sequence[Any], k: int) -> list[NamedRule]:
+    from lrsl.config.schema import Config, RerankerConfig  # noqa: PLC0415
+    from lrsl.run.rules import FITTED, rule_of  # noqa: PLC0415
+
+    config = Config(reranker=RerankerConfig(k=k))
+    return [rule_of("rules", one, config) for one in (given or [{"name": FITTED}])]
+
+
+def replay(folder: Path, named: NamedRule) -> Replayed:
+    """Fit a rule on a run's validation scores and apply it to its test scores.
+
+    Raises:
+        InputError: the run has not kept its scores, or lacks those of a view.
+    """
+    from lrsl.reranking.rule import recorded_scores  # noqa: PLC0415
+    from lrsl.reranking.verdict import verdict  # noqa: PLC0415
+    from lrsl.run import scored  # noqa: PLC0415
+
+    kept = scored.read(folder)
+    if lacking := [view.name for view in named.views if view.name not in kept.views]:
+        raise InputError(
+            f"{folder} has no scores of the view {lacking[0]}; it has those of {', '.join(sorted(kept.views))}"
+        )
+    of_val, of_test = ([kept.views[view.name][split] for view in named.views] for split in scored.SPLITS)
+    logits, labels = kept.logits["test"], kept.labels["test"]
+    fitted = named.rule.fit(kept.logits["val"], kept.labels["val"], [recorded_scores(score) for score in of_val])
+    reranked = fitted.rerank(logits, [recorded_scores(score) for score in of_test])
+    pays = verdict(named.rule, kept.logits["val"], kept.labels["val"], of_val).deploy
+    before, after = (answers == labels for answers in (logits.argmax(-1), reranked.labels))
+    return Replayed(before.numpy(), after.numpy(), reranked.hard.double().mean().item(), pays)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
