@@ -106,6 +106,9 @@ class DatasetConfig:
     longer calls and more of them."""
     carve_test: bool = False
     """Whether, when no test file is given, a `val_fraction` of train becomes test, before validation is carved off."""
+    per_class: int | None = None
+    """At most so many training samples of each label, and as many for validation, drawn by `split_seed`; None takes
+    all there are."""
     split_seed: int = 0
     """Seed of these splits; apart from `seed`, so that every run sees the same split."""
     download: dict[str, DownloadConfig] = field(default_factory=dict)
@@ -124,6 +127,8 @@ class DatasetConfig:
         if not 0 < self.val_fraction < 1:
             raise InputError(f"dataset.val_fraction={self.val_fraction} is out of range; it must be between 0 and 1")
         _above("dataset.split_seed", self.split_seed, 0)
+        if self.per_class is not None:
+            _above("dataset.per_class", self.per_class, 1)
         _one_of("dataset.empty_text", self.empty_text, ("error", "drop"))
         _one_of("dataset.size", self.size, ("small", "full"))
         if self.size != "small" and self.reader != "telecom34":

@@ -9,6 +9,7 @@ from dataclasses import replace
 from lrsl.config.schema import DatasetConfig
 from lrsl.data.cmcc import read_cmcc34
 from lrsl.data.corpus import Corpus
+from lrsl.data.few_shot import few_shot
 from lrsl.data.forms import with_form
 from lrsl.data.iflytek import read_iflytek119
 from lrsl.data.label_texts import label_texts
@@ -41,6 +42,8 @@ def load_corpus(config: DatasetConfig, data_dir: str | None) -> Corpus:
             f"{nearest(config.reader, list(readers))}"
         )
     corpus = readers[config.reader](config, data_dir)
+    if config.per_class is not None:
+        corpus = few_shot(corpus, config.per_class, config.split_seed)
     texts = label_texts(corpus.labels, corpus.label_texts, config.label_texts, data_dir)
     seen = set(corpus.train.texts)
     repeated = sum(text in seen for text in corpus.test.texts)

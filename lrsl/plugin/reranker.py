@@ -19,21 +19,28 @@ from lrsl import metrics
 from lrsl.embedding.finetuning import embedding_settings, finetuned
 from lrsl.embedding.text_embedding import load_embedding, save_embedding
 from lrsl.reranking.detector import Detector
+from lrsl.reranking.detector.margin import Margin
 from lrsl.reranking.detector.topk_variance import TopKVariance
 from lrsl.reranking.fusion import Fusion
+from lrsl.reranking.fusion.log_linear import LogLinear
 from lrsl.reranking.fusion.paper import Paper
 from lrsl.reranking.rule import Detection, FittedRule, RowScores, Rule, recorded_scores, scores_of_texts
 from lrsl.reranking.saving import described, made_again
 from lrsl.reranking.threshold import ThresholdRule
 from lrsl.reranking.threshold.sigma2_mis import Sigma2Mis
+from lrsl.reranking.verdict import verdict
 from lrsl.reranking.view import FittedCandidateView, FittedView, Given, View
+from lrsl.reranking.view.instances import Instances
 from lrsl.reranking.view.label_similarity import LabelSimilarity
+from lrsl.reranking.view.lexical import Lexical
 
 Array = TypeVar("Array", Tensor, NDArray[Any])
 
 CONFIG = "reranker.json"
 LEARNT = "learnt.safetensors"
 EMBEDDING = "embedding"
+RULES = ("paper", "fitted")
+DEPLOY = ("always", "auto")
 FORMAT = 1
 """Version of what `save_pretrained` writes; 0 is what version 0.1 wrote, which did not say."""
 
@@ -55,11 +62,18 @@ class Reranker:
         views: what scores the labels of hard samples; `[LabelSimilarity()]` unless given. With views that need no
             embedding the embedder may be None; it is loaded only when one asks for it.
         fusion: how logits and views become one ranking; `Paper(power)` unless given.
+        rule: `paper`, or `fitted`: margin, label similarity, nearest training texts, words and characters, joined by
+            weights that held-out rows give them (of these views the first alone where `fit` gets no training rows).
+            What is given above replaces its part of either.
+        deploy: whether hard rows are reranked: `always`; or `auto`, only where held-out rows say that it pays, so that
+            `predict` and `rerank` give the classifier's own answers elsewhere. `always` with the rule `paper`, and
+            `auto` with `fitted`, unless given.
 
     Attributes:
         report_: what `fit` found on the held-out rows: `sigma2_mis`, `hard_fraction`, `n`, the accuracies of
-            `origin`, `rerank` and `similarity` on all, hard and easy rows, and `embedding_accuracy` per epoch when
-            the embedding was fine-tuned. The threshold was learnt on the same rows; measure the gain on others.
+            `origin`, `rerank` and `similarity` on all, hard and easy rows, `embedding_accuracy` per epoch when the
+            embedding was fine-tuned, and the `verdict`: what reranking gains on held-out rows it was not fitted on, by
+            cross-fitting, whether it pays, and why. The accuracies are of the very rows the rule was fitted on.
 
     Raises:
         ValueError: a label text twice, fewer than two classes, k or power out of range, or no embedder for the default
@@ -83,6 +97,8 @@ class Reranker:
         threshold: ThresholdRule | None = None,
         views: Sequence[View] | None = None,
         fusion: Fusion | None = None,
+        rule: str = "paper",
+        deploy: str | None = None,
     ) -> None:
         self.label_texts = list(label_texts)
         twice = sorted({text for text in self.label_texts if self.label_texts.count(text) > 1})
@@ -92,9 +108,20 @@ class Reranker:
             raise ValueError(f"k is {k}; with {len(self.label_texts)} classes it must be 2 to {len(self.label_texts)}")
         if embedder is None and views is None:
             raise ValueError("there is no embedder; give one, or views that need none")
+        if rule not in RULES:
+            raise ValueError(f"rule is {rule!r}; it must be one of {', '.join(RULES)}")
+        if deploy not in (None, *DEPLOY):
+            raise ValueError(f"deploy is {deploy!r}; it must be one of {', '.join(DEPLOY)}")
+        papers = rule == "paper"
         self.k = k
         self.power = power
-        self.rule = Rule(detector or TopKVariance(k), threshold or Sigma2Mis(), fusion or Paper(power))
+        self.deploy = deploy or ("always" if papers else "auto")
+        self.rule = Rule(
+            detector or (TopKVariance(k) if papers else Margin()),
+            threshold or Sigma2Mis(),
+            fusion or (Paper(power) if papers else LogLinear()),
+        )
+        self._from_rows: list[View] = [] if papers or views is not None else [Instances(), Lexical()]
         self.views: list[View] = [LabelSimilarity()] if views is None else list(views)
         self.report_: dict[str, Any] = {}
         self._embedder = embedder
@@ -160,6 +187,8 @@ class Reranker:
             if len(train_texts) != len(train_gold):
                 raise ValueError(f"train has {len(train_texts)} texts and {len(train_gold)} labels")
             given = replace(given, texts=list(train_texts), labels=train_gold.tolist())
+            self.views += self._from_rows
+            self._from_rows = []
             if self._embedder is not None:
                 self._embedder, report["embedding_accuracy"] = finetuned(
                     self.embedding,
@@ -180,8 +209,15 @@ class Reranker:
             answers["similarity"] = scores[0].nan_to_num(nan=-torch.inf).argmax(-1)
         for name, answer in answers.items():
             report[name] = metrics.accuracies(answer, gold, reranked.hard)
+        criterion = "likelihood" if isinstance(self.rule.fusion, LogLinear) else "accuracy"
+        report["verdict"] = verdict(self.rule, values, gold, scores, criterion=criterion).plain()
         self.report_ = report
         return self
+
+    @property
+    def is_on(self) -> bool:
+        """Whether hard rows are reranked: always, or because held-out rows say that it pays."""
+        return self.deploy == "always" or bool(self.report_.get("verdict", {}).get("deploy"))
 
     def is_hard(self, logits: Array) -> Array:
         """Return which rows are hard, `(n,)` bool: the detector's number strictly below the threshold.
@@ -198,13 +234,17 @@ class Reranker:
             ValueError: the parts differ in length or do not fit the classes, or a logit is not finite.
             RuntimeError: `fit` was not called.
         """
-        fitted = self._ready()
-        return _like(logits, fitted.rerank(self._check(logits, texts), self._scores(texts)).scores)
+        fitted, values = self._ready(), self._check(logits, texts)
+        if not self.is_on:
+            return _like(logits, values.softmax(dim=-1))
+        return _like(logits, fitted.rerank(values, self._scores(texts)).scores)
 
     def predict(self, logits: Array, texts: Sequence[str]) -> Array:
         """Return the best class of each row after reranking, `(n,)`; easy rows keep the classifier's answer."""
-        fitted = self._ready()
-        return _like(logits, fitted.rerank(self._check(logits, texts), self._scores(texts)).labels)
+        fitted, values = self._ready(), self._check(logits, texts)
+        if not self.is_on:
+            return _like(logits, values.argmax(dim=-1))
+        return _like(logits, fitted.rerank(values, self._scores(texts)).labels)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Save settings, what was learnt, the label texts and the embedding, readable by `from_pretrained`.
@@ -226,7 +266,7 @@ class Reranker:
             save_embedding(self.embedding, folder / EMBEDDING)
         if learnt:
             save_file(learnt, folder / LEARNT)
-        saved = {**about, "report": self.report_}
+        saved = {**about, "deploy": self.deploy, "report": self.report_}
         (folder / CONFIG).write_text(json.dumps(saved, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
     @classmethod
@@ -271,6 +311,7 @@ class Reranker:
             threshold=made_again(rule["threshold"], ThresholdRule),
             views=[made_again(view, View) for view in rule["views"]],
             fusion=made_again(rule["fusion"], Fusion),
+            deploy=saved.get("deploy", "always"),
         )
         fusion = reranker.rule.fusion
         reranker.power = fusion.power if isinstance(fusion, Paper) else 1.0

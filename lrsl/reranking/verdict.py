@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from scipy.stats import t as student
@@ -52,6 +54,11 @@ class Verdict:
     n: int
     n_hard: int
     reason: str
+
+    def plain(self) -> dict[str, Any]:
+        """Return the attributes by name, as JSON has them: None for what is not a number."""
+        values = dataclasses.asdict(self).items()
+        return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in values}
 
 
 def verdict(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -137,13 +136,8 @@ def verdict(deploy: str, tested: Tested) -> dict[str, Any]:
         "deployed": "origin" if chosen is None else chosen.named.name,
         "reason": asked.verdict.reason if deploy == "auto" else f"reranker.deploy={deploy}",
         "cost_per_hard_text": costs if chosen is not None else [],
-        **{rule: _finite(asdict(one.verdict)) for rule, one in judged.items() if rule in ("rerank", FITTED)},
+        **{rule: one.verdict.plain() for rule, one in judged.items() if rule in ("rerank", FITTED)},
     }
-
-
-def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values with None for what is not a number, which JSON does not have."""
-    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in values.items()}
 
 
 def _answers(judged: Judged, origin: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
