@@ -85,7 +85,20 @@ def _show(folders: Sequence[Path], rules: Sequence[Any]) -> None:
     from lrsl import metrics  # noqa: PLC0415
 
     table = Table(title="gain over origin on test, in points", title_justify="left")
-    for heading in ("data set", "model", "rule", "seeds", "origin", "rule's", "gain", "95 %", "p", "hard", "pays"):
+    for heading in (
+        "data set",
+        "train",
+        "model",
+        "rule",
+        "seeds",
+        "origin",
+        "rule's",
+        "gain",
+        "95 %",
+        "p",
+        "hard",
+        "pays",
+    ):
         table.add_column(heading, justify="left" if heading in ("data set", "model", "rule") else "right")
     for (dataset, model, _), runs in _runs(folders).items():
         replayed: dict[str, list[Replayed]] = defaultdict(list)
@@ -99,7 +112,7 @@ def _show(folders: Sequence[Path], rules: Sequence[Any]) -> None:
             gain = metrics.clustered_bootstrap_gain(before, after)
             spread = metrics.mean_std([float(one.after.mean() - one.before.mean()) for one in each]).std
             table.add_row(
-                *(dataset, model, name, str(len(each))),
+                *(dataset, model, name, f"{runs[0][1]['n_train']:,}", str(len(each))),
                 *(f"{100 * before.mean():.2f}", f"{100 * after.mean():.2f}"),
                 f"{100 * gain.gain:+.2f}" + (f" ± {100 * spread:.2f}" if len(each) > 1 else ""),
                 f"{100 * gain.low:+.2f} to {100 * gain.high:+.2f}",
@@ -152,15 +165,18 @@ def replay(folder: Path, named: NamedRule) -> Replayed:
     from lrsl.run import scored  # noqa: PLC0415
 
     kept = scored.read(folder)
-    if lacking := [view.name for view in named.views if view.name not in kept.views]:
-        raise InputError(
-            f"{folder} has no scores of the view {lacking[0]}; it has those of {', '.join(sorted(kept.views))}"
-        )
-    of_val, of_test = ([kept.views[view.name][split] for view in named.views] for split in scored.SPLITS)
+    of_val, of_test = ([kept.of(view, split) for view in named.views] for split in scored.SPLITS)
+    for view, scores in zip(named.views, of_val, strict=True):
+        if scores is None:
+            raise InputError(
+                f"{folder} has no scores of the view {view.name} with {dict(view.settings)}; "
+                f"it has {', '.join(f'{name} with {of}' for name, of in sorted(kept.settings.items()))}"
+            )
     logits, labels = kept.logits["test"], kept.labels["test"]
-    fitted = named.rule.fit(kept.logits["val"], kept.labels["val"], [recorded_scores(score) for score in of_val])
-    reranked = fitted.rerank(logits, [recorded_scores(score) for score in of_test])
-    pays = verdict(named.rule, kept.logits["val"], kept.labels["val"], of_val).deploy
+    val, test = ([score for score in scores if score is not None] for scores in (of_val, of_test))
+    fitted = named.rule.fit(kept.logits["val"], kept.labels["val"], [recorded_scores(score) for score in val])
+    reranked = fitted.rerank(logits, [recorded_scores(score) for score in test])
+    pays = verdict(named.rule, kept.logits["val"], kept.labels["val"], val).deploy
     before, after = (answers == labels for answers in (logits.argmax(-1), reranked.labels))
     return Replayed(before.numpy(), after.numpy(), reranked.hard.double().mean().item(), pays)
 

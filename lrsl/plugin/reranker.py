@@ -209,8 +209,7 @@ class Reranker:
             answers["similarity"] = scores[0].nan_to_num(nan=-torch.inf).argmax(-1)
         for name, answer in answers.items():
             report[name] = metrics.accuracies(answer, gold, reranked.hard)
-        criterion = "likelihood" if isinstance(self.rule.fusion, LogLinear) else "accuracy"
-        report["verdict"] = verdict(self.rule, values, gold, scores, criterion=criterion).plain()
+        report["verdict"] = verdict(self.rule, values, gold, scores).plain()
         self.report_ = report
         return self
 

@@ -67,7 +67,7 @@ def verdict(
     labels: Tensor,
     scores: Sequence[Tensor],
     *,
-    criterion: str = "likelihood",
+    criterion: str | None = None,
     folds: int = 10,
 ) -> Verdict:
     """Judge a rule by cross-fitting: detector, threshold and fusion are fitted on all folds but one, and judged on it.
@@ -82,22 +82,24 @@ def verdict(
 
     Bounds are Student's, over rows; that folds share the rows they learn from is left out of account.
 
-    With the criterion `likelihood` a rule is deployed where the lower bound of the gain in likelihood is above 0 and
-    the gain in accuracy is not more than half a standard error below 0; with `accuracy` where the lower bound of the
-    gain in accuracy is above 0. With fewer than 10 hard rows it never is.
+    A rule is deployed where the lower bound of the gain in accuracy is above 0; with the criterion `likelihood` also
+    where that of the gain in likelihood is, and the gain in accuracy is not more than half a standard error below 0.
+    With fewer than 10 hard rows it never is.
 
     Args:
         rule: what is judged, not fitted.
         logits: the classifier's on held-out rows, `(n, classes)`.
         labels: their true labels, `(n,)`.
         scores: each view's, `(n, classes)`, NaN for labels that a view has not scored.
-        criterion: by what to decide, `likelihood` or `accuracy`.
+        criterion: by what to decide, `likelihood` or `accuracy`; unless given `likelihood` for a fusion that gives
+            probabilities, else `accuracy`.
         folds: number of folds, at least 2; no more than rows are dealt.
 
     Raises:
         ValueError: the criterion is unknown, there are fewer than 2 folds, the shapes do not fit, or a logit or
             a score is not finite.
     """
+    criterion = criterion or ("likelihood" if rule.fusion.gives_probabilities else "accuracy")
     if criterion not in CRITERIA:
         raise ValueError(f"criterion is {criterion!r}; it must be one of {', '.join(CRITERIA)}")
     if folds < 2:
@@ -208,13 +210,10 @@ def _by_likelihood(accuracy: Mean, likelihood: Mean, where: str) -> tuple[bool, 
     points, nats = _points(accuracy), _nats(likelihood)
     if low > 0 and accuracy.value >= -CLEARLY * accuracy.error:
         return True, f"it brings {nats} and {points} {where}"
+    if accuracy.interval[1] > 0:
+        return True, f"it brings {points} {where}, though the true labels get no likelier, {nats}"
     if low > 0:
         return False, f"the true labels get likelier, {nats}, and yet it costs {points} {where}"
-    if accuracy.interval[1] > 0:
-        return False, (
-            f"it brings {points} {where}, and yet the true labels get no likelier, {nats}; "
-            "by accuracy alone it would be on"
-        )
     return False, f"{nats} and {points} {where} {'are a loss' if high < 0 else 'may be chance'}"
 
 

@@ -71,8 +71,8 @@ def measure(config: Config, corpus: Corpus, tested: Tested) -> Measured:
     labels, hard = np.array(corpus.test.labels), reranked.hard.numpy()
     if_hard = rule.fusion(logits, [similarity])
     origin = logits.argmax(-1).numpy()
-    beside = {judged.named.name: _answers(judged, origin) for judged in tested.beside}
     chosen = tested.deployed(config.reranker.deploy)
+    beside = {judged.named.name: _answers(judged, chosen, origin) for judged in tested.beside}
     beside["deployed"] = origin if chosen is None else chosen.test.labels.numpy()
     predicted = {"origin": origin, "rerank": reranked.labels.numpy(), "similarity": _nearest(similarity)}
     probabilities = logits.softmax(-1).numpy()
@@ -140,9 +140,9 @@ def verdict(deploy: str, tested: Tested) -> dict[str, Any]:
     }
 
 
-def _answers(judged: Judged, origin: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return a rule's answers; the fitted rule is what it says it is worth: the classifier's where it does not pay."""
-    off = judged.named.name == FITTED and not judged.verdict.deploy
+def _answers(judged: Judged, chosen: Judged | None, origin: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return a rule's answers; those of the fitted rule are the classifier's where it does not pay, unless forced."""
+    off = judged.named.name == FITTED and not judged.verdict.deploy and judged is not chosen
     return origin if off else judged.test.labels.numpy()
 
 

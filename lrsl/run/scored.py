@@ -29,11 +29,22 @@ class Scored:
         logits: the classifier's by split, `(n, classes)`.
         labels: the true labels by split, `(n,)`.
         views: each view's scores by the name of the view and by split, `(n, classes)`, NaN where it gives none.
+        settings: what each view was configured with, by its name.
     """
 
     logits: Mapping[str, Tensor]
     labels: Mapping[str, Tensor]
     views: Mapping[str, Mapping[str, Tensor]]
+    settings: Mapping[str, str]
+
+    def of(self, view: ConfiguredView, split: str) -> Tensor | None:
+        """Return the scores that a view of these settings gave the texts of a split; None where there was no such."""
+        asked = _described(view)
+        return next((self.views[name][split] for name, settings in self.settings.items() if settings == asked), None)
+
+
+def _described(view: ConfiguredView) -> str:
+    return json.dumps(dict(view.settings), sort_keys=True, default=str)
 
 
 def write(
@@ -56,7 +67,7 @@ def write(
     settings: dict[str, str] = {}
     for rule, configured in views.items():
         for number, view in enumerate(configured):
-            described = json.dumps(dict(view.settings), sort_keys=True, default=str)
+            described = _described(view)
             name = view.name
             while settings.get(name, described) != described:
                 name += "+"  # the same view with other settings
@@ -83,6 +94,7 @@ def read(folder: Path) -> Scored:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no mapping)
+            settings = file.metadata() or {}
         views: dict[str, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             split, kind, view = (*name.split(".", 2), "")[:3]
@@ -92,6 +104,7 @@ def read(folder: Path) -> Scored:
             {split: tensors[f"{split}.logits"] for split in SPLITS},
             {split: tensors[f"{split}.labels"] for split in SPLITS},
             views,
+            settings,
         )
     except Exception as error:
         raise InputError(f"{path} is damaged ({error}); run it again with rerun=true") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from torch import Tensor
 
@@ -24,7 +24,9 @@ class FittedFusion(Fitted, Protocol):
 
 
 class Fusion(Component, Protocol):
-    """A fusion before it is fitted."""
+    """A fusion before it is fitted. What it gives sums to 1, and may be taken at its word, if `gives_probabilities`."""
+
+    gives_probabilities: ClassVar[bool] = False
 
     def fit(self, logits: Tensor, labels: Tensor, scores: Sequence[Tensor], hard: Tensor) -> FittedFusion:
         """Learn from held-out rows.

@@ -34,6 +34,8 @@ class LogLinear(Fusion):
     hard_weight: float = 1.0
     penalty: float = 1.0
 
+    gives_probabilities = True
+
     def __post_init__(self) -> None:
         """Check the settings."""
         if self.rows not in ("hard", "all"):

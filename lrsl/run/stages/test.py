@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from lrsl.config.schema import TrainerConfig
-from lrsl.reranking.fusion.log_linear import LogLinear
 from lrsl.reranking.rule import FittedRule, Reranked, RowScores, recorded_scores
 from lrsl.reranking.verdict import Verdict, verdict
 from lrsl.run.rules import NamedRule
@@ -89,9 +88,7 @@ class Judge:
     def _judged(self, named: NamedRule, scores: Scores, fitted: FittedRule, reranked: Reranked) -> Judged:
         labels = torch.tensor(self.job.corpus.val.labels)
         validation = fitted.rerank(self.logits["val"], _recorded(scores["val"]))
-        # the paper's fusion gives no probabilities, so that only its answers can be judged
-        criterion = "likelihood" if isinstance(named.rule.fusion, LogLinear) else "accuracy"
-        pays = verdict(named.rule, self.logits["val"], labels, scores["val"], criterion=criterion)
+        pays = verdict(named.rule, self.logits["val"], labels, scores["val"])
         return Judged(named, fitted, validation, reranked, pays)
 
 
