@@ -16,7 +16,7 @@ from experiments.figures import plates
 from experiments.figures.plate import Plate, inline
 from experiments.figures.style import has_chinese
 from experiments.report.content import beside_table, labels_table, results_table, seeds_table, verdict
-from experiments.report.jobs import Job
+from experiments.report.jobs import ReportedJob
 from experiments.report.reproduction import reproduction
 from experiments.runs import significance
 from experiments.runs.configurations import Configuration
@@ -41,7 +41,7 @@ class Figure:
     notes: list[str]
 
 
-def render(name: str, jobs: Sequence[Job], configurations: Sequence[Configuration]) -> str:
+def render(name: str, jobs: Sequence[ReportedJob], configurations: Sequence[Configuration]) -> str:
     """Return the page.
 
     Whatever comes from data sets is escaped: here, or in the drawings by what draws them.
@@ -76,7 +76,7 @@ def render(name: str, jobs: Sequence[Job], configurations: Sequence[Configuratio
     )
 
 
-def _name(job: Job) -> str:
+def _name(job: ReportedJob) -> str:
     if job.overrides or job.run is None:
         return " ".join(job.overrides) or "the only job"
     return f"{job.run.dataset}, {job.run.model}, seed {job.run.seed}"

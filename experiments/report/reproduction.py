@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from experiments.report.jobs import Job, commands
+from experiments.report.jobs import ReportedJob, commands
 from experiments.runs.collect import Run
 from experiments.runs.configurations import Configuration
 from experiments.runs.headings import heading
@@ -31,7 +31,7 @@ class Reproduction:
     settings: list[tuple[str, list[tuple[str, str]]]]
 
 
-def reproduction(jobs: Sequence[Job], configurations: Sequence[Configuration]) -> Reproduction:
+def reproduction(jobs: Sequence[ReportedJob], configurations: Sequence[Configuration]) -> Reproduction:
     """Return how the runs came about, as far as they noted it."""
     runs = [run for one in configurations for run in one.runs.values()]
     return Reproduction(commands(jobs), _facts(runs), _settings(configurations))
