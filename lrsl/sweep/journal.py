@@ -111,7 +111,7 @@ def conclude(track: Track | None = None) -> int:
     with (folder / RUNS).open(encoding="utf-8") as file:
         lines = sorted(map(json.loads, file), key=lambda line: int(line["job"]))  # not in the order they ended in
     if lines:
-        from lrsl.sweep import summary  # noqa: PLC0415  (numpy and scipy can wait)
+        from lrsl.sweep import summary  # noqa: PLC0415  (numpy and scipy are slow to import)
 
         summaries = summary.summarise(lines)
         summary.show(summaries)

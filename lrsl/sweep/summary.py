@@ -104,12 +104,12 @@ def summarise(lines: Sequence[Mapping[str, Any]]) -> list[Summary]:
     for key, runs in groups.items():
         summary = Summary(key[0], key[1], labels[key])
         for seed, line in runs.items():
-            found = results.read(Path(line["folder"])) if line["status"] != "failed" else None
-            if found is None:
+            content = results.read(Path(line["folder"])) if line["status"] != "failed" else None
+            if content is None:
                 summary.failed.append(_failure(line))
                 continue
             summary.seeds.append(seed)
-            for measure, value in _measured(found).items():
+            for measure, value in _measured(content).items():
                 if value is not None:
                     summary.values[measure].append(value)
         summaries.append(summary)
@@ -152,8 +152,8 @@ def save(summaries: Sequence[Summary], folder: Path) -> None:
             writer.writerow([*start, *(part for pair in pairs for part in pair)])
 
 
-def _measured(found: Mapping[str, Any]) -> dict[str, float | None]:
-    origin, rerank, fitted, control = (found.get(name) for name in ("origin", "rerank", "fitted", "control"))
+def _measured(content: Mapping[str, Any]) -> dict[str, float | None]:
+    origin, rerank, fitted, control = (content.get(name) for name in ("origin", "rerank", "fitted", "control"))
     assert origin is not None
     assert rerank is not None
     return {
@@ -163,12 +163,12 @@ def _measured(found: Mapping[str, Any]) -> dict[str, float | None]:
         "fitted": fitted and fitted["accuracy"],
         "fitted_gain": fitted and fitted["accuracy"] - origin["accuracy"],
         "control_gain": control and control["accuracy"] - origin["accuracy"],
-        "hard_fraction": found["hard_fraction"],
+        "hard_fraction": content["hard_fraction"],
         "origin_hard": origin["accuracy_hard"],
         "rerank_hard": rerank["accuracy_hard"],
         "fitted_hard": fitted and fitted["accuracy_hard"],
-        "similarity": found["similarity"]["accuracy"],
-        "rerank_val": found.get("validation", {}).get("rerank", {}).get("accuracy"),
+        "similarity": content["similarity"]["accuracy"],
+        "rerank_val": content.get("validation", {}).get("rerank", {}).get("accuracy"),
     }
 
 

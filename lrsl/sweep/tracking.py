@@ -70,17 +70,17 @@ def track_in_wandb(
 
 def metrics(summaries: Sequence[Summary]) -> dict[str, float]:
     """Return every mean and standard deviation by its full name, and of how many seeds, failed runs not counted."""
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     for summary in summaries:
         parts = [summary.dataset, summary.model, *([summary.label] if summary.label else [])]
         # W&B takes a dot for a step into a structure
         place = "/".join(re.sub(r"[^\w/-]+", "_", part) for part in parts)
-        found[f"{place}/n_seeds"] = len(summary.seeds)
+        values[f"{place}/n_seeds"] = len(summary.seeds)
         for measure, name in METRICS.items():
             pair = summary.mean_std(measure)
             if pair is not None:
-                found |= {f"{place}/{name}_mean": pair.mean, f"{place}/{name}_std": pair.std}
-    return found
+                values |= {f"{place}/{name}_mean": pair.mean, f"{place}/{name}_std": pair.std}
+    return values
 
 
 def table(summaries: Sequence[Summary]) -> tuple[list[str], list[list[str | float | None]]]:
