@@ -166,7 +166,7 @@ def _left(job: ReportedJob) -> Run | None:
 
 
 def _typed(overrides: Sequence[str]) -> tuple[str, ...]:
-    return tuple(portable_override(one) for one in overrides if not one.startswith("rerun="))
+    return tuple(portable_override(override) for override in overrides if not override.startswith("rerun="))
 
 
 def _places(runs: Sequence[Run]) -> dict[Path, Path]:
@@ -201,17 +201,17 @@ def _keep(run: Run, overrides: Sequence[str], place: Path, *, texts: bool, label
         (place / f"{results.PREDICTIONS}.gz").write_bytes(_compressed(predicted, texts=ours or texts))
     if (run.folder / results.SCORES).is_file():
         shutil.copyfile(run.folder / results.SCORES, place / results.SCORES)
-    found = run.folder / results.LABELS
-    if labels and found.is_file():
-        shutil.copyfile(found, place / results.LABELS)
+    file = run.folder / results.LABELS
+    if labels and file.is_file():
+        shutil.copyfile(file, place / results.LABELS)
         return True
     return False
 
 
 def _configuration(folder: Path) -> dict[str, Any] | None:
     with suppress(OSError, ValueError):
-        found: dict[str, Any] = json.loads((folder / CONFIGURATION).read_text(encoding="utf-8"))
-        return found
+        configuration: dict[str, Any] = json.loads((folder / CONFIGURATION).read_text(encoding="utf-8"))
+        return configuration
     with suppress(OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):  # of a run that failed
         composed: Any = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"), resolve=True)
         return dict(composed)
@@ -244,7 +244,7 @@ def _row(name: str, jobs: Sequence[ReportedJob], commit: str | None, machine: st
     cells = [
         f"`{name}/`",
         "<br>".join(f"`{command}`" for command in commands(jobs)) or "not noted",
-        ", ".join(f"`{one}`" for one in commits),
+        ", ".join(f"`{revision}`" for revision in commits),
         significance.spans(sorted({run.seed for run in runs})),
         "<br>".join(machines),
     ]

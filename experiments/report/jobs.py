@@ -46,7 +46,7 @@ def jobs_of(folder: Path) -> list[ReportedJob]:
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; name a sweep or a folder that holds the results of runs")
-    jobs = _swept(folder) if (folder / journal.RUNS).is_file() else [_found(run) for run in collect.collect([folder])]
+    jobs = _swept(folder) if (folder / journal.RUNS).is_file() else [_left_by(run) for run in collect.collect([folder])]
     if not jobs:
         raise InputError(f"{folder} holds no runs; name a sweep or a folder that holds the results of runs")
     return jobs
@@ -60,7 +60,8 @@ def commands(jobs: Sequence[ReportedJob]) -> list[str]:
         return [whole]
     but_seed: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
     for overrides in noted:
-        but_seed.setdefault(tuple(one for one in overrides if not one.startswith("seed=")), []).append(overrides)
+        others = tuple(override for override in overrides if not override.startswith("seed="))
+        but_seed.setdefault(others, []).append(overrides)
     return [command for alike in but_seed.values() for command in _fewest(alike)]
 
 
@@ -109,7 +110,7 @@ def _moved(noted: Path, folder: Path) -> Path:
     return beside if not noted.is_dir() and beside.is_dir() else noted
 
 
-def _found(run: Run) -> ReportedJob:
+def _left_by(run: Run) -> ReportedJob:
     path = run.folder / ".hydra" / "overrides.yaml"
     try:
         overrides = yaml.safe_load(path.read_text(encoding="utf-8")) or []

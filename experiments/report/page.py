@@ -83,21 +83,21 @@ def _name(job: ReportedJob) -> str:
 
 
 def _subtitle(configurations: Sequence[Configuration]) -> str:
-    seeds = sorted({seed for one in configurations for seed in one.runs})
+    seeds = sorted({seed for configuration in configurations for seed in configuration.runs})
     return f"{_of(configurations, 'model')}; {significance.seeds(seeds)}" if seeds else ""
 
 
 def _of(configurations: Sequence[Configuration], part: str) -> str:
-    return ", ".join(sorted({getattr(one, part) for one in configurations if one.runs}))
+    return ", ".join(sorted({getattr(configuration, part) for configuration in configurations if configuration.runs}))
 
 
 def _samples(configurations: Sequence[Configuration]) -> dict[str, Any]:
-    found = telling(configurations)
-    shown = shortened(found, SAMPLES)
-    left_out = len(found) - len(shown)
+    changed = telling(configurations)
+    shown = shortened(changed, SAMPLES)
+    left_out = len(changed) - len(shown)
     return {
         "samples": shown,
-        "samples_left_out": f"{len(shown)} of {len(found):,} are in this file." if left_out else "",
+        "samples_left_out": f"{len(shown)} of {len(changed):,} are in this file." if left_out else "",
         "kinds": sorted({sample.kind for sample in shown}),
         "runs": sorted({sample.configuration for sample in shown}),
     }
