@@ -34,8 +34,8 @@ class Paper:
 
     def numbers(self, table: int, dataset: str, model: str) -> dict[str, float]:
         """Return the numbers of a classifier on a data set; empty where the table has none."""
-        found: dict[str, float] = self.tables[table].get(dataset, {}).get(model, {})
-        return found
+        numbers: dict[str, float] = self.tables[table].get(dataset, {}).get(model, {})
+        return numbers
 
     def why_not(self, dataset: str, model: str) -> str | None:
         """Return why a classifier has no numbers on a data set; None where it could have some."""

@@ -25,7 +25,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.report.jobs import Job, commands, jobs_of
+from experiments.report.jobs import ReportedJob, commands, jobs_of
 from experiments.runs import significance
 from experiments.runs.collect import Run, predictions_file, read
 from experiments.runs.configurations import home
@@ -135,7 +135,7 @@ def _check_name(name: str, into: Path, allowed: Allowed) -> None:
         raise InputError(f"{into / name} is there already; choose another name, or --replace it")
 
 
-def _check_jobs(folder: Path, jobs: Sequence[Job], allowed: Allowed, commit: str | None) -> None:
+def _check_jobs(folder: Path, jobs: Sequence[ReportedJob], allowed: Allowed, commit: str | None) -> None:
     failed = [job for job in jobs if job.failed]
     if len(failed) == len(jobs):
         raise InputError(f"no run of {folder} has finished; run it again")
@@ -157,7 +157,7 @@ def _check_jobs(folder: Path, jobs: Sequence[Job], allowed: Allowed, commit: str
         )
 
 
-def _left(job: Job) -> Run | None:
+def _left(job: ReportedJob) -> Run | None:
     """Return the run of a job, of a failed one too where its folder says so and not what an earlier one came to."""
     if job.run is not None or job.folder is None or not (job.folder / results.RESULTS).is_file():
         return job.run
@@ -166,7 +166,7 @@ def _left(job: Job) -> Run | None:
 
 
 def _typed(overrides: Sequence[str]) -> tuple[str, ...]:
-    return tuple(portable_override(one) for one in overrides if not one.startswith("rerun="))
+    return tuple(portable_override(override) for override in overrides if not override.startswith("rerun="))
 
 
 def _places(runs: Sequence[Run]) -> dict[Path, Path]:
@@ -201,17 +201,17 @@ def _keep(run: Run, overrides: Sequence[str], place: Path, *, texts: bool, label
         (place / f"{results.PREDICTIONS}.gz").write_bytes(_compressed(predicted, texts=ours or texts))
     if (run.folder / results.SCORES).is_file():
         shutil.copyfile(run.folder / results.SCORES, place / results.SCORES)
-    found = run.folder / results.LABELS
-    if labels and found.is_file():
-        shutil.copyfile(found, place / results.LABELS)
+    file = run.folder / results.LABELS
+    if labels and file.is_file():
+        shutil.copyfile(file, place / results.LABELS)
         return True
     return False
 
 
 def _configuration(folder: Path) -> dict[str, Any] | None:
     with suppress(OSError, ValueError):
-        found: dict[str, Any] = json.loads((folder / CONFIGURATION).read_text(encoding="utf-8"))
-        return found
+        configuration: dict[str, Any] = json.loads((folder / CONFIGURATION).read_text(encoding="utf-8"))
+        return configuration
     with suppress(OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):  # of a run that failed
         composed: Any = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"), resolve=True)
         return dict(composed)
@@ -234,7 +234,7 @@ def _compressed(path: Path, *, texts: bool) -> bytes:
     return packed.getvalue()
 
 
-def _row(name: str, jobs: Sequence[Job], commit: str | None, machine: str | None) -> str:
+def _row(name: str, jobs: Sequence[ReportedJob], commit: str | None, machine: str | None) -> str:
     runs = [job.run for job in jobs if job.run is not None and job.run.finished]
     commits = dict.fromkeys(str(run.results.get("commit") or commit) for run in runs)
     machines = dict.fromkeys(
@@ -244,7 +244,7 @@ def _row(name: str, jobs: Sequence[Job], commit: str | None, machine: str | None
     cells = [
         f"`{name}/`",
         "<br>".join(f"`{command}`" for command in commands(jobs)) or "not noted",
-        ", ".join(f"`{one}`" for one in commits),
+        ", ".join(f"`{revision}`" for revision in commits),
         significance.spans(sorted({run.seed for run in runs})),
         "<br>".join(machines),
     ]

@@ -64,8 +64,8 @@ def measure(name: str, plan: Plan, options: Sequence[str], folder: Path) -> None
     report.keep(name, section, plan, command, folder)
     print(f"{name}, measured in {time.perf_counter() - start:.0f} s", flush=True)
     for figure in section.figures:
-        found = " ".join(report.row(figure)[1:6]) if figure.values else "not measured"
-        print(f"  {figure.name}: {found}  {figure.note}", flush=True)
+        measured = " ".join(report.row(figure)[1:6]) if figure.values else "not measured"
+        print(f"  {figure.name}: {measured}  {figure.note}", flush=True)
 
 
 if __name__ == "__main__":

@@ -122,8 +122,8 @@ def peer(work: Workload, folder: Path, step: Step, *, bf16: bool = False) -> flo
     network.eval()
 
     def logits(batch: Batch) -> Tensor:
-        found: Tensor = network(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-        return found
+        made: Tensor = network(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        return made
 
     return accuracy(logits, TokenDataset(tokenizer, corpus.val.texts, corpus.val.labels, longest))
 

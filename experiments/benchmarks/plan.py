@@ -136,4 +136,4 @@ class Section:
 
 def quotients(times: Sequence[float], of: Sequence[float]) -> list[float]:
     """Return what each turn of one thing took over what the turn of another beside it took."""
-    return [one / other for one, other in zip(times, of, strict=False)]
+    return [taken / other for taken, other in zip(times, of, strict=False)]

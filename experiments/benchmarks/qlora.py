@@ -214,7 +214,7 @@ def measure(system: str, work: Workload, folder: Path, device: torch.device) -> 
     """Train and return speed and, on a GPU, peak memory while loading and while training."""
     gc.collect()
     meter = Meter(device)
-    found: dict[str, Any] = {}
+    memory: dict[str, Any] = {}
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
@@ -222,20 +222,20 @@ def measure(system: str, work: Workload, folder: Path, device: torch.device) -> 
         warnings.simplefilter("ignore")  # what the libraries advise is not what is measured
         SYSTEMS[system](work, folder, meter)
     if device.type == "cuda":
-        found["peak_gib"] = round(torch.cuda.max_memory_allocated() / GIB, 2)
-        found["peak_reserved_gib"] = round(torch.cuda.max_memory_reserved() / GIB, 2)
-    return {"tokens_per_second": round(meter.tokens_per_second, 1), **found}
+        memory["peak_gib"] = round(torch.cuda.max_memory_allocated() / GIB, 2)
+        memory["peak_reserved_gib"] = round(torch.cuda.max_memory_reserved() / GIB, 2)
+    return {"tokens_per_second": round(meter.tokens_per_second, 1), **memory}
 
 
 def compare(folder: Path, device: str, *, steps: int, tokens: int, batch_size: int, quantize: str) -> dict[str, Any]:
     """Train both systems on full batches and on texts as long as dialogues, and return what was found."""
-    found: dict[str, Any] = {"quantize": quantize, "batch_size": batch_size, "tokens": tokens, "steps": steps}
+    compared: dict[str, Any] = {"quantize": quantize, "batch_size": batch_size, "tokens": tokens, "steps": steps}
     for lengths in ("full", "dialogues"):
         work = workload(folder, steps, tokens, batch_size, quantize, full=lengths == "full")
         result = {name: measure(name, work, folder, torch.device(device)) for name in SYSTEMS}
         speed = {name: of_system["tokens_per_second"] for name, of_system in result.items()}
-        found[lengths] = {**result, "ours_over_peer": round(speed["ours"] / speed["peer"], 3)}
-    return found
+        compared[lengths] = {**result, "ours_over_peer": round(speed["ours"] / speed["peer"], 3)}
+    return compared
 
 
 def main() -> None:
@@ -253,7 +253,7 @@ def main() -> None:
         sys.exit("this benchmark needs a GPU, and torch finds none here; run it on a machine with CUDA")
     with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
         write_shape(SHAPES[asked.shape], Path(folder), "cuda")
-        found = compare(
+        compared = compare(
             Path(folder),
             "cuda",
             steps=asked.steps,
@@ -261,12 +261,12 @@ def main() -> None:
             batch_size=asked.batch_size,
             quantize=asked.quantize,
         )
-    fullest = found["full"]["ours"]["peak_gib"]
+    fullest = compared["full"]["ours"]["peak_gib"]
     result = {
         "shape": asked.shape,
-        **found,
+        **compared,
         "fits_the_papers_card": fullest < CARD,
-        "fast_enough": found["dialogues"]["ours_over_peer"] >= TARGET,
+        "fast_enough": compared["dialogues"]["ours_over_peer"] >= TARGET,
         "gpu": torch.cuda.get_device_name(),
         "torch": torch.__version__,
     }

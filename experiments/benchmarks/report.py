@@ -47,24 +47,24 @@ def conditions(plan: Plan) -> dict[str, Any]:
 def keep(name: str, section: Section, plan: Plan, command: str, folder: Path) -> None:
     """Put what a section came to in the place of what it came to before, and write the page anew."""
     path = folder / RECORD
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    found[name] = {"command": command, **conditions(plan), **asdict(section)}
+    sections: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    sections[name] = {"command": command, **conditions(plan), **asdict(section)}
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    curves = [Curve(**curve) for curve in found.get("growth", {}).get("curves", [])]
+    path.write_text(json.dumps(sections, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    curves = [Curve(**curve) for curve in sections.get("growth", {}).get("curves", [])]
     if curves:
         draw(curves, folder / PLOT)
-    (folder / PAGE).write_text(page(found), encoding="utf-8")
+    (folder / PAGE).write_text(page(sections), encoding="utf-8")
 
 
-def page(found: Mapping[str, Mapping[str, Any]]) -> str:
+def page(sections: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the page of all sections."""
-    return "\n".join([HEAD, *(section_text(name, section) for name, section in found.items())])
+    return "\n".join([HEAD, *(section_text(name, section) for name, section in sections.items())])
 
 
 def section_text(name: str, section: Mapping[str, Any]) -> str:
     """Return a section: how it was measured, its figures, its tables and its curves."""
-    versions = ", ".join(f"{package} {found}" for package, found in section["versions"].items())
+    versions = ", ".join(f"{package} {version}" for package, version in section["versions"].items())
     clock = "" if section["plan"]["clock"] == "wall" else "; processor time instead of wall time"
     parts = [
         f"## {name}",

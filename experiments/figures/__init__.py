@@ -21,7 +21,12 @@ def plates(configurations: Sequence[Configuration]) -> list[Plate]:
 
     Of a classifier that was run both with all of the method and with less of it, as an ablation, the former is drawn.
     """
-    whole = {(one.dataset, one.model) for one in configurations if one.variant == "full" and one.runs}
-    drawn = [one for one in configurations if one.variant == "full" or (one.dataset, one.model) not in whole]
+    full = [configuration for configuration in configurations if configuration.variant == "full"]
+    whole = {(configuration.dataset, configuration.model) for configuration in full if configuration.runs}
+    drawn = [
+        configuration
+        for configuration in configurations
+        if configuration.variant == "full" or (configuration.dataset, configuration.model) not in whole
+    ]
     modules = (topk_accuracy, marginal_effect, top_logits, case_study, label_distribution, label_distance)
     return [module.plate(drawn) for module in modules]

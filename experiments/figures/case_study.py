@@ -33,7 +33,7 @@ def plate(configurations: Sequence[Configuration]) -> Plate:
     """Return the figure, one panel below the other."""
     samples = telling(configurations)
     panels, notes = [], []
-    for dataset in dict.fromkeys(one.dataset for one in configurations if one.runs):
+    for dataset in dict.fromkeys(configuration.dataset for configuration in configurations if configuration.runs):
         chosen = [_first(samples, dataset, kind) for kind in (MENDED, BROKEN)]
         panels += [
             Panel(_title(sample), partial(draw, sample), _height(sample)) for sample in chosen if sample is not None

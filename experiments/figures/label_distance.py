@@ -25,9 +25,9 @@ NAMED = 40
 
 def plate(configurations: Sequence[Configuration]) -> Plate:
     """Return the figure, a row of two panels per data set."""
-    found, notes = described(configurations, "similarity_after")
+    runs, notes = described(configurations, "similarity_after")
     panels = []
-    for dataset, (run, content) in found.items():
+    for dataset, (run, content) in runs.items():
         order = by_group(content)
         names = [content["labels"][label] for label in order]
         before, after = (_ordered(content.get(f"similarity_{when}"), order) for when in ("before", "after"))

@@ -19,8 +19,8 @@ CAPTION = "Training samples per label, labels from the most frequent to the rare
 
 def plate(configurations: Sequence[Configuration]) -> Plate:
     """Return the figure, one panel per data set."""
-    found, notes = described(configurations)
-    panels = [Panel(dataset, partial(draw, content["counts"]["train"])) for dataset, (_, content) in found.items()]
+    runs, notes = described(configurations)
+    panels = [Panel(dataset, partial(draw, content["counts"]["train"])) for dataset, (_, content) in runs.items()]
     return Plate("figure7-label-distribution", "Label distribution", CAPTION, panels, notes, columns=3, height=1.9)
 
 

@@ -12,6 +12,6 @@ from experiments.runs.configurations import configurations
 
 def draw(run: Path, out: Path) -> dict[str, Path]:
     """Write the figures that a run has what it takes for into a folder, as PNG, and return their paths by name."""
-    found = read(run)
-    drawn = plates(configurations([found])) if found is not None else []
+    left = read(run)
+    drawn = plates(configurations([left])) if left is not None else []
     return {plate.name: save(plate, out, ("png",))[0] for plate in drawn if plate.panels}

@@ -151,7 +151,7 @@ def _for_page(svg: str, title: str, name: str) -> str:
     element = re.sub(r'^(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'^(<svg[^>]*?) height="[^"]*"', r"\1", element))
     element = element.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)
     used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', element))
-    element = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", element)
+    element = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in used else "", element)
     element = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{name}-", element)
     # a hundredth of a point is finer than any screen, and half the size of the file
     element = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), element)

@@ -18,9 +18,9 @@ def write(folder: Path) -> Path:
         InputError: the folder holds no runs, or what it holds is damaged.
     """
     jobs = jobs_of(folder)
-    found = configurations([job.run for job in jobs if job.run is not None])
+    by_configuration = configurations([job.run for job in jobs if job.run is not None])
     path = folder / FILE
     partial = path.with_suffix(".partial")
-    partial.write_text(render(folder.name, jobs, found), encoding="utf-8")
+    partial.write_text(render(folder.name, jobs, by_configuration), encoding="utf-8")
     partial.replace(path)
     return path

@@ -25,11 +25,11 @@ def worth(configuration: Configuration) -> Significance:
 
 def verdict(configurations: Sequence[Configuration]) -> str:
     """Return in a sentence or two what reranking came to."""
-    finished = [one for one in configurations if one.runs]
+    finished = [configuration for configuration in configurations if configuration.runs]
     if not finished:
         return "No run finished, so there is nothing to report but why."
-    gains = [mean(one.differences("origin", "rerank")) for one in finished]
-    known = [p_value for one in finished if (p_value := worth(one).p_value) is not None]
+    gains = [mean(configuration.differences("origin", "rerank")) for configuration in finished]
+    known = [p_value for configuration in finished if (p_value := worth(configuration).p_value) is not None]
     if len(finished) == 1:
         verb = "raises" if gains[0] > 0 else "lowers" if gains[0] < 0 else "leaves"
         before, after = (f"{100 * mean(finished[0].values(system)):.2f}" for system in ("origin", "rerank"))
@@ -64,25 +64,25 @@ def results_table(configurations: Sequence[Configuration]) -> Table:
         Column("similarity", about="accuracy of the most similar label alone, on all samples, %"),
     ]
     rows, notes = [], []
-    for one in configurations:
-        if not one.runs:
+    for configuration in configurations:
+        if not configuration.runs:
             continue
-        chance = worth(one)
+        chance = worth(configuration)
         if chance.unknown:
-            notes.append(f"{heading(one)}: significance is not known, {chance.unknown}.")
+            notes.append(f"{heading(configuration)}: significance is not known, {chance.unknown}.")
         rows.append(
             [
-                *(words(one.dataset), words(one.model), *_apart_cell(one, apart)),
-                Cell(significance.spans(sorted(one.runs)), float(len(one.runs))),
-                percent(one.values("origin")),
-                percent(one.values("rerank")),
-                percent(one.differences("origin", "rerank"), signed=True),
+                *(words(configuration.dataset), words(configuration.model), *_apart_cell(configuration, apart)),
+                Cell(significance.spans(sorted(configuration.runs)), float(len(configuration.runs))),
+                percent(configuration.values("origin")),
+                percent(configuration.values("rerank")),
+                percent(configuration.differences("origin", "rerank"), signed=True),
                 _interval(chance),
                 probability(chance.p_value),
-                percent([run.results["hard_fraction"] for run in one.runs.values()]),
-                percent(one.values("origin", "accuracy_hard")),
-                percent(one.values("rerank", "accuracy_hard")),
-                percent(one.values("similarity")),
+                percent([run.results["hard_fraction"] for run in configuration.runs.values()]),
+                percent(configuration.values("origin", "accuracy_hard")),
+                percent(configuration.values("rerank", "accuracy_hard")),
+                percent(configuration.values("similarity")),
             ]
         )
     caption = "Mean ± standard deviation over seeds, in %."
@@ -106,9 +106,9 @@ def beside_table(configurations: Sequence[Configuration]) -> Table:
         Column("views", numeric=False, about="what scores the labels"),
     ]
     rows = []
-    for one in configurations:
+    for configuration in configurations:
         for system in BESIDE:
-            runs = [run for run in one.runs.values() if system in run.results]
+            runs = [run for run in configuration.runs.values() if system in run.results]
             if not runs:
                 continue
             told = [run.results[system] for run in runs]
@@ -116,7 +116,8 @@ def beside_table(configurations: Sequence[Configuration]) -> Table:
             gains = [run.results[system]["accuracy"] - run.results["origin"]["accuracy"] for run in runs]
             rows.append(
                 [
-                    *(words(one.dataset), words(one.model), *_apart_cell(one, apart), words(system)),
+                    *(words(configuration.dataset), words(configuration.model), *_apart_cell(configuration, apart)),
+                    words(system),
                     Cell(significance.spans(sorted(run.seed for run in runs)), float(len(runs))),
                     percent([run.value("origin") for run in runs]),
                     percent([run.value(system) for run in runs]),
@@ -152,13 +153,14 @@ def seeds_table(configurations: Sequence[Configuration]) -> Table:
         Column("hard", about="share of test samples, %"),
     ]
     rows = []
-    for one in configurations:
-        for seed, run in one.runs.items():
+    for configuration in configurations:
+        for seed, run in configuration.runs.items():
             tested = run.results.get("significance", {})
             alone = Significance(tested.get("p_value"), tested.get("gain_low"), tested.get("gain_high"))
             rows.append(
                 [
-                    *(words(one.dataset), words(one.model), *_apart_cell(one, apart), number(seed, "d")),
+                    *(words(configuration.dataset), words(configuration.model), *_apart_cell(configuration, apart)),
+                    number(seed, "d"),
                     percent([run.value("origin")]),
                     percent([run.value("rerank")]),
                     percent(_difference(run.value("origin"), run.value("rerank")), signed=True),
@@ -175,7 +177,7 @@ def seeds_table(configurations: Sequence[Configuration]) -> Table:
 
 def labels_table(configurations: Sequence[Configuration]) -> Table:
     """Return a row per label of which reranking mended or broke a sample."""
-    several = len({heading(one) for one in configurations if one.runs}) > 1
+    several = len({heading(configuration) for configuration in configurations if configuration.runs}) > 1
     columns = [
         Column("label", numeric=False),
         *([Column("runs", numeric=False)] if several else []),
@@ -186,7 +188,9 @@ def labels_table(configurations: Sequence[Configuration]) -> Table:
         Column("mended", about="samples that were wrong and are right"),
         Column("broken", about="samples that were right and are wrong"),
     ]
-    changes = [(heading(one), change) for one in configurations for change in label_changes(one)]
+    changes = [
+        (heading(configuration), change) for configuration in configurations for change in label_changes(configuration)
+    ]
     changes.sort(key=lambda pair: (-abs(pair[1].mended - pair[1].broken) / pair[1].samples, pair[1].label))
     shown = sorted(changes[:LABELS_SHOWN], key=lambda pair: -(pair[1].mended - pair[1].broken) / pair[1].samples)
     rows = [_label_row(change, [words(name)] if several else []) for name, change in shown]
@@ -211,7 +215,7 @@ def _label_row(change: LabelChange, name: list[Cell]) -> list[Cell]:
 
 def _apart(configurations: Sequence[Configuration]) -> list[Column]:
     """Return a column for what tells configurations of one data set and model apart, where any has to be told."""
-    needed = any(told_apart(one) for one in configurations if one.runs)
+    needed = any(told_apart(configuration) for configuration in configurations if configuration.runs)
     return [Column("configuration", numeric=False)] if needed else []
 
 

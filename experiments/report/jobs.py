@@ -20,7 +20,7 @@ from lrsl.sweep import journal
 
 
 @dataclass(frozen=True)
-class Job:
+class ReportedJob:
     """One job: a run that left results, or one that failed before it could.
 
     Attributes:
@@ -38,7 +38,7 @@ class Job:
     folder: Path | None = None
 
 
-def jobs_of(folder: Path) -> list[Job]:
+def jobs_of(folder: Path) -> list[ReportedJob]:
     """Return the jobs of a sweep, each once, or of the runs below a folder that is none.
 
     Raises:
@@ -46,13 +46,13 @@ def jobs_of(folder: Path) -> list[Job]:
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; name a sweep or a folder that holds the results of runs")
-    jobs = _swept(folder) if (folder / journal.RUNS).is_file() else [_found(run) for run in collect.collect([folder])]
+    jobs = _swept(folder) if (folder / journal.RUNS).is_file() else [_left_by(run) for run in collect.collect([folder])]
     if not jobs:
         raise InputError(f"{folder} holds no runs; name a sweep or a folder that holds the results of runs")
     return jobs
 
 
-def commands(jobs: Sequence[Job]) -> list[str]:
+def commands(jobs: Sequence[ReportedJob]) -> list[str]:
     """Return the command that runs the jobs again, or as few as do; none where nobody noted what was run."""
     noted = list(dict.fromkeys(job.overrides for job in jobs if job.overrides and job.composed))
     whole = _sweep(noted)
@@ -60,7 +60,8 @@ def commands(jobs: Sequence[Job]) -> list[str]:
         return [whole]
     but_seed: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
     for overrides in noted:
-        but_seed.setdefault(tuple(one for one in overrides if not one.startswith("seed=")), []).append(overrides)
+        others = tuple(override for override in overrides if not override.startswith("seed="))
+        but_seed.setdefault(others, []).append(overrides)
     return [command for alike in but_seed.values() for command in _fewest(alike)]
 
 
@@ -83,8 +84,8 @@ def _sweep(noted: Sequence[tuple[str, ...]]) -> str | None:
     return _command([*swept, "-m"] if len(noted) > 1 else swept)
 
 
-def _swept(folder: Path) -> list[Job]:
-    jobs: dict[object, Job] = {}
+def _swept(folder: Path) -> list[ReportedJob]:
+    jobs: dict[object, ReportedJob] = {}
     places: dict[object, int] = {}
     path = folder / journal.RUNS
     with path.open(encoding="utf-8") as lines:
@@ -96,7 +97,7 @@ def _swept(folder: Path) -> list[Job]:
                 run = collect.read(where) if finished and where is not None else None
                 why = line.get("error") or "its results.json is missing or damaged"
                 why = run.error or "" if run is not None else why
-                jobs[where or number] = Job(tuple(line["overrides"]), run, why, where is not None, where)
+                jobs[where or number] = ReportedJob(tuple(line["overrides"]), run, why, where is not None, where)
                 places[where or number] = int(line.get("job", number))
             except (ValueError, KeyError, TypeError) as error:
                 raise InputError(f"{path}, line {number} is damaged ({error}); run the sweep again") from None
@@ -109,13 +110,13 @@ def _moved(noted: Path, folder: Path) -> Path:
     return beside if not noted.is_dir() and beside.is_dir() else noted
 
 
-def _found(run: Run) -> Job:
+def _left_by(run: Run) -> ReportedJob:
     path = run.folder / ".hydra" / "overrides.yaml"
     try:
         overrides = yaml.safe_load(path.read_text(encoding="utf-8")) or []
     except (OSError, ValueError, yaml.YAMLError):
         overrides = []
-    return Job(tuple(map(str, overrides)), run, run.error or "", folder=run.folder)
+    return ReportedJob(tuple(map(str, overrides)), run, run.error or "", folder=run.folder)
 
 
 def _command(arguments: Sequence[str]) -> str:

@@ -52,4 +52,4 @@ def label_changes(configuration: Configuration) -> list[LabelChange]:
         for label, n in samples.items()
         if mended[label] or broken[label]
     ]
-    return sorted(changes, key=lambda one: ((one.broken - one.mended) / one.samples, one.label))
+    return sorted(changes, key=lambda change: ((change.broken - change.mended) / change.samples, change.label))

@@ -17,19 +17,19 @@ for (const list of document.querySelectorAll("[data-page]")) {
     const chosen = Array.from(controls.querySelectorAll("select"));
     return (
       words.every((word) => text.get(item).includes(word)) &&
-      chosen.every((one) => one.value === "" || item.dataset[one.name] === one.value)
+      chosen.every((select) => select.value === "" || item.dataset[select.name] === select.value)
     );
   };
 
   const show = () => {
-    const found = order.filter(wanted);
-    const shown = new Set(found.slice(0, limit));
+    const matching = order.filter(wanted);
+    const shown = new Set(matching.slice(0, limit));
     home.append(...order);
     for (const item of items) item.hidden = !shown.has(item);
-    const rest = found.length - shown.size;
+    const rest = matching.length - shown.size;
     more.hidden = rest === 0;
     more.textContent = `Show ${Math.min(rest, page)} more`;
-    count.textContent = found.length === items.length ? `${items.length}` : `${found.length} of ${items.length}`;
+    count.textContent = matching.length === items.length ? `${items.length}` : `${matching.length} of ${items.length}`;
   };
 
   controls.addEventListener("input", () => {
@@ -55,7 +55,7 @@ for (const list of document.querySelectorAll("[data-page]")) {
       const first = head.dataset.numeric === undefined ? "ascending" : "descending";
       const other = first === "ascending" ? "descending" : "ascending";
       const direction = head.getAttribute("aria-sort") === first ? other : first;
-      for (const one of heads) one.removeAttribute("aria-sort");
+      for (const each of heads) each.removeAttribute("aria-sort");
       head.setAttribute("aria-sort", direction);
       const sign = direction === "ascending" ? 1 : -1;
       order = items.slice().sort((a, b) => {

@@ -16,7 +16,7 @@ from experiments.figures import plates
 from experiments.figures.plate import Plate, inline
 from experiments.figures.style import has_chinese
 from experiments.report.content import beside_table, labels_table, results_table, seeds_table, verdict
-from experiments.report.jobs import Job
+from experiments.report.jobs import ReportedJob
 from experiments.report.reproduction import reproduction
 from experiments.runs import significance
 from experiments.runs.configurations import Configuration
@@ -41,7 +41,7 @@ class Figure:
     notes: list[str]
 
 
-def render(name: str, jobs: Sequence[Job], configurations: Sequence[Configuration]) -> str:
+def render(name: str, jobs: Sequence[ReportedJob], configurations: Sequence[Configuration]) -> str:
     """Return the page.
 
     Whatever comes from data sets is escaped: here, or in the drawings by what draws them.
@@ -76,28 +76,28 @@ def render(name: str, jobs: Sequence[Job], configurations: Sequence[Configuratio
     )
 
 
-def _name(job: Job) -> str:
+def _name(job: ReportedJob) -> str:
     if job.overrides or job.run is None:
         return " ".join(job.overrides) or "the only job"
     return f"{job.run.dataset}, {job.run.model}, seed {job.run.seed}"
 
 
 def _subtitle(configurations: Sequence[Configuration]) -> str:
-    seeds = sorted({seed for one in configurations for seed in one.runs})
+    seeds = sorted({seed for configuration in configurations for seed in configuration.runs})
     return f"{_of(configurations, 'model')}; {significance.seeds(seeds)}" if seeds else ""
 
 
 def _of(configurations: Sequence[Configuration], part: str) -> str:
-    return ", ".join(sorted({getattr(one, part) for one in configurations if one.runs}))
+    return ", ".join(sorted({getattr(configuration, part) for configuration in configurations if configuration.runs}))
 
 
 def _samples(configurations: Sequence[Configuration]) -> dict[str, Any]:
-    found = telling(configurations)
-    shown = shortened(found, SAMPLES)
-    left_out = len(found) - len(shown)
+    changed = telling(configurations)
+    shown = shortened(changed, SAMPLES)
+    left_out = len(changed) - len(shown)
     return {
         "samples": shown,
-        "samples_left_out": f"{len(shown)} of {len(found):,} are in this file." if left_out else "",
+        "samples_left_out": f"{len(shown)} of {len(changed):,} are in this file." if left_out else "",
         "kinds": sorted({sample.kind for sample in shown}),
         "runs": sorted({sample.configuration for sample in shown}),
     }

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from experiments.report.jobs import Job, commands
+from experiments.report.jobs import ReportedJob, commands
 from experiments.runs.collect import Run
 from experiments.runs.configurations import Configuration
 from experiments.runs.headings import heading
@@ -31,14 +31,17 @@ class Reproduction:
     settings: list[tuple[str, list[tuple[str, str]]]]
 
 
-def reproduction(jobs: Sequence[Job], configurations: Sequence[Configuration]) -> Reproduction:
+def reproduction(jobs: Sequence[ReportedJob], configurations: Sequence[Configuration]) -> Reproduction:
     """Return how the runs came about, as far as they noted it."""
-    runs = [run for one in configurations for run in one.runs.values()]
+    runs = [run for configuration in configurations for run in configuration.runs.values()]
     return Reproduction(commands(jobs), _facts(runs), _settings(configurations))
 
 
 def _settings(configurations: Sequence[Configuration]) -> list[tuple[str, list[tuple[str, str]]]]:
-    shown = {heading(one): {key: _shown(value) for key, value in one.settings.items()} for one in configurations}
+    shown = {
+        heading(configuration): {key: _shown(value) for key, value in configuration.settings.items()}
+        for configuration in configurations
+    }
     keys = [key for key in dict.fromkeys(key for own in shown.values() for key in own) if key not in _IN_HEADINGS]
     shared = [key for key in keys if len({own.get(key) for own in shown.values()}) == 1]
     every = [("Settings of all runs", [(key, own[key]) for key in shared]) for own in list(shown.values())[:1]]
@@ -66,7 +69,7 @@ def _facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
     for run in runs:
         for package, version in run.results.get("versions", {}).items():
             versions.setdefault(package, []).append(version)
-    facts += [(package, ", ".join(dict.fromkeys(found))) for package, found in versions.items()]
+    facts += [(package, ", ".join(dict.fromkeys(of_package))) for package, of_package in versions.items()]
     return [(name, value) for name, value in facts if value]
 
 

@@ -94,22 +94,22 @@ def collect(folders: Iterable[Path]) -> list[Run]:
 
     A damaged results.json is left out, with a warning that names it.
     """
-    found: dict[Path, Run] = {}
+    runs: dict[Path, Run] = {}
     for folder in folders:
         for path in sorted(folder.rglob(results.RESULTS)):
-            if path.resolve() not in found:
+            if path.resolve() not in runs:
                 run = read(path.parent)
                 if run is not None:
-                    found[path.resolve()] = run
-    return list(found.values())
+                    runs[path.resolve()] = run
+    return list(runs.values())
 
 
 def read(folder: Path) -> Run | None:
     """Return the run in a folder; None, and a warning, when its results.json is damaged."""
     path = folder / results.RESULTS
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return _run(folder, found)
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return _run(folder, content)
     except (OSError, ValueError) as error:
         reason = str(error)
     except (KeyError, TypeError) as error:
@@ -159,7 +159,8 @@ def given_or_default(folders: Sequence[Path]) -> list[Path]:
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder; name one that holds the results of runs")
     recorded = Path(os.path.relpath(Path(__file__).parents[1] / "results"))
-    return list(folders) or [one for one in (Path("multirun_outputs"), Path("outputs"), recorded) if one.is_dir()]
+    usual = (Path("multirun_outputs"), Path("outputs"), recorded)
+    return list(folders) or [folder for folder in usual if folder.is_dir()]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -186,33 +187,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _run(folder: Path, found: Mapping[str, Any]) -> Run:
-    finished = found["status"] == "finished"
+def _run(folder: Path, content: Mapping[str, Any]) -> Run:
+    finished = content["status"] == "finished"
     if finished:
         for system in SYSTEMS:
             for part in PARTS:
-                found[system][part]
+                content[system][part]
         for key in ("n_train", "n_test", "hard_fraction", "sigma2_mis"):
-            found[key]
+            content[key]
     return Run(
         folder=folder,
-        dataset=found["dataset"],
-        model=found["model"],
-        seed=int(found["seed"]),
-        error=None if finished else str(found.get("error") or "no reason was recorded"),
-        settings=_told_by(found) | _configured(folder),
-        results=found,
+        dataset=content["dataset"],
+        model=content["model"],
+        seed=int(content["seed"]),
+        error=None if finished else str(content.get("error") or "no reason was recorded"),
+        settings=_told_by(content) | _configured(folder),
+        results=content,
     )
 
 
-def _told_by(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that results.json names; those of before it named the negatives tell them by `embedding`."""
-    told = {f"reranker.{key}": found[key] for key in ("k", "power") if key in found}
-    if "embedding" in found:
-        told["embedding.name"] = found["embedding"].removesuffix(_OFF_THE_SHELF)
-        told["embedding.finetune"] = found.get("embedding_finetuned", not found["embedding"].endswith(_OFF_THE_SHELF))
-    if found.get("negatives") is not None:
-        told["embedding.negatives"] = found["negatives"]
+def _told_by(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that results.json names. Older ones say fine-tuned or not in `embedding` alone."""
+    told = {f"reranker.{key}": content[key] for key in ("k", "power") if key in content}
+    if "embedding" in content:
+        embedding = content["embedding"]
+        told["embedding.name"] = embedding.removesuffix(_OFF_THE_SHELF)
+        told["embedding.finetune"] = content.get("embedding_finetuned", not embedding.endswith(_OFF_THE_SHELF))
+    if content.get("negatives") is not None:
+        told["embedding.negatives"] = content["negatives"]
     return told
 
 

@@ -60,13 +60,13 @@ class Configuration:
 
     def values(self, system: str, part: str = "accuracy") -> list[float]:
         """Return an accuracy of each finished run that has it, as fractions."""
-        found = [run.value(system, part) for run in self.runs.values()]
-        return [value for value in found if value is not None]
+        accuracies = [run.value(system, part) for run in self.runs.values()]
+        return [accuracy for accuracy in accuracies if accuracy is not None]
 
     def differences(self, before: str, after: str, part: str = "accuracy") -> list[float]:
         """Return how much more accurate `after` is than `before` in each finished run that has both, as fractions."""
         pairs = [(run.value(before, part), run.value(after, part)) for run in self.runs.values()]
-        return [two - one for one, two in pairs if one is not None and two is not None]
+        return [second - first for first, second in pairs if first is not None and second is not None]
 
     def ablates(self, other: Configuration) -> bool:
         """Tell whether the two differ in the semantic mapping alone, as far as is known of both."""
@@ -83,13 +83,13 @@ def configurations(runs: Sequence[Run]) -> list[Configuration]:
     the same and so are their data. A run that was copied, to be recorded or to a folder of its own, counts once.
     """
     places = _places(runs)
-    found: dict[tuple[str, str | None], list[Run]] = {}
+    grouped: dict[tuple[str, str | None], list[Run]] = {}
     for run in sorted(runs, key=lambda run: not run.finished):  # the failed last: they do not know their data
         key = (places[home(run)], run.results.get("data"))
         if not run.finished:
-            key = next((one for one in found if one[0] == key[0]), key)
-        found.setdefault(key, []).append(run)
-    made = sorted(map(_configuration, found.values()), key=lambda one: (one.dataset, one.model, one.variant))
+            key = next((known for known in grouped if known[0] == key[0]), key)
+        grouped.setdefault(key, []).append(run)
+    made = sorted(map(_configuration, grouped.values()), key=lambda each: (each.dataset, each.model, each.variant))
     _tell_apart(made)
     return made
 
@@ -125,7 +125,8 @@ def _places(runs: Sequence[Run]) -> dict[Path, str]:
             originals |= dict.fromkeys(_fingerprints(ours), places[path])
     for path, ours in at_home.items():
         if path not in places:
-            places[path] = next((originals[one] for one in _fingerprints(ours) if one in originals), str(path))
+            known = (originals[figures] for figures in _fingerprints(ours) if figures in originals)
+            places[path] = next(known, str(path))
             originals |= dict.fromkeys(_fingerprints(ours), places[path])
     return places
 
@@ -137,21 +138,23 @@ def _fingerprints(runs: Sequence[Run]) -> Iterator[str]:
             yield json.dumps([run.dataset, run.model, run.seed, run.settings.get("embedding.finetune"), figures])
 
 
-def _tell_apart(found: Sequence[Configuration]) -> None:
+def _tell_apart(made: Sequence[Configuration]) -> None:
     """Fill in `telling`: the same keys for all configurations of a classifier, on whichever data set they matter."""
     siblings: dict[tuple[str, str, str], list[Configuration]] = defaultdict(list)
-    for one in found:
-        siblings[one.model, one.dataset, one.variant].append(one)
+    for configuration in made:
+        siblings[configuration.model, configuration.dataset, configuration.variant].append(configuration)
     telling: dict[str, set[str]] = defaultdict(set)
     for (model, _, _), ours in siblings.items():
-        for key in {key for one in ours for key in one.settings}:
-            if len({json.dumps(one.settings[key]) for one in ours if key in one.settings}) > 1:
+        for key in {key for configuration in ours for key in configuration.settings}:
+            settings = [configuration.settings for configuration in ours if key in configuration.settings]
+            if len({json.dumps(known[key]) for known in settings}) > 1:
                 telling[model].add(key)
-    for one in found:
-        keys = telling[one.model] - (set(_ABLATED) if one.variant != "full" else set())
-        one.telling = {key: one.settings[key] for key in sorted(keys) if key in one.settings}
+    for configuration in made:
+        keys = telling[configuration.model] - (set(_ABLATED) if configuration.variant != "full" else set())
+        own = configuration.settings
+        configuration.telling = {key: own[key] for key in sorted(keys) if key in own}
     for ours in siblings.values():
-        labels = [one.telling for one in ours]
-        for one, label in zip(ours, labels, strict=True):
+        labels = [configuration.telling for configuration in ours]
+        for configuration, label in zip(ours, labels, strict=True):
             if labels.count(label) > 1:
-                one.telling = {"folder": str(one.folder)}
+                configuration.telling = {"folder": str(configuration.folder)}

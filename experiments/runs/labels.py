@@ -20,9 +20,9 @@ def labels(run: Run) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        [len(found[key]) for key in ("labels", "counts")]
-        return found
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        [len(content[key]) for key in ("labels", "counts")]
+        return content
     except (ValueError, KeyError, TypeError) as error:
         logger.warning("%s is damaged and left out (%s)", path, " ".join(str(error).split()))
         return None
@@ -40,14 +40,14 @@ def described(
     Returns:
         the runs by data set, and a sentence for each data set that has none.
     """
-    found: dict[str, tuple[Run, dict[str, Any]]] = {}
+    runs: dict[str, tuple[Run, dict[str, Any]]] = {}
     without: dict[str, str] = {}
     for configuration in configurations:
         dataset = configuration.dataset
         for run in configuration.runs.values():
-            content = None if dataset in found else labels(run)
+            content = None if dataset in runs else labels(run)
             if content is not None and content.get(need):
-                found[dataset] = (run, content)
-            elif dataset not in found:
+                runs[dataset] = (run, content)
+            elif dataset not in runs:
                 without[dataset] = results.LABELS if content is None else f"{results.LABELS} with {need}"
-    return found, [f"{dataset}: no run has {file}." for dataset, file in without.items() if dataset not in found]
+    return runs, [f"{dataset}: no run has {file}." for dataset, file in without.items() if dataset not in runs]

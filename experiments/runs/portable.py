@@ -23,12 +23,12 @@ def portable(value: Any, key: str = "") -> Any:
     if isinstance(value, dict):
         return {name: portable(of_name, name) for name, of_name in value.items()}
     if isinstance(value, list):
-        return [portable(one) for one in value]
+        return [portable(item) for item in value]
     if not isinstance(value, str):
         return value
     if _WHOLE.match(value) and "," not in value:  # a path and nothing else, which may hold spaces
         return FOLDER if key in _FOLDERS else _short(value)
-    return _PATH.sub(lambda found: _short(found[0]), value)
+    return _PATH.sub(lambda match: _short(match[0]), value)
 
 
 def portable_override(override: str) -> str:

@@ -81,20 +81,20 @@ def between(pairs: Sequence[tuple[Run, Run]], system: str = "rerank") -> Signifi
 
 
 def _compare(pairs: Sequence[tuple[Run, Run]], before: str, after: str, *, easy: bool = False) -> Significance:
-    answers = [(answered(one.folder), answered(two.folder)) for one, two in pairs]
+    answers = [(answered(first.folder), answered(second.folder)) for first, second in pairs]
     silent = sorted({run.seed for pair, both in zip(pairs, answers, strict=True) if None in both for run in pair})
-    known = [(one, two) for one, two in answers if one is not None and two is not None]
+    known = [(first, second) for first, second in answers if first is not None and second is not None]
     if silent or not known:
         return Significance(unknown=f"no {results.PREDICTIONS} of {seeds(silent)}")
-    if len({one.ids for pair in known for one in pair}) > 1:
+    if len({answers.ids for pair in known for answers in pair}) > 1:
         return Significance(unknown="the runs were not tested on the same samples")
-    counted = np.array([~one.hard if easy else np.ones_like(one.hard) for one, _ in known])
-    one = np.array([one.correct[before] for one, _ in known]) & counted
-    two = np.array([two.correct[after] for _, two in known]) & counted
-    p_value = metrics.sign_flip_test(one, two)
+    counted = np.array([~first.hard if easy else np.ones_like(first.hard) for first, _ in known])
+    right_before = np.array([first.correct[before] for first, _ in known]) & counted
+    right_after = np.array([second.correct[after] for _, second in known]) & counted
+    p_value = metrics.sign_flip_test(right_before, right_after)
     if easy:
         return Significance(p_value)
-    interval = metrics.clustered_bootstrap_gain(one, two)
+    interval = metrics.clustered_bootstrap_gain(right_before, right_after)
     return Significance(p_value, interval.low, interval.high)
 
 
@@ -126,11 +126,11 @@ def seeds(numbers: Sequence[int]) -> str:
 
 def spans(numbers: Sequence[int]) -> str:
     """Return ascending numbers with runs of three and more as spans: `0–4, 7`."""
-    found: list[list[int]] = []
+    consecutive: list[list[int]] = []
     for number in numbers:
-        if found and number == found[-1][-1] + 1:
-            found[-1].append(number)
+        if consecutive and number == consecutive[-1][-1] + 1:
+            consecutive[-1].append(number)
         else:
-            found.append([number])
-    parts = [[f"{span[0]}–{span[-1]}"] if len(span) > 2 else map(str, span) for span in found]
+            consecutive.append([number])
+    parts = [[f"{span[0]}–{span[-1]}"] if len(span) > 2 else map(str, span) for span in consecutive]
     return ", ".join(text for part in parts for text in part)

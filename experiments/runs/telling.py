@@ -43,10 +43,8 @@ def telling(configurations: Sequence[Configuration]) -> list[TellingSample]:
     What stays wrong tells least. Else what changed in more of the seeds tells more; then, what reranking decided more
     clearly.
     """
-    found = [sample for configuration in configurations for sample in _changed(configuration)]
-    return sorted(
-        found, key=lambda one: (one.kind == MOVED, -one.seeds / one.of_seeds, -lead(one.line), str(one.line["id"]))
-    )
+    samples = [sample for configuration in configurations for sample in _changed(configuration)]
+    return sorted(samples, key=_order)
 
 
 def shortened(samples: Sequence[TellingSample], limit: int) -> list[TellingSample]:
@@ -76,6 +74,11 @@ def lead(line: Mapping[str, Any]) -> float:
     return (scores[0] - scores[1]) / scores[0] if len(scores) > 1 and scores[0] > 0 else 0.0
 
 
+def _order(sample: TellingSample) -> tuple[bool, float, float, str]:
+    share = sample.seeds / sample.of_seeds
+    return sample.kind == MOVED, -share, -lead(sample.line), str(sample.line["id"])
+
+
 def _changed(configuration: Configuration) -> list[TellingSample]:
     changes: dict[tuple[Any, str], list[tuple[int, Mapping[str, Any]]]] = defaultdict(list)
     of_seeds = 0
@@ -85,9 +88,9 @@ def _changed(configuration: Configuration) -> list[TellingSample]:
         for line in lines:
             if line["hard"] and line["origin"] != line["rerank"]:
                 changes[line["id"], kind_of(line)].append((seed, line))
-    found = []
+    samples = []
     for (_, kind), of_sample in changes.items():
         seed, shown = max(of_sample, key=lambda change: lead(change[1]))
         name = heading(configuration)
-        found.append(TellingSample(configuration.dataset, name, kind, len(of_sample), of_seeds, seed, shown))
-    return found
+        samples.append(TellingSample(configuration.dataset, name, kind, len(of_sample), of_seeds, seed, shown))
+    return samples

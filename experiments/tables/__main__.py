@@ -60,9 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(map(markdown.render, made)), end="")
         return 0
     given.out.mkdir(parents=True, exist_ok=True)
-    for one in made:
-        (given.out / f"table{one.number}.md").write_text(markdown.render(one), encoding="utf-8")
-        (given.out / f"table{one.number}.tex").write_text(latex.render(one), encoding="utf-8")
+    for table in made:
+        (given.out / f"table{table.number}.md").write_text(markdown.render(table), encoding="utf-8")
+        (given.out / f"table{table.number}.tex").write_text(latex.render(table), encoding="utf-8")
     with (given.out / "runs.csv").open("w", encoding="utf-8", newline="") as file:
         collect.write(runs, file)
     print(f"{len(made)} tables of {len(runs)} runs: {given.out}")

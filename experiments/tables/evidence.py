@@ -50,7 +50,7 @@ class Evidence:
         """Return the data sets of a table: the paper's, then others of ours that no other table is for."""
         own = list(self.paper.tables[table])
         elsewhere = ["tsec3"] if table in (1, 2) else list(self.paper.datasets) if table in (6, 7) else []
-        more = sorted({one.dataset for one in self.configurations}) if table not in (6, 7) else []
+        more = sorted({configuration.dataset for configuration in self.configurations}) if table not in (6, 7) else []
         return own + [dataset for dataset in more if dataset not in (*own, *elsewhere)]
 
     def title(self, dataset: str) -> str:
@@ -65,13 +65,16 @@ class Evidence:
             for model in self.paper.models
             if self.paper.numbers(table, dataset, model) or (dashes and self.paper.why_not(dataset, model))
         ]
-        more = sorted({one.model for one in self.configurations if one.dataset == dataset})
+        ours = [configuration for configuration in self.configurations if configuration.dataset == dataset]
+        more = sorted({configuration.model for configuration in ours})
         return own + [model for model in more if model not in own]
 
     def of(self, dataset: str, model: str, variant: str = "full") -> list[Configuration]:
         """Return our configurations of a classifier on a data set."""
         return [
-            one for one in self.configurations if (one.dataset, one.model, one.variant) == (dataset, model, variant)
+            configuration
+            for configuration in self.configurations
+            if (configuration.dataset, configuration.model, configuration.variant) == (dataset, model, variant)
         ]
 
     def name(self, model: str, ours: Configuration | None) -> str:
@@ -83,9 +86,9 @@ class Evidence:
         """Return the rows of a table on a data set: one per configuration of ours, or one for the paper alone."""
         for model in self.models(table, dataset):
             numbers = self.paper.numbers(table, dataset, model)
-            found = self.of(dataset, model)
-            if found or numbers or self.paper.why_not(dataset, model):
-                for ours in or_none(found):
+            configurations = self.of(dataset, model)
+            if configurations or numbers or self.paper.why_not(dataset, model):
+                for ours in or_none(configurations):
                     yield Row(dataset, model, self.name(model, ours), numbers, ours)
 
 
@@ -137,8 +140,13 @@ class Notes:
             self.of(row, ", ".join(f"{key}={value}" for key, value in ours.telling.items()))
         if ours.failed:
             self.of(row, _failures(ours))
-        siblings = [one for one in self.evidence.configurations if (one.dataset, one.model) == (row.dataset, row.model)]
-        expected = {seed for one in siblings for seed in one.runs} | set(range(min(ours.runs), max(ours.runs)))
+        siblings = [
+            configuration
+            for configuration in self.evidence.configurations
+            if (configuration.dataset, configuration.model) == (row.dataset, row.model)
+        ]
+        expected = {seed for configuration in siblings for seed in configuration.runs}
+        expected |= set(range(min(ours.runs), max(ours.runs)))
         missing = sorted(expected - ours.runs.keys() - ours.failed.keys())
         if missing:
             self.of(row, f"{seeds(missing)} {'are' if len(missing) > 1 else 'is'} missing")
@@ -154,9 +162,9 @@ class Notes:
                     self.say(f"{self.evidence.title(row.dataset)}, {model}: {said}.")
 
 
-def or_none(found: Sequence[Configuration]) -> list[Configuration | None]:
+def or_none(configurations: Sequence[Configuration]) -> list[Configuration | None]:
     """Return the configurations, or None alone where there are none, for the row that says so."""
-    return [*found] or [None]
+    return [*configurations] or [None]
 
 
 def seeds_of(ours: Configuration) -> str:

@@ -39,7 +39,7 @@ def render(table: Table) -> str:
 
 def escape(text: str) -> str:
     """Return text as LaTeX shows it."""
-    return re.sub("|".join(map(re.escape, _SPECIAL)), lambda found: _SPECIAL[found[0]], " ".join(text.split()))
+    return re.sub("|".join(map(re.escape, _SPECIAL)), lambda match: _SPECIAL[match[0]], " ".join(text.split()))
 
 
 def _line(cells: Sequence[str]) -> str:

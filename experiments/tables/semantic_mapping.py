@@ -54,12 +54,16 @@ def _blocks(
 ) -> Iterator[tuple[Configuration | None, dict[str, list[Configuration]]]]:
     """Return each configuration in full with its ablations by variant, and None with those that belong to none."""
     fulls = evidence.of(dataset, model)
-    found = {variant: evidence.of(dataset, model, variant) for variant in _ABLATED}
+    by_variant = {variant: evidence.of(dataset, model, variant) for variant in _ABLATED}
     for full in fulls:
-        yield full, {variant: [one for one in ours if one.ablates(full)] for variant, ours in found.items()}
+        ablations = {
+            variant: [configuration for configuration in ours if configuration.ablates(full)]
+            for variant, ours in by_variant.items()
+        }
+        yield full, ablations
     rest = {
-        variant: [one for one in ours if not any(one.ablates(full) for full in fulls)]
-        for variant, ours in found.items()
+        variant: [configuration for configuration in ours if not any(configuration.ablates(full) for full in fulls)]
+        for variant, ours in by_variant.items()
     }
     if not fulls or any(rest.values()):
         yield None, rest

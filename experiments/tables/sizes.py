@@ -35,13 +35,13 @@ def table8(paper: Paper, data_dir: str | None) -> Table:
         title = paper.datasets.get(name, name)
         sizes = " / ".join(f"{theirs[part]:,}" for part in ("train", "val", "test")) if theirs else NOTHING
         length, labels = (f"{theirs[key]:,}" if theirs else NOTHING for key in ("length", "labels"))
-        found = card(name, data_dir)
-        if isinstance(found, DatasetCard):
-            splits = " / ".join(f"{split.samples:,}" for split in found.splits if split.labels is not None)
-            ours = [splits, f"{found.length.mean:,.1f} {found.unit}", str(len(found.labels))]
+        card_or_reason = card(name, data_dir)
+        if isinstance(card_or_reason, DatasetCard):
+            splits = " / ".join(f"{split.samples:,}" for split in card_or_reason.splits if split.labels is not None)
+            ours = [splits, f"{card_or_reason.length.mean:,.1f} {card_or_reason.unit}", str(len(card_or_reason.labels))]
         else:
             ours = [MISSING] * 3
-            notes.append(f"{title}: {MISSING}: {found}.")
+            notes.append(f"{title}: {MISSING}: {card_or_reason}.")
         rows.append([title, sizes, ours[0], length, ours[1], labels, ours[2]])
     return Table(8, "The data sets", _COLUMNS, [Section("", rows)], notes)
 

@@ -69,8 +69,8 @@ class LabelAttention(nn.Module):
         labels = F.normalize(self.embeddings, dim=-1)
         fit = self.sharpness * labels @ F.normalize(self.key(states), dim=-1).mT
         weight = fit.masked_fill(mask.unsqueeze(1) == 0, -torch.inf).softmax(dim=-1)
-        found = self.dropout(weight @ states)
-        return F.cosine_similarity(found, labels, dim=-1)
+        attended = self.dropout(weight @ states)
+        return F.cosine_similarity(attended, labels, dim=-1)
 
 
 class LabelTree(nn.Module):

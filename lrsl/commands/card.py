@@ -29,11 +29,11 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     overrides = given.override
     try:
-        found = own.use(own.absolute(given.config_dir))
+        search_path = own.use(own.absolute(given.config_dir))
         for override in OverridesParser.create().parse_overrides(overrides):
             if override.is_sweep_override():
                 raise InputError(f"{override.input_line} asks for several cards; ask for one at a time")
-        config = composition.configured([*overrides, *found])
+        config = composition.configured([*overrides, *search_path])
         card = describe(load_corpus(config.dataset, config.data_dir), config.dataset)
     except InputError as error:
         print(error, file=sys.stderr)

@@ -53,18 +53,19 @@ def words(typed: Sequence[str]) -> list[str]:
 
     *before, word = typed or [""]
     if not before:
-        found = [*COMMANDS, HELP[1], "--version"]
+        candidates = [*COMMANDS, HELP[1], "--version"]
     elif before[0] not in COMPOSED:
-        found = [] if len(before) > 1 and before[0] in ("store", "completion") else list(FLAGS.get(before[0], HELP[1:]))
+        chosen = len(before) > 1 and before[0] in ("store", "completion")
+        candidates = [] if chosen else list(FLAGS.get(before[0], HELP[1:]))
     elif word.startswith("-"):
-        found = list(FLAGS[before[0]])
+        candidates = list(FLAGS[before[0]])
     elif before[-1] == "--cfg":
-        found = ["all", "hydra", "job"]
+        candidates = ["all", "hydra", "job"]
     elif before[-1] in own.FLAGS:
-        found = []
+        candidates = []
     else:
-        found = _overrides(before, word)
-    return sorted(one for one in found if one.startswith(word))
+        candidates = _overrides(before, word)
+    return sorted(candidate for candidate in candidates if candidate.startswith(word))
 
 
 def _overrides(before: Sequence[str], word: str) -> list[str]:
@@ -75,8 +76,8 @@ def _overrides(before: Sequence[str], word: str) -> list[str]:
     choices = help.choices(folders)
     key, equals, value = word.partition("=")
     if not equals:
-        known = [one for one in keys.known_keys() if one not in choices]
-        return [f"{one}=" for one in (*choices, *known)]
+        known = [name for name in keys.known_keys() if name not in choices]
+        return [f"{name}=" for name in (*choices, *known)]
     done = value.rpartition(",")[0]
     taken = value.split(",")[:-1]
     left = [choice for choice in choices.get(key, keys.values(key)) if choice not in taken]

@@ -90,9 +90,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config-dir", metavar="FOLDER", help="a folder of your own, with dataset/NAME.yaml")
     given = parser.parse_args(arguments)
     try:
-        found = own.use(own.absolute(given.config_dir))
+        search_path = own.use(own.absolute(given.config_dir))
         writer, overrides = writer_config(given.override)
-        return write(writer, composition.configured([*overrides, *found]), overrides)
+        return write(writer, composition.configured([*overrides, *search_path]), overrides)
     except InputError as error:
         print(error, file=sys.stderr)
         return 1

@@ -91,7 +91,7 @@ class LanguageModel:
                 top_k=None,
             )[0, ids.shape[1] :]
         answer = str(self.tokenizer.decode(made, skip_special_tokens=True))
-        ends = [found.end() for found in _SENTENCE_END.finditer(answer)]
+        ends = [sentence.end() for sentence in _SENTENCE_END.finditer(answer)]
         whole = len(made) < self.max_new_tokens
         return answer if whole else answer[: ends[-1] if ends else 0]
 
@@ -144,9 +144,9 @@ def load_language_model(pretrained: str, *, quantize: str, max_new_tokens: int) 
             loaded: Any = AutoModelForCausalLM.from_pretrained(path, **options)
         except SafetensorError as error:
             raise InputError(f"{KEY}={pretrained} is damaged ({error}); get it again") from None
-    network, found = loaded
-    if found["missing_keys"]:
-        lacking = min(found["missing_keys"])
+    network, loading_info = loaded
+    if loading_info["missing_keys"]:
+        lacking = min(loading_info["missing_keys"])
         raise InputError(f"{KEY}={pretrained} lacks weights it needs to generate text ({lacking}); take another model")
     keep_four_bit_layers(network)
     if quantize == "none":

@@ -80,8 +80,8 @@ def command(name: str) -> Callable[[list[str]], int]:
         loaded = studies.load(module.removeprefix("experiments."))
     else:
         loaded = import_module(module)
-    found: Callable[[list[str]], int] = loaded.main
-    return found
+    function: Callable[[list[str]], int] = loaded.main
+    return function
 
 
 def help_text() -> str:

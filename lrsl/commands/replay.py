@@ -102,23 +102,23 @@ def _show(folders: Sequence[Path], rules: Sequence[Any]) -> None:
         table.add_column(heading, justify="left" if heading in ("data set", "model", "rule") else "right")
     for (dataset, model, _), runs in _runs(folders).items():
         replayed: dict[str, list[Replayed]] = defaultdict(list)
-        for folder, found in runs:
-            for rule in _rules(rules, int(found["k"])):
+        for folder, content in runs:
+            for rule in _rules(rules, int(content["k"])):
                 replayed[rule.name].append(replay(folder, rule))
         for name, each in replayed.items():
             import numpy as np  # noqa: PLC0415
 
-            before, after = (np.array([getattr(one, part) for one in each]) for part in ("before", "after"))
+            before, after = (np.array([getattr(run, part) for run in each]) for part in ("before", "after"))
             gain = metrics.clustered_bootstrap_gain(before, after)
-            spread = metrics.mean_std([float(one.after.mean() - one.before.mean()) for one in each]).std
+            spread = metrics.mean_std([float(run.after.mean() - run.before.mean()) for run in each]).std
             table.add_row(
                 *(dataset, model, name, f"{runs[0][1]['n_train']:,}", str(len(each))),
                 *(f"{100 * before.mean():.2f}", f"{100 * after.mean():.2f}"),
                 f"{100 * gain.gain:+.2f}" + (f" ± {100 * spread:.2f}" if len(each) > 1 else ""),
                 f"{100 * gain.low:+.2f} to {100 * gain.high:+.2f}",
                 f"{metrics.sign_flip_test(before, after):.2g}",
-                f"{100 * np.mean([one.hard for one in each]):.1f}",
-                f"{sum(one.pays for one in each)} of {len(each)}",
+                f"{100 * np.mean([run.hard for run in each]):.1f}",
+                f"{sum(run.pays for run in each)} of {len(each)}",
             )
     console = Console()
     if not console.is_terminal:
@@ -135,10 +135,10 @@ def _runs(folders: Sequence[Path]) -> dict[tuple[str, str, str], list[tuple[Path
         if not folder.is_dir():
             raise InputError(f"{folder} is no folder; name one that holds runs")
         for path in sorted(folder.rglob(results.SCORES)):
-            found = results.read(path.parent)
-            if found is not None and found.get("status") == "finished":
-                of = str(found.get("data")), str(path.parent.parent if path.parent.name.startswith("seed") else path)
-                runs[found["dataset"], found["model"], "/".join(of)].append((path.parent, found))
+            content = results.read(path.parent)
+            if content is not None and content.get("status") == "finished":
+                of = str(content.get("data")), str(path.parent.parent if path.parent.name.startswith("seed") else path)
+                runs[content["dataset"], content["model"], "/".join(of)].append((path.parent, content))
     if not runs:
         raise InputError(
             f"no run in {', '.join(map(str, folders))} has kept its scores ({results.SCORES}); run it with this version"
@@ -151,7 +151,7 @@ def _rules(given: Sequence[Any], k: int) -> list[NamedRule]:
     from lrsl.run.rules import FITTED, rule_of  # noqa: PLC0415
 
     config = Config(reranker=RerankerConfig(k=k))
-    return [rule_of("rules", one, config) for one in (given or [{"name": FITTED}])]
+    return [rule_of("rules", rule, config) for rule in (given or [{"name": FITTED}])]
 
 
 def replay(folder: Path, named: NamedRule) -> Replayed:

@@ -140,11 +140,11 @@ def figures(folder: Path, out: Path) -> dict[str, Path]:
     return drawn
 
 
-def track(lines: Sequence[Mapping[str, Any]], rows: Sequence[summary.Row], folder: Path) -> None:
+def track(lines: Sequence[Mapping[str, Any]], summaries: Sequence[summary.Summary], folder: Path) -> None:
     """Log a sweep's summary beside its runs."""
     from lrsl.sweep import tracking
 
-    tracking.track(lines, rows, folder)
+    tracking.track(lines, summaries, folder)
 
 
 def report(folder: Path) -> None:

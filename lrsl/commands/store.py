@@ -32,48 +32,48 @@ def main(arguments: list[str] | None = None) -> int:
     prune.add_argument("--keep", metavar="GB", type=float, help="the longest unused, until this much is left")
     prune.add_argument("--all", action="store_true", help="everything")
     chosen = parser.parse_args(arguments)
-    found = list(entries(chosen.dir))
+    stored = list(entries(chosen.dir))
     if chosen.command != "prune":
-        show(found, chosen.dir)
+        show(stored, chosen.dir)
         return 0
     if not (chosen.all or chosen.stage or chosen.unused_for is not None or chosen.keep is not None):
         print("prune needs to know what to remove; give --unused-for, --keep, --stage or --all", file=sys.stderr)
         return 2
-    gone = [entry for entry in _doomed(found, chosen) if remove(entry)]
-    print(f"removed {len(gone)} of {len(found)} results, {decimal(sum(entry.bytes for entry in gone))}")
+    gone = [entry for entry in _doomed(stored, chosen) if remove(entry)]
+    print(f"removed {len(gone)} of {len(stored)} results, {decimal(sum(entry.bytes for entry in gone))}")
     return 0
 
 
-def _doomed(found: list[Entry], chosen: argparse.Namespace) -> list[Entry]:
+def _doomed(stored: list[Entry], chosen: argparse.Namespace) -> list[Entry]:
     if chosen.stage:
-        found = [entry for entry in found if entry.stage == chosen.stage]
+        stored = [entry for entry in stored if entry.stage == chosen.stage]
     if chosen.unused_for is not None:
         before = time.time() - 86400 * chosen.unused_for
-        found = [entry for entry in found if entry.used < before]
+        stored = [entry for entry in stored if entry.used < before]
     if chosen.keep is not None:
-        left = sum(entry.bytes for entry in found)
+        left = sum(entry.bytes for entry in stored)
         doomed = []
-        for entry in found:
+        for entry in stored:
             if left <= chosen.keep * 1e9:
                 break
             doomed.append(entry)
             left -= entry.bytes
         return doomed
-    return found
+    return stored
 
 
-def show(found: list[Entry], folder: Path, console: Console | None = None) -> None:
+def show(stored: list[Entry], folder: Path, console: Console | None = None) -> None:
     """Print what is in the store, and what it comes to."""
     table = Table()
     for heading in ("stage", "key", "of"):
         table.add_column(heading)
     for heading in ("size", "last used"):
         table.add_column(heading, justify="right")
-    for entry in found:
+    for entry in stored:
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
         table.add_row(entry.stage, entry.place.name, entry.about, decimal(entry.bytes), used)
     console = console or Console()
-    if found:
+    if stored:
         console.print(table)
-    total = decimal(sum(entry.bytes for entry in found))
-    console.print(f"{folder}: {len(found)} results, {total}", highlight=False, soft_wrap=True)
+    total = decimal(sum(entry.bytes for entry in stored))
+    console.print(f"{folder}: {len(stored)} results, {total}", highlight=False, soft_wrap=True)

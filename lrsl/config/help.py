@@ -25,11 +25,11 @@ def help_text(folders: Sequence[Path] = ()) -> str:
 
 def choices(folders: Sequence[Path] = ()) -> dict[str, list[str]]:
     """Return the names that can be chosen, by group, both in alphabetical order."""
-    found: dict[str, set[str]] = {}
+    names: dict[str, set[str]] = {}
     for folder in (place.CONF, *folders):
         for path in folder.glob("*/**/*.yaml"):
-            found.setdefault(path.parent.relative_to(folder).as_posix(), set()).add(path.stem)
-    return {group: sorted(found[group]) for group in sorted(found)}
+            names.setdefault(path.parent.relative_to(folder).as_posix(), set()).add(path.stem)
+    return {group: sorted(names[group]) for group in sorted(names)}
 
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C is ten times as fast

@@ -16,15 +16,15 @@ NO_EFFECT = ("logger", "rerun", "cache", "cache_dir", "trainer.progress")
 def plain(composed: DictConfig) -> dict[str, Any]:
     """Return a composed configuration without Hydra's own part as JSON has it, interpolations resolved."""
     job = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-    if type(OmegaConf.select(job, "reranker.power")) is int:  # 2 is 2.0, which a key of one type alone would see to
+    if type(OmegaConf.select(job, "reranker.power")) is int:  # 2 and 2.0 are the same power
         job.reranker.power = float(job.reranker.power)
     resolved: dict[str, Any] = json.loads(json.dumps(OmegaConf.to_container(job, resolve=True)))
     return resolved
 
 
-def same_run(one: dict[str, Any], other: dict[str, Any]) -> bool:
+def same_run(configuration: dict[str, Any], other: dict[str, Any]) -> bool:
     """Tell whether two plain configurations have the same results."""
-    return _without(one, NO_EFFECT) == _without(other, NO_EFFECT)
+    return _without(configuration, NO_EFFECT) == _without(other, NO_EFFECT)
 
 
 def digest(configuration: dict[str, Any]) -> str:

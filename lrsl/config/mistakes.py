@@ -28,10 +28,10 @@ def explain(error: Exception) -> str:
     cause = origins[0] if origins else error
     message = str(error)
     # Hydra keeps the argument in its message only
-    found = re.search(
+    named = re.search(
         r"(?:merging override|for argument|Sweep parameters|append to your config use) [+']*([^'\n]+)", message
     )
-    argument = found[1] if found else ""
+    argument = named[1] if named else ""
     if isinstance(error, MissingConfigException):
         sentence = _explain_choice(error)
     elif isinstance(error, OverrideParseException):
@@ -57,8 +57,8 @@ def explain(error: Exception) -> str:
 
 def _where(message: str) -> str:
     """Return the file that Hydra's message names, if it names one."""
-    found = re.match(r"In '([^']+)'", message)
-    return f" (in {place.file_of(found[1])})" if found else ""
+    named = re.match(r"In '([^']+)'", message)
+    return f" (in {place.file_of(named[1])})" if named else ""
 
 
 def unknown_key(key: str, where: str = "") -> str:
@@ -70,13 +70,13 @@ def unknown_key(key: str, where: str = "") -> str:
     siblings = [known.removeprefix(f"{group}.") for known in keys if group and known.startswith(f"{group}.")]
     namesakes = [known for known in keys if known.endswith(f".{last}")]
     if siblings:
-        found = get_close_matches(last, siblings, n=1)
-        hint = f"; did you mean {group}.{found[0]}?" if found else f"; {group} has {', '.join(siblings)}"
+        close = get_close_matches(last, siblings, n=1)
+        hint = f"; did you mean {group}.{close[0]}?" if close else f"; {group} has {', '.join(siblings)}"
     elif namesakes:
         hint = f"; did you mean {' or '.join(namesakes)}?"
     else:
-        found = get_close_matches(key, [*keys, *GROUPS], n=1)
-        hint = f"; did you mean {found[0]}?" if found else f"; {place.typed('run')} --cfg job shows them all"
+        close = get_close_matches(key, [*keys, *GROUPS], n=1)
+        hint = f"; did you mean {close[0]}?" if close else f"; {place.typed('run')} --cfg job shows them all"
     return f"{key} is no key of this configuration{where}{hint}"
 
 

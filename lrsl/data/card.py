@@ -136,7 +136,7 @@ def describe(
             )
             for label in order
         ],
-        shared={(one, other): _in(distinct[one], splits[other]) for one, other in combinations(splits, 2)},
+        shared={(first, other): _in(distinct[first], splits[other]) for first, other in combinations(splits, 2)},
     )
 
 
@@ -153,10 +153,10 @@ def characters(text: str) -> int:
 def show(card: DatasetCard, console: Console) -> None:
     """Print a card."""
     several = f" in {card.groups} groups" if card.groups else ""
-    found = ", ".join(f"{n} of {other} also in {one}" for (one, other), n in card.shared.items() if n)
+    shared = ", ".join(f"{n} of {other} also in {first}" for (first, other), n in card.shared.items() if n)
     console.print(Text(f"{card.name}: {len(card.labels)} labels{several}, language {card.language}", "bold"))
     console.print(Text(f"licence: {card.licence or 'not stated'}\nsource: {card.source or 'not stated'}"))
-    console.print(Text(f"splits (length in {card.unit}); texts that stand in two of them: {found or 'none'}"))
+    console.print(Text(f"splits (length in {card.unit}); texts that stand in two of them: {shared or 'none'}"))
     console.print(_split_table(card))
     console.print(Text("labels, by their number of training samples"))
     console.print(_label_table(card))

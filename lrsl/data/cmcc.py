@@ -9,7 +9,7 @@ from typing import Any
 from lrsl.config.schema import DatasetConfig
 from lrsl.data.corpus import Corpus
 from lrsl.data.samples import read_table_corpus
-from lrsl.data.table import TABLE_ENDINGS, Row, read_rows, read_text
+from lrsl.data.table import TABLE_ENDINGS, Record, read_records, read_text
 from lrsl.errors import InputError
 
 _INQUIRY, _TRANSACTION, _COMPLAINT = "咨询（含查询）", "办理", "投诉（含抱怨）"
@@ -71,7 +71,7 @@ def read_cmcc34(config: DatasetConfig, data_dir: str | None) -> Corpus:
     return read_table_corpus(config, data_dir, partial(_read, config))
 
 
-def read_calls(path: Path, config: DatasetConfig) -> list[Row]:
+def read_calls(path: Path, config: DatasetConfig) -> list[Record]:
     r"""Return the calls in a file of the raw format, under the columns that the configuration names.
 
     Blank lines stand between calls. A call's first line is `path\tlevel-1 label\tlevel-2 label`; each further line is
@@ -82,29 +82,29 @@ def read_calls(path: Path, config: DatasetConfig) -> list[Row]:
     """
     speakers = [mark for mark in (config.agent, config.customer) if mark]
     turns = " or ".join(f"'{mark}<TAB>text'" for mark in speakers)
-    rows: list[Row] = []
+    records: list[Record] = []
     inside = False
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         fields = [field.strip() for field in line.split("\t")]
         if not any(fields):
             inside = False
         elif not inside:
-            rows.append(_call(path, number, fields, config))
+            records.append(_call(path, number, fields, config))
             inside = True
         elif fields[0] in speakers:
             turn = {"speaker": fields[0], "text": " ".join(fields[1:]).strip()}
-            rows[-1].values[config.turns or "turns"].append(turn)
+            records[-1].values[config.turns or "turns"].append(turn)
         else:
             raise InputError(
                 f"{path}:{number} begins with '{_short(fields[0])}', which is no speaker; a turn is a line such as "
                 f"{turns}, and a blank line must stand before the next call"
             )
-    if not rows:
+    if not records:
         raise InputError(f"{path}:1 is empty; the file must hold at least one call")
-    return rows
+    return records
 
 
-def _call(path: Path, number: int, fields: list[str], config: DatasetConfig) -> Row:
+def _call(path: Path, number: int, fields: list[str], config: DatasetConfig) -> Record:
     if len(fields) != 3 or not all(fields[1:]):
         raise InputError(
             f"{path}:{number} begins a call with '{_short('<TAB>'.join(fields))}'; its first line must be "
@@ -112,28 +112,28 @@ def _call(path: Path, number: int, fields: list[str], config: DatasetConfig) -> 
         )
     _, group, label = fields
     values: dict[str, Any] = {config.label: label, config.turns or "turns": []}
-    return Row(path, number, values if config.group is None else {**values, config.group: group})
+    return Record(path, number, values if config.group is None else {**values, config.group: group})
 
 
-def _read(config: DatasetConfig, path: Path) -> list[Row]:
+def _read(config: DatasetConfig, path: Path) -> list[Record]:
     if path.suffix.lower() not in TABLE_ENDINGS:
-        return [_described(row, config) for row in read_calls(path, config)]
-    return [_described(row, config) for row in read_rows(path)]
+        return [_described(record, config) for record in read_calls(path, config)]
+    return [_described(record, config) for record in read_records(path)]
 
 
-def _described(row: Row, config: DatasetConfig) -> Row:
+def _described(record: Record, config: DatasetConfig) -> Record:
     """Return the record with its label's name, its group where the file has none, and its label's text."""
-    given = row.values.get(config.label)
+    given = record.values.get(config.label)
     if given is None or isinstance(given, list | dict):
-        return row
+        return record
     label = _SPELLINGS.get(str(given).strip(), str(given).strip())
-    values = {**row.values, config.label: label}
+    values = {**record.values, config.label: label}
     if config.group is not None and config.group not in values and label in _GROUP_OF:
         values[config.group] = _GROUP_OF[label]
     if config.label_text is not None and config.label_text not in values:
         group = values.get(config.group) if config.group is not None else _GROUP_OF.get(label)
         values[config.label_text] = _text(label, str(group or ""))
-    return Row(row.file, row.line, values)
+    return Record(record.file, record.line, values)
 
 
 def _text(label: str, group: str) -> str:

@@ -42,16 +42,16 @@ def read_iflytek119(config: DatasetConfig, data_dir: str | None) -> Corpus:
 
 
 def _few_shot(config: DatasetConfig, data_dir: str | None, held_out: set[str]) -> list[Sample]:
-    found: list[Sample] = []
+    samples: list[Sample] = []
     for name in FEWCLUE_FILES:
         path = locate("dataset.train=fewclue, of which", name, data_dir, config.download)
-        found += read_samples(path, path.stem, config)
-    train = [sample for sample in found if sample.text.strip() not in held_out]
+        samples += read_samples(path, path.stem, config)
+    train = [sample for sample in samples if sample.text.strip() not in held_out]
     if not train:
         raise InputError(
-            f"{found[0].place} and all records after it also stand in {config.test}, so dataset.train={FEWCLUE} has "
+            f"{samples[0].place} and all records after it also stand in {config.test}, so dataset.train={FEWCLUE} has "
             "nothing to train on; give FewCLUE's files"
         )
     said = "%s: trains on %d few-shot sentences of FewCLUE in place of CLUE's train; %d more, held out, are left out"
-    logger.warning(said, config.name, len(train), len(found) - len(train))
+    logger.warning(said, config.name, len(train), len(samples) - len(train))
     return train

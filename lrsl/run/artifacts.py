@@ -89,8 +89,8 @@ def reranker_files(
 
 
 def _files(folder: Path, name: str) -> dict[str, Path]:
-    found = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix not in _PICKLED)
-    return {f"{name}/{path.relative_to(folder).as_posix()}": path for path in found}
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix not in _PICKLED)
+    return {f"{name}/{path.relative_to(folder).as_posix()}": path for path in paths}
 
 
 def _json(path: Path, content: Mapping[str, Any]) -> Path:

@@ -136,7 +136,7 @@ def verdict(deploy: str, tested: Tested) -> dict[str, Any]:
         "deployed": "origin" if chosen is None else chosen.named.name,
         "reason": asked.verdict.reason if deploy == "auto" else f"reranker.deploy={deploy}",
         "cost_per_hard_text": costs if chosen is not None else [],
-        **{rule: one.verdict.plain() for rule, one in judged.items() if rule in ("rerank", FITTED)},
+        **{rule: each.verdict.plain() for rule, each in judged.items() if rule in ("rerank", FITTED)},
     }
 
 

@@ -29,8 +29,8 @@ from lrsl.run.commit import commit
 from lrsl.run.outcome import Tested, describe_labels, hard_sample_table, measure, summary_metrics
 from lrsl.run.rules import NamedRule, needs_second_classifier, papers_rule, rules_beside
 from lrsl.run.stages.classifier import mine_confused_labels, train_classifier
+from lrsl.run.stages.context import RunContext
 from lrsl.run.stages.embedding import TextEmbedding, embedding_off_the_shelf, finetune_embedding
-from lrsl.run.stages.job import Job
 from lrsl.run.stages.test import Judge, Scores
 from lrsl.run.store import Store
 from lrsl.tracking import Tracker
@@ -56,33 +56,33 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
     paper, beside = papers_rule(config), rules_beside(config)
     watch = Stopwatch()
     with Tracker(config, folder) as tracker, stage_store(config, folder) as store:
-        job = Job(config, corpus, folder, tracker, store)
+        context = RunContext(config, corpus, folder, tracker, store)
         with watch("classifier"), enough_memory("classifier", "model", config.model):
-            classifier = train_classifier(job, paper.rule)
-            logits = {split: classifier.logits(split) for split in job.predicted}
+            classifier = train_classifier(context, paper.rule)
+            logits = {split: classifier.logits(split) for split in context.predicted}
         second: Mapping[str, Tensor] = {}
         if needs_second_classifier(beside):
             with watch("second classifier"), enough_memory("classifier", "model", config.model):
-                second = second_opinion(job, paper.rule)
+                second = second_opinion(context, paper.rule)
         with watch("confused labels"), enough_memory("classifier", "model", config.model):
-            confused = mine_confused_labels(job, classifier)
+            confused = mine_confused_labels(context, classifier)
         classifier.let_go()
         release()  # before the embedding needs room of its own
         with watch("embedding"), enough_memory("embedding", "embedding", config.embedding):
-            embedding = finetune_embedding(job, confused)
+            embedding = finetune_embedding(context, confused)
         release()
         with watch("similarity"), enough_memory("embedding", "embedding", config.embedding):
             (view,) = paper.views
-            similarity = {split: embedding.scores(view, split, logits[split]) for split in job.predicted}
-            before = embedding_off_the_shelf(job).label_similarity() if config.embedding.finetune else None
+            similarity = {split: embedding.scores(view, split, logits[split]) for split in context.predicted}
+            before = embedding_off_the_shelf(context).label_similarity() if config.embedding.finetune else None
             labels = describe_labels(corpus, before, embedding.label_similarity())
         with watch("views"), enough_memory("embedding", "embedding", config.embedding):
             scores = {
-                rule.name: {split: scores_of(rule, split, embedding, logits, second) for split in job.predicted}
+                rule.name: {split: scores_of(rule, split, embedding, logits, second) for split in context.predicted}
                 for rule in beside
             }
         with watch("test"):
-            judge = Judge(job, logits)
+            judge = Judge(context, logits)
             scores["rerank"] = {split: [of_view] for split, of_view in similarity.items()}
             others = [judge(rule, scores[rule.name]) for rule in beside]
             tested = Tested(logits, similarity, judge.through_callback(paper, scores["rerank"]), others)
@@ -97,9 +97,9 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
         tracker.summary(shown)
         tracker.table("hard_samples", *hard_sample_table(measured.predictions))
         if figures is not None and config.logger.figures and tracker.shows_images:
-            draw(job, figures)
+            draw(context, figures)
         if config.logger.artifacts:
-            upload(job, tested, embedding, shown)
+            upload(context, tested, embedding, shown)
     results.show(measured.results)
     return measured.results
 
@@ -140,16 +140,16 @@ def check(config: Config, corpus: Corpus) -> None:
         )
 
 
-def draw(job: Job, figures: Figures) -> None:
+def draw(context: RunContext, figures: Figures) -> None:
     """Draw the figures of a run where it is tracked."""
-    with extra(job.folder, "figures are not drawn") as scratch:
-        drawn = figures(job.folder, scratch)
-        job.tracker.images({f"figures/{name}": path for name, path in drawn.items()})
+    with extra(context.folder, "figures are not drawn") as scratch:
+        drawn = figures(context.folder, scratch)
+        context.tracker.images({f"figures/{name}": path for name, path in drawn.items()})
 
 
-def upload(job: Job, tested: Tested, embedding: TextEmbedding, shown: Mapping[str, float]) -> None:
+def upload(context: RunContext, tested: Tested, embedding: TextEmbedding, shown: Mapping[str, float]) -> None:
     """Put the classifier and the reranker that is deployed where the run is tracked."""
-    config, corpus, folder, tracker = job.config, job.corpus, job.folder, job.tracker
+    config, corpus, folder, tracker = context.config, context.corpus, context.folder, context.tracker
     with extra(folder, "artifacts are not uploaded") as scratch:
         classifier = artifacts.classifier_files(config, corpus, run=folder, scratch=scratch)
         about = {"dataset": corpus.name, "seed": config.seed, "val/origin_acc": shown["val/origin_acc"]}
@@ -160,11 +160,13 @@ def upload(job: Job, tested: Tested, embedding: TextEmbedding, shown: Mapping[st
             tracker.artifact("reranker", reranker, {"seed": config.seed, "val/rerank_acc": shown["val/rerank_acc"]})
 
 
-def second_opinion(job: Job, rule: Rule) -> dict[str, Tensor]:
+def second_opinion(context: RunContext, rule: Rule) -> dict[str, Tensor]:
     """Train the same classifier with the next seed and return its log-probabilities of each split, `(n, classes)`."""
-    other = replace(job, config=replace(job.config, seed=job.config.seed + 1), folder=job.folder / "second")
+    other = replace(
+        context, config=replace(context.config, seed=context.config.seed + 1), folder=context.folder / "second"
+    )
     classifier = train_classifier(other, rule)
-    return {split: classifier.logits(split).log_softmax(-1) for split in job.predicted}
+    return {split: classifier.logits(split).log_softmax(-1) for split in context.predicted}
 
 
 def scores_of(

@@ -187,7 +187,7 @@ def component(seam: type[Seam], key: str, settings: dict[str, Any]) -> Seam:
         raise InputError(f"reranker.{key} names no class; choose one with reranker/{key}=NAME, or set its _target_")
     name = str(settings["_target_"])
     if (here := str(Path.cwd())) not in sys.path:
-        sys.path.append(here)  # a module of the user's own, whichever door was taken
+        sys.path.append(here)  # the `lrsl` command would not find a module of the user's own
     try:
         made = get_class(name)
     except Exception as error:

@@ -25,9 +25,9 @@ from lrsl.config.identity import file_name
 from lrsl.config.mistakes import COMPOSITION_ERRORS, explain
 
 if TYPE_CHECKING:
-    from lrsl.sweep.summary import Row
+    from lrsl.sweep.summary import Summary
 
-    Track = Callable[[Sequence[Mapping[str, Any]], Sequence[Row], Path], None]
+    Track = Callable[[Sequence[Mapping[str, Any]], Sequence[Summary], Path], None]
 
 FOLDER_VARIABLE = "LRSL_SWEEP"
 RUNS = "runs.jsonl"
@@ -102,7 +102,7 @@ def conclude(track: Track | None = None) -> int:
     """Print and save the sweep's summary; return how many of its jobs failed, 0 where there was no sweep.
 
     Args:
-        track: logs what became of the jobs and the rows of the summary. Whatever goes wrong there, the sweep is done.
+        track: logs what became of the jobs and the summaries. Whatever goes wrong there, the sweep is done.
     """
     name = os.environ.pop(FOLDER_VARIABLE, None)
     if name is None:
@@ -111,15 +111,15 @@ def conclude(track: Track | None = None) -> int:
     with (folder / RUNS).open(encoding="utf-8") as file:
         lines = sorted(map(json.loads, file), key=lambda line: int(line["job"]))  # not in the order they ended in
     if lines:
-        from lrsl.sweep import summary  # noqa: PLC0415  (numpy and scipy can wait)
+        from lrsl.sweep import summary  # noqa: PLC0415  (numpy and scipy are slow to import)
 
-        rows = summary.summarise(lines)
-        summary.show(rows)
-        summary.save(rows, folder)
+        summaries = summary.summarise(lines)
+        summary.show(summaries)
+        summary.save(summaries, folder)
         print(f"summary: {folder / summary.MARKDOWN}", flush=True)
         if track is not None:
             try:
-                track(lines, rows, folder)
+                track(lines, summaries, folder)
             except Exception as error:
                 print(f"The summary is not logged: {' '.join(str(error).split())}.", file=sys.stderr, flush=True)
     else:

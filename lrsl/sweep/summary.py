@@ -61,17 +61,17 @@ METRICS = {
 _SAME_CONFIGURATION = (
     *("dataset", "model", "seed", "rerun", "cache", "cache_dir", "data_dir", "logger", "launcher", "trainer.progress"),
 )
-"""Keys that have a column of their own or change no result: never part of a row's label."""
+"""Keys that have a column of their own or change no result: never part of a summary's label."""
 
 
 @dataclass
-class Row:
+class Summary:
     """The runs of one configuration, which differ in the seed alone.
 
     Attributes:
         dataset: name of the data set; empty for jobs that could not be composed.
         model: name of the classifier.
-        label: the overrides that tell this row from others of the same data set and model.
+        label: the overrides that tell this summary from others of the same data set and model.
         values: for each measure the value of each finished run that has it.
         seeds: the seeds of the finished runs.
         failed: what failed and why.
@@ -89,8 +89,8 @@ class Row:
         return mean_std(self.values[measure]) if self.values[measure] else None
 
 
-def summarise(lines: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """Return a row per configuration, in the order in which they first ran, from the lines of `runs.jsonl`.
+def summarise(lines: Sequence[Mapping[str, Any]]) -> list[Summary]:
+    """Return a summary per configuration, in the order in which they first ran, from the lines of `runs.jsonl`.
 
     A line has `overrides` and `status`, and, where the job could be composed, `dataset`, `model`, `configuration`,
     `seed` and `folder`. Of several lines of one run the last counts.
@@ -100,60 +100,60 @@ def summarise(lines: Sequence[Mapping[str, Any]]) -> list[Row]:
         key = (line.get("dataset", ""), line.get("model", ""), line.get("configuration", ""))
         groups.setdefault(key, {})[line.get("seed", f"line {number}")] = line
     labels = _labels({key: [line["overrides"] for line in runs.values()] for key, runs in groups.items()})
-    rows = []
+    summaries = []
     for key, runs in groups.items():
-        row = Row(key[0], key[1], labels[key])
+        summary = Summary(key[0], key[1], labels[key])
         for seed, line in runs.items():
-            found = results.read(Path(line["folder"])) if line["status"] != "failed" else None
-            if found is None:
-                row.failed.append(_failure(line))
+            content = results.read(Path(line["folder"])) if line["status"] != "failed" else None
+            if content is None:
+                summary.failed.append(_failure(line))
                 continue
-            row.seeds.append(seed)
-            for measure, value in _measured(found).items():
+            summary.seeds.append(seed)
+            for measure, value in _measured(content).items():
                 if value is not None:
-                    row.values[measure].append(value)
-        rows.append(row)
-    return rows
+                    summary.values[measure].append(value)
+        summaries.append(summary)
+    return summaries
 
 
-def show(rows: Sequence[Row], console: Console | None = None) -> None:
-    """Print the rows as a table, and the failed runs below it."""
+def show(summaries: Sequence[Summary], console: Console | None = None) -> None:
+    """Print the summaries as a table, and the failed runs below it."""
     console = console or Console()
     if not console.is_terminal:
         console.width = max(console.width, 200)  # a file has no edge to wrap at
     table = Table(title="mean ± standard deviation over seeds, in %", title_justify="left", box=box.SIMPLE_HEAD)
-    header, *body = _cells(rows)
+    header, *body = _cells(summaries)
     for index, name in enumerate(header):
         table.add_column(name, justify="left" if index < 3 else "right", overflow="fold")
     for cells in body:
         table.add_row(*cells)
     if body:
         console.print(table, markup=False)
-    for failure in _failures(rows):
+    for failure in _failures(summaries):
         console.print(f"failed: {failure}", markup=False, highlight=False, soft_wrap=True)
 
 
-def save(rows: Sequence[Row], folder: Path) -> None:
+def save(summaries: Sequence[Summary], folder: Path) -> None:
     """Write `summary.md`, to read, and `summary.csv`, with fractions in full precision."""
-    header, *body = _cells(rows)
+    header, *body = _cells(summaries)
     aligned = ["---" if index < 3 else "---:" for index in range(len(header))]
     table = ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in (header, aligned, *body)]
-    failed = [f"- failed: {failure}" for failure in _failures(rows)]
+    failed = [f"- failed: {failure}" for failure in _failures(summaries)]
     text = ["Mean ± standard deviation over seeds, in %.", *table, *failed]
     (folder / MARKDOWN).write_text("\n".join([text[0], "", *table, "", *failed]).rstrip() + "\n", encoding="utf-8")
     with (folder / CSV).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         spread = [f"{measure}_{part}" for measure in _MEASURES for part in ("mean", "std")]
         writer.writerow(["dataset", "model", "configuration", "n", "seeds", "failed", *spread])
-        for row in rows:
-            pairs = [row.mean_std(measure) or ("", "") for measure in _MEASURES]
-            seeds = " ".join(map(str, row.seeds))
-            start = [row.dataset, row.model, row.label, len(row.seeds), seeds, len(row.failed)]
+        for summary in summaries:
+            pairs = [summary.mean_std(measure) or ("", "") for measure in _MEASURES]
+            seeds = " ".join(map(str, summary.seeds))
+            start = [summary.dataset, summary.model, summary.label, len(summary.seeds), seeds, len(summary.failed)]
             writer.writerow([*start, *(part for pair in pairs for part in pair)])
 
 
-def _measured(found: Mapping[str, Any]) -> dict[str, float | None]:
-    origin, rerank, fitted, control = (found.get(name) for name in ("origin", "rerank", "fitted", "control"))
+def _measured(content: Mapping[str, Any]) -> dict[str, float | None]:
+    origin, rerank, fitted, control = (content.get(name) for name in ("origin", "rerank", "fitted", "control"))
     assert origin is not None
     assert rerank is not None
     return {
@@ -163,12 +163,12 @@ def _measured(found: Mapping[str, Any]) -> dict[str, float | None]:
         "fitted": fitted and fitted["accuracy"],
         "fitted_gain": fitted and fitted["accuracy"] - origin["accuracy"],
         "control_gain": control and control["accuracy"] - origin["accuracy"],
-        "hard_fraction": found["hard_fraction"],
+        "hard_fraction": content["hard_fraction"],
         "origin_hard": origin["accuracy_hard"],
         "rerank_hard": rerank["accuracy_hard"],
         "fitted_hard": fitted and fitted["accuracy_hard"],
-        "similarity": found["similarity"]["accuracy"],
-        "rerank_val": found.get("validation", {}).get("rerank", {}).get("accuracy"),
+        "similarity": content["similarity"]["accuracy"],
+        "rerank_val": content.get("validation", {}).get("rerank", {}).get("accuracy"),
     }
 
 
@@ -198,26 +198,26 @@ def _failure(line: Mapping[str, Any]) -> str:
     return f"{' '.join(line['overrides']) or 'the only job'}: {error}"
 
 
-def _failures(rows: Sequence[Row]) -> list[str]:
-    return [failure for row in rows for failure in row.failed]
+def _failures(summaries: Sequence[Summary]) -> list[str]:
+    return [failure for summary in summaries for failure in summary.failed]
 
 
-def _cells(rows: Sequence[Row]) -> list[list[str]]:
-    composed = [row for row in rows if row.dataset]
-    labelled = any(row.label for row in composed)
-    measured = {name for row in composed for name, values in row.values.items() if values}
+def _cells(summaries: Sequence[Summary]) -> list[list[str]]:
+    composed = [summary for summary in summaries if summary.dataset]
+    labelled = any(summary.label for summary in composed)
+    measured = {name for summary in composed for name, values in summary.values.items() if values}
     left_out = {name for name in _WHERE_MEASURED if name not in measured} | (set() if labelled else {_TO_CHOOSE_BY})
     measures = {name: heading for name, heading in _MEASURES.items() if name not in left_out}
     header = ["dataset", "model", *(["configuration"] if labelled else []), "seeds", *measures.values()]
     body = [
         [
-            row.dataset,
-            row.model,
-            *([row.label] if labelled else []),
-            str(len(row.seeds)),
-            *(_percent(row.mean_std(measure), len(row.values[measure]), measure) for measure in measures),
+            summary.dataset,
+            summary.model,
+            *([summary.label] if labelled else []),
+            str(len(summary.seeds)),
+            *(_percent(summary.mean_std(measure), len(summary.values[measure]), measure) for measure in measures),
         ]
-        for row in composed
+        for summary in composed
     ]
     return [header, *body]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lrsl.config.schema import LoggerConfig
-from lrsl.sweep import summary
+from lrsl.sweep.summary import METRICS, Summary
 from lrsl.tracking.masking import masked_command
 from lrsl.tracking.wandb_run import Filed, WandbRun
 
@@ -16,21 +16,23 @@ JOB_TYPE = "summary"
 TABLE = "sweep_summary"
 
 
-def track(lines: Sequence[Mapping[str, Any]], rows: Sequence[summary.Row], folder: Path) -> None:
+def track(lines: Sequence[Mapping[str, Any]], summaries: Sequence[Summary], folder: Path) -> None:
     """Log the summary of a sweep, if one of its runs has just been tracked in W&B and any has finished.
 
     Args:
         lines: what became of the jobs, as in `runs.jsonl`; those that were tracked have `logger`.
-        rows: what the runs came to.
+        summaries: what the runs came to.
         folder: the sweep's.
     """
     settings = [line["logger"] for line in lines if line.get("logger", {}).get("name") == "wandb"]
     overrides = dict.fromkeys(override for line in lines for override in line["overrides"])
-    if settings and any(row.seeds for row in rows):
-        track_in_wandb(LoggerConfig(**settings[0]), rows, list(overrides), folder)
+    if settings and any(summary.seeds for summary in summaries):
+        track_in_wandb(LoggerConfig(**settings[0]), summaries, list(overrides), folder)
 
 
-def track_in_wandb(settings: LoggerConfig, rows: Sequence[summary.Row], overrides: Sequence[str], folder: Path) -> None:
+def track_in_wandb(
+    settings: LoggerConfig, summaries: Sequence[Summary], overrides: Sequence[str], folder: Path
+) -> None:
     """Log means and standard deviations over seeds, as fractions: as summary metrics and as a table.
 
     A metric is called what it is called in the runs, after data set, model and, where there are several, configuration,
@@ -39,13 +41,13 @@ def track_in_wandb(settings: LoggerConfig, rows: Sequence[summary.Row], override
 
     Args:
         settings: of the loggers of the runs.
-        rows: what the runs came to.
+        summaries: what the runs came to.
         overrides: all that the command lines of the jobs said, for the run's configuration.
         folder: the sweep's; W&B writes to `<folder>/wandb`.
     """
-    named = [row for row in rows if row.seeds]
-    datasets = list(dict.fromkeys(row.dataset for row in named))
-    models = list(dict.fromkeys(row.model for row in named))
+    named = [summary for summary in summaries if summary.seeds]
+    datasets = list(dict.fromkeys(summary.dataset for summary in named))
+    models = list(dict.fromkeys(summary.model for summary in named))
     run = WandbRun(
         settings,
         Filed(
@@ -66,30 +68,37 @@ def track_in_wandb(settings: LoggerConfig, rows: Sequence[summary.Row], override
         run.finish(failed=False)
 
 
-def metrics(rows: Sequence[summary.Row]) -> dict[str, float]:
+def metrics(summaries: Sequence[Summary]) -> dict[str, float]:
     """Return every mean and standard deviation by its full name, and of how many seeds, failed runs not counted."""
-    found: dict[str, float] = {}
-    for row in rows:
-        parts = [row.dataset, row.model, *([row.label] if row.label else [])]
+    values: dict[str, float] = {}
+    for summary in summaries:
+        parts = [summary.dataset, summary.model, *([summary.label] if summary.label else [])]
         # W&B takes a dot for a step into a structure
         place = "/".join(re.sub(r"[^\w/-]+", "_", part) for part in parts)
-        found[f"{place}/n_seeds"] = len(row.seeds)
-        for measure, name in summary.METRICS.items():
-            pair = row.mean_std(measure)
+        values[f"{place}/n_seeds"] = len(summary.seeds)
+        for measure, name in METRICS.items():
+            pair = summary.mean_std(measure)
             if pair is not None:
-                found |= {f"{place}/{name}_mean": pair.mean, f"{place}/{name}_std": pair.std}
-    return found
+                values |= {f"{place}/{name}_mean": pair.mean, f"{place}/{name}_std": pair.std}
+    return values
 
 
-def table(rows: Sequence[summary.Row]) -> tuple[list[str], list[list[str | float | None]]]:
+def table(summaries: Sequence[Summary]) -> tuple[list[str], list[list[str | float | None]]]:
     """Return columns and rows: a row per configuration."""
-    parts = [f"{name}_{part}" for name in summary.METRICS.values() for part in ("mean", "std")]
+    parts = [f"{name}_{part}" for name in METRICS.values() for part in ("mean", "std")]
     columns = ["dataset", "model", "configuration", "seeds", "failed", *parts]
     body: list[list[str | float | None]] = []
-    for row in rows:
-        pairs = [row.mean_std(measure) or (None, None) for measure in summary.METRICS]
-        seeds = " ".join(map(str, row.seeds))
+    for summary in summaries:
+        pairs = [summary.mean_std(measure) or (None, None) for measure in METRICS]
+        seeds = " ".join(map(str, summary.seeds))
         body.append(
-            [row.dataset, row.model, row.label, seeds, len(row.failed), *(value for pair in pairs for value in pair)]
+            [
+                summary.dataset,
+                summary.model,
+                summary.label,
+                seeds,
+                len(summary.failed),
+                *(value for pair in pairs for value in pair),
+            ]
         )
     return columns, body

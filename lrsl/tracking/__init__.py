@@ -16,7 +16,7 @@ from pytorch_lightning.loggers import Logger
 from lrsl.config.schema import Config
 from lrsl.tracking.csv_run import CsvRun
 from lrsl.tracking.masking import masked
-from lrsl.tracking.run import Run
+from lrsl.tracking.run import TrackedRun
 from lrsl.tracking.tensorboard_run import TensorBoardRun
 from lrsl.tracking.wandb_run import WandbRun, filed
 
@@ -85,7 +85,7 @@ class Tracker:
         self._run.artifact(kind, files, metadata)
 
 
-def _run(config: Config, folder: Path) -> Run:
+def _run(config: Config, folder: Path) -> TrackedRun:
     if config.logger.name == "wandb":
         return WandbRun(config.logger, filed(config), folder)
     return TensorBoardRun(config, folder) if config.logger.name == "tensorboard" else CsvRun(folder)

@@ -51,7 +51,7 @@ def without_credentials(text: str) -> str:
     """Return text without the credentials in the URLs it holds."""
     text = re.sub(r"(?<=://)[^/\s@]+@", f"{_MASK}@", text)
     return re.sub(
-        r"([?&]([^=&\s]+)=)([^&\s]+)", lambda found: found[1] + (_MASK if _names_secret(found[2]) else found[3]), text
+        r"([?&]([^=&\s]+)=)([^&\s]+)", lambda match: match[1] + (_MASK if _names_secret(match[2]) else match[3]), text
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from pytorch_lightning.loggers import Logger
 
 
-class Run(Protocol):
+class TrackedRun(Protocol):
     """A run from its start to its end, in W&B, TensorBoard or CSV files.
 
     Attributes:

@@ -224,10 +224,10 @@ def _why_offline(base_url: str) -> str:
     import wandb  # noqa: PLC0415
 
     try:
-        found = wandb.login(prompt=False, verify=False)
+        has_key = wandb.login(prompt=False, verify=False)
     except wandb.Error:
         return "the API key is malformed"
-    if not found:
+    if not has_key:
         return "there is no API key (wandb login stores one)"
     host, port = _address(base_url)
     return "" if _connects(host, port) else f"{host}:{port} cannot be reached"

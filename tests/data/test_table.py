@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from lrsl.data.table import read_rows
+from lrsl.data.table import read_records
 from lrsl.errors import InputError
 
 
@@ -14,19 +14,19 @@ def write(folder: Path, name: str, content: str | bytes) -> Path:
 
 
 def lines_and_texts(path: Path) -> list[tuple[int, object]]:
-    return [(row.line, row.values["text"]) for row in read_rows(path)]
+    return [(record.line, record.values["text"]) for record in read_records(path)]
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_csv_fields_hold_newlines_and_rows_know_their_first_line(tmp_path: Path, end: str) -> None:
     content = end.join(["text,label", '"one', 'two",a', "", '"said ""hi"", then left",b', "last,a", ""])
-    rows = read_rows(write(tmp_path, "x.csv", content))
-    assert [(row.line, row.values) for row in rows] == [
+    records = read_records(write(tmp_path, "x.csv", content))
+    assert [(record.line, record.values) for record in records] == [
         (2, {"text": f"one{end}two", "label": "a"}),
         (5, {"text": 'said "hi", then left', "label": "b"}),
         (6, {"text": "last", "label": "a"}),
     ]
-    assert rows[1].place == f"{tmp_path / 'x.csv'}:5"
+    assert records[1].place == f"{tmp_path / 'x.csv'}:5"
 
 
 def test_tsv_keeps_commas_and_inner_quotation_marks(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_tsv_keeps_commas_and_inner_quotation_marks(tmp_path: Path) -> None:
 
 def test_json_lines_skip_blank_lines_and_keep_exotic_line_separators(tmp_path: Path) -> None:
     path = write(tmp_path, "x.jsonl", '{"text": "a\u2028b", "label": 1}\n\n{"text": "c", "label": true}\r\n')
-    assert [(row.line, row.values) for row in read_rows(path)] == [
+    assert [(record.line, record.values) for record in read_records(path)] == [
         (1, {"text": "a\u2028b", "label": 1}),
         (3, {"text": "c", "label": True}),
     ]
@@ -44,11 +44,11 @@ def test_json_lines_skip_blank_lines_and_keep_exotic_line_separators(tmp_path: P
 
 @pytest.mark.parametrize("indent", [None, 2])
 def test_json_array(tmp_path: Path, indent: int | None) -> None:
-    records = [{"text": "a ] , [", "label": "x"}, {"text": "b", "label": ["y", {}]}]
-    path = write(tmp_path, "x.json", "\n" + json.dumps(records, indent=indent))
-    rows = read_rows(path)
-    assert [row.values for row in rows] == records
-    assert [row.line for row in rows] == ([3, 7] if indent else [2, 2])
+    objects = [{"text": "a ] , [", "label": "x"}, {"text": "b", "label": ["y", {}]}]
+    path = write(tmp_path, "x.json", "\n" + json.dumps(objects, indent=indent))
+    records = read_records(path)
+    assert [record.values for record in records] == objects
+    assert [record.line for record in records] == ([3, 7] if indent else [2, 2])
 
 
 def test_json_may_hold_one_object_per_line(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_json_may_hold_one_object_per_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "content"), [("x.csv", "text\na\n"), ("x.JSONL", '{"text": "a"}')])
 def test_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path, name: str, content: str) -> None:
-    assert [row.values for row in read_rows(write(tmp_path, name, b"\xef\xbb\xbf" + content.encode()))] == [
+    assert [record.values for record in read_records(write(tmp_path, name, b"\xef\xbb\xbf" + content.encode()))] == [
         {"text": "a"}
     ]
 
@@ -93,7 +93,7 @@ def test_what_is_wrong_is_said_with_file_and_line(
 ) -> None:
     path = write(tmp_path, name, content)
     with pytest.raises(InputError) as caught:
-        read_rows(path)
+        read_records(path)
     sentence = str(caught.value)
     assert sentence.startswith(f"{path}:{line} ")
     assert said in sentence
@@ -106,7 +106,7 @@ def test_what_is_wrong_is_said_with_file_and_line(
 )
 def test_unknown_ending(tmp_path: Path, name: str, said: str) -> None:
     with pytest.raises(InputError) as caught:
-        read_rows(write(tmp_path, name, "text\na\n"))
+        read_records(write(tmp_path, name, "text\na\n"))
     assert said in str(caught.value)
     assert str(tmp_path / name) in str(caught.value)
 
@@ -114,4 +114,4 @@ def test_unknown_ending(tmp_path: Path, name: str, said: str) -> None:
 def test_unreadable_file(tmp_path: Path) -> None:
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(InputError, match=r"folder\.csv cannot be read \(.+\); name a readable file"):
-        read_rows(tmp_path / "folder.csv")
+        read_records(tmp_path / "folder.csv")

@@ -12,7 +12,7 @@ import pytest
 
 from experiments import report
 from experiments.report.content import labels_table, results_table, seeds_table, verdict
-from experiments.report.jobs import Job, commands, jobs_of
+from experiments.report.jobs import ReportedJob, commands, jobs_of
 from experiments.report.label_changes import label_changes
 from experiments.report.page import SAMPLES
 from experiments.report.table import percent, points, probability
@@ -55,8 +55,8 @@ def of(folder: Path) -> list[Any]:
     return configurations([job.run for job in jobs_of(folder) if job.run is not None])
 
 
-def job(*overrides: str, failed: str = "", composed: bool = True) -> Job:
-    return Job(overrides, None, failed, composed)
+def job(*overrides: str, failed: str = "", composed: bool = True) -> ReportedJob:
+    return ReportedJob(overrides, None, failed, composed)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from lrsl.run import finished, outcome, pipeline, results
 from lrsl.run.rules import papers_rule
 from lrsl.run.stages import classifier as classifier_stage
 from lrsl.run.stages import embedding as embedding_stage
-from lrsl.run.stages.job import Job
+from lrsl.run.stages.context import RunContext
 from lrsl.run.store import Store
 from lrsl.training.classifier import Classifier
 
@@ -254,9 +254,9 @@ def test_validation_is_measured_too(first):
     assert found["origin"]["accuracy"] == pytest.approx(max(accuracies))  # of the best epoch
 
 
-def job(config, corpus, folder):
-    """A job that leaves everything in a folder; nothing is logged."""
-    return Job(config, corpus, folder, SimpleNamespace(logger=None), Store(folder / "store"))
+def context(config, corpus, folder):
+    """The context of a run that leaves everything in a folder; nothing is logged."""
+    return RunContext(config, corpus, folder, SimpleNamespace(logger=None), Store(folder / "store"))
 
 
 def test_the_embedding_is_that_of_its_best_checkpoint(first, corpus, tmp_path, monkeypatch):
@@ -272,7 +272,7 @@ def test_the_embedding_is_that_of_its_best_checkpoint(first, corpus, tmp_path, m
 
     monkeypatch.setattr(embedding_stage, "best_checkpoint", tampered)
     config = replace(first.config, embedding=replace(first.config.embedding, negatives="all", epochs=1))
-    embedding = embedding_stage.finetune_embedding(job(config, corpus, tmp_path), None)
+    embedding = embedding_stage.finetune_embedding(context(config, corpus, tmp_path), None)
     saved = SentenceTransformer(str(tmp_path / "embedding"), device="cpu").state_dict()
     for found in (saved, embedding.model.state_dict()):
         assert all(torch.equal(value, best[f"ranking.embedding.{name}"]) for name, value in found.items())
@@ -289,7 +289,7 @@ def test_logits_are_those_of_the_best_checkpoint_in_the_order_of_the_split(first
         load_best(module, checkpoint)
 
     monkeypatch.setattr(classifier_stage, "load_best", spoilt)
-    made = job(first.config, corpus, tmp_path)
+    made = context(first.config, corpus, tmp_path)
     classifier = classifier_stage.train_classifier(made, papers_rule(first.config).rule)
     found = classifier.logits("val")
 

@@ -202,8 +202,8 @@ def test_a_tokenised_corpus_is_reused(config, first, tmp_path, monkeypatch, tiny
 
 def test_tokens_from_the_store_are_those_of_the_tokenizer(tmp_path, tiny_bert):
     tokenizer = load_tokenizer(str(tiny_bert))
-    job = SimpleNamespace(store=Store(tmp_path), corpus=SimpleNamespace(name="tiny"))
-    stored = StoredTokens(job)
+    context = SimpleNamespace(store=Store(tmp_path), corpus=SimpleNamespace(name="tiny"))
+    stored = StoredTokens(context)
     texts = [("card1 the loan2",), ("cash0", "rate1 a please rate3"), ("a",)]
     for types in (False, True):
         expected = tokenize(tokenizer, texts, 6, token_types=types)

@@ -64,14 +64,14 @@ def jobs(tmp_path: Path) -> Jobs:
     return Jobs(tmp_path)
 
 
-def printed(rows: list[summary.Row]) -> str:
+def printed(summaries: list[summary.Summary]) -> str:
     console = Console(file=io.StringIO(), width=200)
-    summary.show(rows, console)
+    summary.show(summaries, console)
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def saved(rows: list[summary.Row], folder: Path) -> tuple[str, list[dict[str, str]]]:
-    summary.save(rows, folder)
+def saved(summaries: list[summary.Summary], folder: Path) -> tuple[str, list[dict[str, str]]]:
+    summary.save(summaries, folder)
     with (folder / summary.CSV).open(encoding="utf-8") as file:
         return (folder / summary.MARKDOWN).read_text(encoding="utf-8"), list(csv.DictReader(file))
 
@@ -80,16 +80,16 @@ def test_mean_and_standard_deviation_over_seeds(jobs: Jobs, tmp_path: Path) -> N
     origin, rerank = [0.90, 0.92, 0.97], [0.91, 0.95, 0.96]
     for seed, pair in enumerate(zip(origin, rerank, strict=True)):
         jobs.add(seed, results(*pair))
-    rows = summary.summarise(jobs.lines)
-    assert [row.seeds for row in rows] == [[0, 1, 2]]
-    markdown, (line,) = saved(rows, tmp_path)
+    summaries = summary.summarise(jobs.lines)
+    assert [each.seeds for each in summaries] == [[0, 1, 2]]
+    markdown, (line,) = saved(summaries, tmp_path)
     gain = [after - before for before, after in zip(origin, rerank, strict=True)]
     assert (line["n"], line["seeds"], line["failed"]) == ("3", "0 1 2", "0")
     for name, values in {"origin": origin, "rerank": rerank, "gain": gain}.items():
         assert float(line[f"{name}_mean"]) == pytest.approx(mean(values))
         assert float(line[f"{name}_std"]) == pytest.approx(stdev(values))
     assert float(line["origin_hard_mean"]) == pytest.approx(mean(origin) / 2)
-    for text in (markdown, printed(rows)):
+    for text in (markdown, printed(summaries)):
         assert "93.00 ± 3.61" in text
         assert "94.00 ± 2.65" in text
         assert "+1.00 ± 2.00" in text
@@ -109,18 +109,24 @@ def test_models_are_rows_in_the_order_of_the_sweep(jobs: Jobs) -> None:
     for model in ("roberta", "bert"):
         for seed in (0, 1):
             jobs.add(seed, results(0.9, 0.9), f"model={model}", model=model, digest=model)
-    rows = summary.summarise(jobs.lines)
-    assert [(row.model, row.label, row.seeds) for row in rows] == [("roberta", "", [0, 1]), ("bert", "", [0, 1])]
-    assert "configuration" not in printed(rows)
+    summaries = summary.summarise(jobs.lines)
+    assert [(each.model, each.label, each.seeds) for each in summaries] == [
+        ("roberta", "", [0, 1]),
+        ("bert", "", [0, 1]),
+    ]
+    assert "configuration" not in printed(summaries)
 
 
 def test_configurations_that_differ_in_more_than_the_seed_are_rows_of_their_own(jobs: Jobs) -> None:
     for power in (1, 2):
         for seed in (0, 1):
             jobs.add(seed, results(0.9, 0.9), "model.lr=1e-3", f"reranker.power={power}", digest=str(power))
-    rows = summary.summarise(jobs.lines)
-    assert [(row.label, row.seeds) for row in rows] == [("reranker.power=1", [0, 1]), ("reranker.power=2", [0, 1])]
-    assert "reranker.power=2" in printed(rows)
+    summaries = summary.summarise(jobs.lines)
+    assert [(each.label, each.seeds) for each in summaries] == [
+        ("reranker.power=1", [0, 1]),
+        ("reranker.power=2", [0, 1]),
+    ]
+    assert "reranker.power=2" in printed(summaries)
 
 
 def test_the_same_run_twice_counts_once(jobs: Jobs) -> None:
@@ -134,9 +140,9 @@ def test_failed_runs_are_named_and_not_averaged(jobs: Jobs, tmp_path: Path) -> N
     jobs.add(1, None)
     jobs.add(0, None, "model=bert", model="bert", digest="b")
     jobs.lines.append({"overrides": ["model=nope"], "status": "failed", "error": "model=nope is unknown"})
-    rows = summary.summarise(jobs.lines)
-    markdown, lines = saved(rows, tmp_path)
-    for text in (markdown, printed(rows)):
+    summaries = summary.summarise(jobs.lines)
+    markdown, lines = saved(summaries, tmp_path)
+    for text in (markdown, printed(summaries)):
         assert "failed: seed=1: no such luck" in text
         assert "failed: model=bert seed=0: no such luck" in text
         assert "failed: model=nope: model=nope is unknown" in text

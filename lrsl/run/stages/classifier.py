@@ -17,7 +17,7 @@ from lrsl.embedding.text_embedding import configured_embedding
 from lrsl.nn.batches import loader
 from lrsl.nn.pretrained import fingerprint
 from lrsl.reranking.rule import Rule
-from lrsl.run.stages.job import Job
+from lrsl.run.stages.context import RunContext
 from lrsl.run.stages.made_of import LIBRARIES_OF_LLMS, about, conditions, versions
 from lrsl.run.stages.tensor import load, save
 from lrsl.run.stages.tokens import StoredTokens
@@ -29,20 +29,20 @@ from lrsl.training.trainer import best_checkpoint, build_trainer, device, load_b
 CHECKPOINT = "best.ckpt"
 
 
-def train_classifier(job: Job, rule: Rule) -> TrainedClassifier:
+def train_classifier(context: RunContext, rule: Rule) -> TrainedClassifier:
     """Train the classifier; its best epoch is the one with the highest validation accuracy.
 
     Args:
-        job: the run.
+        context: the run.
         rule: its threshold is learnt on each validation epoch, for the log and the checkpoint.
     """
-    config, corpus, model = job.config, job.corpus, job.config.model
+    config, corpus, model = context.config, context.corpus, context.config.model
     trained: list[Classifier] = []
 
     def make(folder: Path) -> None:
         # loaded before the classifier is trained: if it cannot be had, nothing is lost
         configured_embedding(config.embedding)
-        module = build_classifier(job)
+        module = build_classifier(context)
         network = module.network
         trainer = build_trainer(
             config.trainer,
@@ -51,7 +51,7 @@ def train_classifier(job: Job, rule: Rule) -> TrainedClassifier:
             epochs=model.epochs,
             monitor="val/acc",
             patience=model.patience,
-            logger=job.tracker.logger,
+            logger=context.tracker.logger,
             callbacks=[RerankingCallback(rule)],
         )
         train = loader(network.samples(corpus.train), model.batch_size, seed=config.seed)
@@ -62,7 +62,7 @@ def train_classifier(job: Job, rule: Rule) -> TrainedClassifier:
 
     settings = {key: value for key, value in asdict(model).items() if key not in ("name", "pretrained")}
     made_of = {
-        **conditions(job, "classifiers"),
+        **conditions(context, "classifiers"),
         "seed": config.seed,
         "settings": settings,
         "weights": fingerprint(model.pretrained, "model.pretrained"),
@@ -72,23 +72,25 @@ def train_classifier(job: Job, rule: Rule) -> TrainedClassifier:
         made_of["libraries"] |= versions(LIBRARIES_OF_LLMS)
     if model.architecture == "hldic":  # the one network that looks at them
         made_of["label tree"] = [corpus.label_texts, corpus.groups]
-    folder = job.store.get("classifier", made_of, make, about=about(job))
-    link(folder, job.folder / "classifier")
-    return TrainedClassifier(job, made_of, folder, *trained)
+    folder = context.store.get("classifier", made_of, make, about=about(context))
+    link(folder, context.folder / "classifier")
+    return TrainedClassifier(context, made_of, folder, *trained)
 
 
 class TrainedClassifier:
     """A classifier at its best epoch, which is loaded only when it is asked for logits that the store does not have.
 
     Args:
-        job: the run.
+        context: the run.
         made_of: what the classifier is made of.
         folder: what training has left in the store.
         module: the classifier, where this process has trained it.
     """
 
-    def __init__(self, job: Job, made_of: Mapping[str, Any], folder: Path, module: Classifier | None = None) -> None:
-        self.job = job
+    def __init__(
+        self, context: RunContext, made_of: Mapping[str, Any], folder: Path, module: Classifier | None = None
+    ) -> None:
+        self.context = context
         self.made_of = made_of
         self.folder = folder
         self._module = module
@@ -97,7 +99,7 @@ class TrainedClassifier:
     def module(self) -> Classifier:
         """The LightningModule with the weights of the best epoch."""
         if self._module is None:
-            self._module = build_classifier(self.job)
+            self._module = build_classifier(self.context)
             load_best(self._module, self.folder / CHECKPOINT)
         return self._module
 
@@ -107,29 +109,29 @@ class TrainedClassifier:
 
     def logits(self, split: str) -> Tensor:
         """Return the logits `(n, classes)` of a split, in its order."""
-        samples = self.job.split(split)
+        samples = self.context.split(split)
 
         def make(folder: Path) -> None:
-            trainer = build_trainer(self.job.config.trainer, f"logits of {split}", folder)
+            trainer = build_trainer(self.context.config.trainer, f"logits of {split}", folder)
             batches: Any = trainer.predict(self.module, loader(self.module.network.samples(samples)))
             index = torch.cat([batch["index"] for batch in batches])
             save(torch.cat([batch["logits"] for batch in batches])[index.argsort()], folder)
 
         made_of = {"classifier": key_of(self.made_of), "of": samples.fingerprint()}
-        return load(self.job.store.get("logits", made_of, make, about=f"{about(self.job)}, {split}"))
+        return load(self.context.store.get("logits", made_of, make, about=f"{about(self.context)}, {split}"))
 
 
-def build_classifier(job: Job) -> Classifier:
+def build_classifier(context: RunContext) -> Classifier:
     """Return an untrained classifier, its head drawn by the run's seed."""
-    pl.seed_everything(job.config.seed, workers=True, verbose=False)
-    network = build_network(job.config.model, job.corpus, device(job.config.trainer))
-    network.tokenize = StoredTokens(job)
-    return Classifier(network, job.config.model, len(job.corpus.labels))
+    pl.seed_everything(context.config.seed, workers=True, verbose=False)
+    network = build_network(context.config.model, context.corpus, device(context.config.trainer))
+    network.tokenize = StoredTokens(context)
+    return Classifier(network, context.config.model, len(context.corpus.labels))
 
 
-def mine_confused_labels(job: Job, classifier: TrainedClassifier) -> Tensor | None:
+def mine_confused_labels(context: RunContext, classifier: TrainedClassifier) -> Tensor | None:
     """Return the labels the classifier confuses each training sample with, when the embedding learns from them."""
-    config, corpus = job.config, job.corpus
+    config, corpus = context.config, context.corpus
     if not config.embedding.finetune or config.embedding.negatives != "confused":
         return None
     return confused_labels(classifier.logits("train"), torch.tensor(corpus.train.labels), config.embedding)

@@ -21,7 +21,7 @@ from lrsl.nn.pretrained import fingerprint
 from lrsl.reranking.rule import scores_of_texts
 from lrsl.reranking.view import FittedCandidateView, FittedView, Given
 from lrsl.run.rules import ConfiguredView
-from lrsl.run.stages.job import Job
+from lrsl.run.stages.context import RunContext
 from lrsl.run.stages.made_of import about, conditions, source
 from lrsl.run.stages.tensor import load, save
 from lrsl.run.stages.tokens import StoredTokens
@@ -30,12 +30,12 @@ from lrsl.training.embedding import EmbeddingTrainer
 from lrsl.training.trainer import best_checkpoint, build_trainer, load_best
 
 
-def finetune_embedding(job: Job, confused: Tensor | None) -> TextEmbedding:
+def finetune_embedding(context: RunContext, confused: Tensor | None) -> TextEmbedding:
     """Fine-tune the text embedding and save it as a sentence-transformers folder; off the shelf unless `finetune`.
 
     Its best epoch is the one in which the nearest label is most often the right one on validation.
     """
-    config, corpus, settings = job.config, job.corpus, job.config.embedding
+    config, corpus, settings = context.config, context.corpus, context.config.embedding
 
     def make(folder: Path) -> None:
         pl.seed_everything(config.seed, workers=True, verbose=False)
@@ -47,10 +47,10 @@ def finetune_embedding(job: Job, confused: Tensor | None) -> TextEmbedding:
             epochs=settings.epochs,
             monitor="embedding/val_acc",
             patience=settings.patience,
-            logger=job.tracker.logger,
+            logger=context.tracker.logger,
         )
         ranking = LabelRanking(embedding, corpus.label_texts, settings, confused)
-        ranking.tokenize = StoredTokens(job)
+        ranking.tokenize = StoredTokens(context)
         module = EmbeddingTrainer(ranking)
         recipe = module.recipe
         trainer.fit(module, recipe.training(corpus.train, config.seed), recipe.validation(corpus.val))
@@ -60,43 +60,43 @@ def finetune_embedding(job: Job, confused: Tensor | None) -> TextEmbedding:
         save_embedding(embedding, folder)
 
     if not settings.finetune:
-        return embedding_off_the_shelf(job)
+        return embedding_off_the_shelf(context)
     unused = ("name", "pretrained", "finetune", "k")
     made_of = {
-        **conditions(job, "embedding"),
+        **conditions(context, "embedding"),
         "seed": config.seed,
         "weights": fingerprint(settings.pretrained, "embedding.pretrained"),
         "settings": {key: value for key, value in asdict(settings).items() if key not in unused},
         "confused": None if confused is None else hashlib.sha256(confused.numpy().tobytes()).hexdigest(),
         "data": [corpus.label_texts, corpus.train.fingerprint(), corpus.val.fingerprint()],
     }
-    folder = job.store.get("embedding", made_of, make, about=about(job))
-    link(folder, job.folder / "embedding")
-    return TextEmbedding(job, made_of, str(folder))
+    folder = context.store.get("embedding", made_of, make, about=about(context))
+    link(folder, context.folder / "embedding")
+    return TextEmbedding(context, made_of, str(folder))
 
 
-def embedding_off_the_shelf(job: Job) -> TextEmbedding:
+def embedding_off_the_shelf(context: RunContext) -> TextEmbedding:
     """Return the text embedding as it was pretrained."""
-    settings = job.config.embedding
+    settings = context.config.embedding
     made_of = {
-        **conditions(job, "embedding"),
+        **conditions(context, "embedding"),
         "weights": fingerprint(settings.pretrained, "embedding.pretrained"),
         "settings": {"pooling": settings.pooling, "max_length": settings.max_length, "attention": settings.attention},
     }
-    return TextEmbedding(job, made_of, settings.pretrained)
+    return TextEmbedding(context, made_of, settings.pretrained)
 
 
 class TextEmbedding:
     """The text embedding of a run, which is loaded only when a text has to be encoded.
 
     Args:
-        job: the run.
+        context: the run.
         made_of: what the embedding is made of.
         pretrained: the folder fine-tuning has left in the store, or the embedding off the shelf.
     """
 
-    def __init__(self, job: Job, made_of: Mapping[str, Any], pretrained: str) -> None:
-        self.job = job
+    def __init__(self, context: RunContext, made_of: Mapping[str, Any], pretrained: str) -> None:
+        self.context = context
         self.made_of = made_of
         self.pretrained = pretrained
         self._fitted: dict[str, FittedView | FittedCandidateView] = {}
@@ -104,13 +104,14 @@ class TextEmbedding:
     @functools.cached_property
     def model(self) -> SentenceTransformer:
         """The sentence-transformers model, in evaluation mode on the trainer's device."""
-        trainer = build_trainer(self.job.config.trainer, "embedding", self.job.folder)
-        return configured_embedding(self.job.config.embedding, self.pretrained).to(trainer.strategy.root_device).eval()
+        trainer = build_trainer(self.context.config.trainer, "embedding", self.context.folder)
+        model = configured_embedding(self.context.config.embedding, self.pretrained)
+        return model.to(trainer.strategy.root_device).eval()
 
     @functools.cached_property
     def given(self) -> Given:
         """What views learn from."""
-        corpus = self.job.corpus
+        corpus = self.context.corpus
         return Given(corpus.label_texts, corpus.train.texts, corpus.train.labels, load_embedding=lambda: self.model)
 
     def fitted(self, configured: ConfiguredView) -> FittedView | FittedCandidateView:
@@ -128,8 +129,8 @@ class TextEmbedding:
             split: the name of the split.
             logits: the classifier's of the split, by which a view that scores candidates is told which.
         """
-        corpus, samples = self.job.corpus, self.job.split(split)
-        view, k = configured.view, self.job.config.reranker.k
+        corpus, samples = self.context.corpus, self.context.split(split)
+        view, k = configured.view, self.context.config.reranker.k
 
         def make(folder: Path) -> None:
             scores = scores_of_texts(view, self.fitted(configured), samples.texts, k)
@@ -144,15 +145,15 @@ class TextEmbedding:
         if view.scores_candidates:
             candidates = logits.topk(k, dim=-1).indices
             made_of["candidates"] = hashlib.sha256(candidates.numpy().tobytes()).hexdigest()
-        return load(self.job.store.get("similarity", made_of, make, about=f"{about(self.job)}, {split}"))
+        return load(self.context.store.get("similarity", made_of, make, about=f"{about(self.context)}, {split}"))
 
     def label_similarity(self) -> Tensor:
         """Return the cosine similarities of all labels with each other, `(classes, classes)`."""
-        texts = self.job.corpus.label_texts
+        texts = self.context.corpus.label_texts
 
         def make(folder: Path) -> None:
             vectors = encode(self.model, texts)
             save(core.label_similarity(vectors, vectors), folder)
 
         made_of = {"embedding": key_of(self.made_of), "labels": texts}
-        return load(self.job.store.get("labels", made_of, make, about=about(self.job)))
+        return load(self.context.store.get("labels", made_of, make, about=about(self.context)))

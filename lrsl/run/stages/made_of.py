@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lrsl.run.stages.job import Job
+from lrsl.run.stages.context import RunContext
 from lrsl.training.trainer import device, precision
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "pytorch-lightning", "sentence-transformers")
@@ -19,14 +19,14 @@ EVERY_STAGE = ("core.py", "nn", "training", "run/stages")
 """What runs in every stage, relative to the package; what stages add is given by `rooms`."""
 
 
-def conditions(job: Job, *rooms: str) -> dict[str, Any]:
+def conditions(context: RunContext, *rooms: str) -> dict[str, Any]:
     """Return what a stage depends on besides its data, its settings and perhaps the seed.
 
     Args:
-        job: the run.
+        context: the run.
         rooms: the parts of this package whose code the stage runs besides what every stage does.
     """
-    trainer = job.config.trainer
+    trainer = context.config.trainer
     return {
         "precision": precision(trainer),
         "device": device(trainer),
@@ -62,6 +62,6 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
     return {package: importlib.metadata.version(package) for package in packages}
 
 
-def about(job: Job) -> str:
+def about(context: RunContext) -> str:
     """Return what a list of the store says of what a run made."""
-    return f"{job.corpus.name}, {job.config.model.name}, seed {job.config.seed}"
+    return f"{context.corpus.name}, {context.config.model.name}, seed {context.config.seed}"

@@ -12,7 +12,7 @@ from lrsl.config.schema import TrainerConfig
 from lrsl.reranking.rule import FittedRule, Reranked, RowScores, recorded_scores
 from lrsl.reranking.verdict import Verdict, verdict
 from lrsl.run.rules import NamedRule
-from lrsl.run.stages.job import Job
+from lrsl.run.stages.context import RunContext
 from lrsl.training.callback import RerankingCallback
 from lrsl.training.recorded import RecordedLogits
 from lrsl.training.trainer import build_trainer
@@ -45,11 +45,11 @@ class Judge:
     """Fits rules on validation and applies them to the test.
 
     Args:
-        job: the run.
+        context: the run.
         logits: the classifier's on val and test, `(n, classes)`.
     """
 
-    job: Job
+    context: RunContext
     logits: Mapping[str, Tensor]
 
     def through_callback(self, named: NamedRule, scores: Scores) -> Judged:
@@ -59,12 +59,12 @@ class Judge:
             named: the rule.
             scores: its views' on val and test.
         """
-        labels = {split: self.job.split(split).labels for split in ("val", "test")}
+        labels = {split: self.context.split(split).labels for split in ("val", "test")}
         fitted = self._fitted(named, scores)
         callback = RerankingCallback(named.rule, _recorded(scores["test"]), fitted.fusion, fitted.detection)
         settings = TrainerConfig(accelerator="cpu", precision="32-true", progress=False)
-        logger = self.job.tracker.logger
-        trainer = build_trainer(settings, "test", self.job.folder, logger=logger, callbacks=[callback])
+        logger = self.context.tracker.logger
+        trainer = build_trainer(settings, "test", self.context.folder, logger=logger, callbacks=[callback])
         recorded = RecordedLogits()
         trainer.validate(recorded, recorded.loader(self.logits["val"], labels["val"]), verbose=False)
         trainer.test(recorded, recorded.loader(self.logits["test"], labels["test"]), verbose=False)
@@ -82,11 +82,11 @@ class Judge:
         return self._judged(named, scores, fitted, fitted.rerank(self.logits["test"], _recorded(scores["test"])))
 
     def _fitted(self, named: NamedRule, scores: Scores) -> FittedRule:
-        labels = torch.tensor(self.job.corpus.val.labels)
+        labels = torch.tensor(self.context.corpus.val.labels)
         return named.rule.fit(self.logits["val"], labels, _recorded(scores["val"]))
 
     def _judged(self, named: NamedRule, scores: Scores, fitted: FittedRule, reranked: Reranked) -> Judged:
-        labels = torch.tensor(self.job.corpus.val.labels)
+        labels = torch.tensor(self.context.corpus.val.labels)
         validation = fitted.rerank(self.logits["val"], _recorded(scores["val"]))
         pays = verdict(named.rule, self.logits["val"], labels, scores["val"])
         return Judged(named, fitted, validation, reranked, pays)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerBase
 
 from lrsl.nn.batches import Text, Tokens, tokenize
-from lrsl.run.stages.job import Job
+from lrsl.run.stages.context import RunContext
 from lrsl.run.stages.made_of import versions
 from lrsl.run.stages.tensor import TENSOR
 from lrsl.run.store import key_of
@@ -23,8 +23,8 @@ PASSING = ("truncation", "padding")  # what a tokenizer remembers of the last ca
 class StoredTokens:
     """Tokenises what the store does not hold yet."""
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
+    def __init__(self, context: RunContext) -> None:
+        self.context = context
 
     def __call__(
         self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[Text], max_length: int, *, token_types: bool = False
@@ -51,7 +51,9 @@ class StoredTokens:
             "token_types": token_types,
             "texts": key_of({"texts": texts}),
         }
-        folder = self.job.store.get("tokens", made_of, make, about=f"{self.job.corpus.name}, {len(texts):,} texts")
+        folder = self.context.store.get(
+            "tokens", made_of, make, about=f"{self.context.corpus.name}, {len(texts):,} texts"
+        )
         tensors = load_file(folder / f"{TENSOR}.safetensors")
         lengths = tensors.pop("lengths").tolist()
         parts = {key: [ids.tolist() for ids in tensor.split(lengths)] for key, tensor in tensors.items()}

@@ -12,7 +12,7 @@ from lrsl.tracking import Tracker
 
 
 @dataclass
-class Job:
+class RunContext:
     """What every stage needs to know: the run, its data, where things are left and logged, what is there already."""
 
     config: Config
