@@ -78,18 +78,14 @@ def test_a_mistake_is_one_sentence(arguments, message, capsys, tmp_path, monkeyp
 def test_a_view_that_was_not_kept_is_named(runs):
     folder, _ = runs
     rule = rule_of("rules", {"name": "mine", "views": ["class_mean"]}, Config())
-    with pytest.raises(
-        InputError, match="no scores of the view class_mean with .*; it has instances with"
-    ):
+    with pytest.raises(InputError, match=r"no scores of the view class_mean with .*; it has instances with"):
         replay.replay(folder / "seed0", rule)
 
 
 def test_scores_of_other_settings_are_not_taken_for_them(runs):
     folder, _ = runs
     strict = {"_target_": "lrsl.Lexical", "strength": 1.0}
-    with pytest.raises(
-        InputError, match=r"no scores of the view lexical with .*1\.0.*; it has"
-    ):
+    with pytest.raises(InputError, match=r"no scores of the view lexical with .*1\.0.*; it has"):
         replay.replay(folder / "seed0", rule_of("rules", {"name": "mine", "views": [strict]}, Config()))
 
 

@@ -112,7 +112,7 @@ def test_answers_that_get_better_while_likelihoods_get_worse():
     assert by_accuracy.reason.startswith(
         "reranking on: it brings +10.50 points of accuracy (at least +8.44) on 303 hard"
     )
-    assert replace(by_accuracy, deploy=False, reason=found.reason) == found
+    assert replace(by_accuracy, reason=found.reason) == found
 
 
 @dataclass(frozen=True)
