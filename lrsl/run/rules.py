@@ -27,8 +27,11 @@ Seam = TypeVar("Seam", bound=Component)
 
 CONTROL = "control"
 FITTED = "fitted"
-TAKEN = ("origin", "rerank", "similarity", FITTED, CONTROL)
-"""Names that results.json gives to what every run measures."""
+TAKEN = (
+    *("origin", "rerank", "similarity", FITTED, CONTROL, "deployed", "id", "text", "gold", "hard", "hardness"),
+    *("hard_fraction", "gold_rank_before", "gold_rank_after", "rerank_if_hard", "top_k_before", "top_k_after"),
+)
+"""Names that results.json and predictions.jsonl give to something else."""
 
 
 @dataclass(frozen=True)

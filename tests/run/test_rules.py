@@ -59,6 +59,7 @@ def test_the_control_asks_a_second_classifier_in_place_of_the_views():
         ({"rules": [{"views": ["lexical"]}]}, r"it must have a name"),
         ({"rules": [{"name": "a", "view": "lexical"}]}, r"reranker\.rules\.0 has view; its parts are detector, thresh"),
         ({"rules": [{"name": "rerank"}]}, r"reranker\.rules\.0 is called rerank, which is taken"),
+        ({"rules": [{"name": "gold"}]}, r"reranker\.rules\.0 is called gold, which is taken"),
         ({"rules": [{"name": "a"}, {"name": "a"}]}, r"reranker\.rules\.1 is called a, which is taken"),
         (
             {"rules": [{"name": "a", "fusion": {"_target_": "lrsl.Lexical"}}]},
