@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import NamedTuple
 
+from lrsl.commands import closed
 from lrsl.errors import nearest
 
 
@@ -54,6 +55,16 @@ lrsl --help lists all commands."""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says and return the exit status."""
+    try:
+        try:
+            return _done(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        return closed.give_up()
+
+
+def _done(arguments: Sequence[str] | None) -> int:
     typed = list(sys.argv[1:] if arguments is None else arguments)
     if not typed or typed[0] in (*HELP, "--version"):
         print(_of_itself(typed))
