@@ -5,9 +5,11 @@ To add a command, write a file here with `main(arguments) -> int` and enter it i
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import NamedTuple
 
 from lrsl.commands import closed
@@ -62,6 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except BrokenPipeError:
         return closed.give_up()
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC) or error.filename is None:
+            raise
+        where = Path(error.filename).absolute()
+        print(f"{where}: {error.strerror}; work in a folder that can be written to", file=sys.stderr)
+        return 1
 
 
 def _done(arguments: Sequence[str] | None) -> int:

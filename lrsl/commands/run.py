@@ -166,7 +166,7 @@ def report(folder: Path) -> None:
 
 def _output_is_closed() -> bool:
     try:
-        sys.stdout.flush()  # fails again if it was this pipe that failed
+        print(flush=True)  # fails again if it was this pipe that failed
     except BrokenPipeError:
         return True
     return False

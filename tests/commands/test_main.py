@@ -82,6 +82,26 @@ def test_a_reader_that_has_gone_is_one_sentence(typed: list[str], tmp_path: Path
     assert (done.returncode, done.stderr) == (closed.STATUS, "the output was closed before all of it was written\n")
 
 
+def test_a_folder_that_cannot_be_written_to_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def refused(arguments: list[str]) -> int:
+        raise PermissionError(13, "Permission denied", "outputs")
+
+    monkeypatch.setattr(main, "command", lambda name: refused)
+    monkeypatch.chdir(tmp_path)
+    assert main.main(["figures"]) == 1
+    sentence = f"{tmp_path / 'outputs'}: Permission denied; work in a folder that can be written to\n"
+    assert capsys.readouterr().err == sentence
+    monkeypatch.setattr(main, "command", lambda name: failing)
+    with pytest.raises(OSError, match="something else"):
+        main.main(["figures"])
+
+
+def failing(arguments: list[str]) -> int:
+    raise OSError("something else")
+
+
 def test_the_version_is_that_of_what_is_installed() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", lrsl.__version__)
 
