@@ -1,4 +1,6 @@
-"""Keep the runs of a sweep in experiments/results: what tables, figures, significance and report read, and no more.
+"""Keep the runs of a sweep: what tables, figures, significance and report read, and no more.
+
+They go to experiments/results in a checkout, and to results in the working directory where this is installed.
 
 python -m experiments.record multirun_outputs/sweeps/SWEEP banking77-minilm
 """
@@ -10,7 +12,6 @@ import gzip
 import io
 import json
 import logging
-import os
 import re
 import shutil
 import sys
@@ -26,7 +27,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.report.jobs import ReportedJob, commands, jobs_of
-from experiments.runs import significance
+from experiments.runs import collect, significance
 from experiments.runs.collect import Run, predictions_file, read
 from experiments.runs.configurations import home
 from experiments.runs.portable import portable, portable_override
@@ -39,7 +40,7 @@ from lrsl.sweep import summary
 
 logger = logging.getLogger("experiments")
 
-RECORDED = Path(os.path.relpath(Path(__file__).parent / "results"))
+RECORDED = collect.RECORDED
 INDEX = "README.md"
 HEADER = "| folder | command | commit | seeds | machine |"
 
@@ -85,7 +86,7 @@ def record(
     Raises:
         InputError: there are no runs, or some of them had better not be kept; then nothing is written.
     """
-    jobs = [replace(job, overrides=_typed(job.overrides), run=_left(job)) for job in jobs_of(folder)]
+    jobs = [_portable(job) for job in jobs_of(folder)]
     _check_name(name, into, allowed)
     _check_jobs(folder, jobs, allowed, commit)
     places = _places([job.run for job in jobs if job.run is not None])
@@ -165,8 +166,9 @@ def _left(job: ReportedJob) -> Run | None:
     return run if run is not None and not run.finished else None
 
 
-def _typed(overrides: Sequence[str]) -> tuple[str, ...]:
-    return tuple(portable_override(override) for override in overrides if not override.startswith("rerun="))
+def _portable(job: ReportedJob) -> ReportedJob:
+    overrides = tuple(portable_override(override) for override in job.overrides if not override.startswith("rerun="))
+    return replace(job, overrides=overrides, run=_left(job), config_dir=portable(job.config_dir))
 
 
 def _places(runs: Sequence[Run]) -> dict[Path, Path]:
@@ -255,7 +257,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Record a sweep, print its row of the index, and return the exit status."""
     parser = argparse.ArgumentParser(
         prog=place.typed("record"),
-        description="Keep the runs of a sweep in experiments/results, and enter them in the README there.",
+        description=f"Keep the runs of a sweep in {RECORDED}, and enter them in the README there.",
     )
     parser.add_argument("folder", type=Path, metavar="SWEEP", help="a folder of multirun_outputs/sweeps, or of runs")
     parser.add_argument("name", metavar="NAME", help="the folder they are kept in, as in banking77-minilm")

@@ -1,6 +1,7 @@
 """The door, from the command line to the exit status, with a pipeline that only writes results."""
 
 import gc
+import io
 import json
 import logging
 import re
@@ -18,6 +19,7 @@ import pytest
 
 import lrsl.run
 import run
+from lrsl.commands import closed
 from lrsl.commands import run as command
 from lrsl.config.schema import Config, DatasetConfig
 from lrsl.errors import InputError
@@ -52,6 +54,8 @@ class Pipeline(types.ModuleType):
             raise RuntimeError("a bug\nof two lines")
         if config.seed == 15:
             raise KeyboardInterrupt
+        if config.seed == 17:
+            raise BrokenPipeError("Broken pipe")
         if config.seed == 16:
             try:
                 raise KeyboardInterrupt
@@ -107,6 +111,27 @@ def typed(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 def found_in(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted(folder.rglob("results.json"))]
+
+
+def test_a_reader_that_has_gone_is_no_failure_of_the_job(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert typed(monkeypatch, "seed=17") == 1
+    assert "BrokenPipeError: Broken pipe\n" in capsys.readouterr().err
+    assert found_in(Path("outputs"))[0]["status"] == "failed"  # the pipe was another one
+
+    class Closed(io.StringIO):
+        told = False  # once it has been, what is written goes nowhere
+
+        def flush(self) -> None:
+            if pipeline.ran[-1][0].model.lr == 0.5 and not self.told:
+                self.told = True
+                raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", Closed())
+    assert typed(monkeypatch, "seed=17", "model.lr=0.5") == closed.STATUS
+    assert len(found_in(Path("outputs"))) == 1
+    assert capsys.readouterr().err == "the output was closed before all of it was written\n"
 
 
 def test_a_run_leaves_its_results_in_its_own_folder(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:

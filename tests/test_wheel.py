@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from fabricated_runs import write_sweep
 
 ROOT = Path(__file__).parents[1]
 BUILD = "import sys; from hatchling.build import build_wheel; print(build_wheel(sys.argv[1]))"
@@ -51,6 +52,18 @@ def test_it_knows_its_version_and_its_launchers(installed: Path, tmp_path: Path)
     shown = typed(installed, tmp_path, "run", "launcher=joblib", "--cfg", "hydra", "-p", "hydra.launcher")
     assert "hydra_plugins.lrsl_launchers.joblib.JoblibLauncher" in shown.stdout, shown.stderr
     assert typed(installed, tmp_path, "tables", "--help").stdout.startswith("usage: lrsl tables")
+
+
+def test_what_it_records_goes_below_the_working_directory(installed: Path, tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path / "multirun_outputs", [{"seed": seed} for seed in (0, 1)])
+    before = sorted(path for path in installed.rglob("*") if "__pycache__" not in path.parts)
+    done = typed(installed, tmp_path, "record", str(sweep), "mine", "--commit", "abc")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("| `mine/` | `lrsl run ")
+    assert "results/mine; entered in results/README.md" in done.stdout
+    assert len(list(tmp_path.glob("results/mine/seed*/results.json"))) == 2
+    assert sorted(path for path in installed.rglob("*") if "__pycache__" not in path.parts) == before
+    assert "multirun_outputs, outputs, results" in " ".join(typed(installed, tmp_path, "tables", "-h").stdout.split())
 
 
 def test_it_runs_from_an_empty_folder(installed: Path, tiny_corpus: Path, tiny_bert: Path, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from lrsl.config import place
 from lrsl.config.identity import NO_EFFECT
 from lrsl.config.keys import model_of_any_version
 from lrsl.errors import InputError
@@ -41,6 +42,11 @@ COLUMNS = (
     *("gain", "p_value", "deployed"),
 )
 """Of the tidy table; accuracies are fractions, and what a run does not know is empty."""
+
+RECORDED = Path("results") if place.INSTALLED else Path(os.path.relpath(Path(__file__).parents[1] / "results"))
+"""Where runs are recorded: beside the studies of a checkout, and in the working directory where this is installed."""
+LEFT = (Path("multirun_outputs"), Path("outputs"), RECORDED)
+"""Where runs are looked for unless folders are named."""
 
 _TOLD_ELSEWHERE = (*NO_EFFECT, "seed", "data_dir", "dataset.download", "dataset.licence", "dataset.source")
 _OFF_THE_SHELF = " off the shelf"
@@ -158,9 +164,7 @@ def given_or_default(folders: Sequence[Path]) -> list[Path]:
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder; name one that holds the results of runs")
-    recorded = Path(os.path.relpath(Path(__file__).parents[1] / "results"))
-    usual = (Path("multirun_outputs"), Path("outputs"), recorded)
-    return list(folders) or [folder for folder in usual if folder.is_dir()]
+    return list(folders) or [folder for folder in LEFT if folder.is_dir()]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -169,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m experiments.collect",
         description="Collect the results of runs into one table (CSV), a row each.",
     )
-    parser.add_argument("folder", nargs="*", type=Path, help="default: multirun_outputs, outputs, experiments/results")
+    parser.add_argument("folder", nargs="*", type=Path, help=f"default: {', '.join(map(str, LEFT))}")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write it there instead of printing it")
     given = parser.parse_args(arguments)
     try:

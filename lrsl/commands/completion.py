@@ -109,6 +109,7 @@ _lrsl() {
     local -a found
     found=("${(@f)$(${words[1]} completion words "${(@)words[2,CURRENT]}" 2>/dev/null)}")
     if [[ -z ${found[1]} ]]; then
+        compset -P '*='  # of KEY=FILE, the file
         _files
         return
     fi

@@ -5,11 +5,14 @@ To add a command, write a file here with `main(arguments) -> int` and enter it i
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import NamedTuple
 
+from lrsl.commands import closed
 from lrsl.errors import nearest
 
 
@@ -54,6 +57,22 @@ lrsl --help lists all commands."""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says and return the exit status."""
+    try:
+        try:
+            return _done(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        return closed.give_up()
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC) or error.filename is None:
+            raise
+        where = Path(error.filename).absolute()
+        print(f"{where}: {error.strerror}; work in a folder that can be written to", file=sys.stderr)
+        return 1
+
+
+def _done(arguments: Sequence[str] | None) -> int:
     typed = list(sys.argv[1:] if arguments is None else arguments)
     if not typed or typed[0] in (*HELP, "--version"):
         print(_of_itself(typed))

@@ -85,22 +85,13 @@ def _show(folders: Sequence[Path], rules: Sequence[Any]) -> None:
     from lrsl import metrics  # noqa: PLC0415
 
     table = Table(title="gain over origin on test, in points", title_justify="left")
-    for heading in (
-        "data set",
-        "train",
-        "model",
-        "rule",
-        "seeds",
-        "origin",
-        "rule's",
-        "gain",
-        "95 %",
-        "p",
-        "hard",
-        "pays",
-    ):
-        table.add_column(heading, justify="left" if heading in ("data set", "model", "rule") else "right")
-    for (dataset, model, _), runs in _runs(folders).items():
+    words = ("data set", "model", "rule")
+    for heading in (*words, "train", "seeds", "origin", "rule's", "gain", "95 %", "p", "hard", "pays"):
+        table.add_column(heading, justify="left" if heading in words else "right", overflow="fold")
+    configurations = _runs(folders)
+    for (dataset, model, of), runs in configurations.items():
+        alike = [other for other in configurations if other[:2] == (dataset, model)]
+        shown = f"{dataset} ({Path(of).name})" if len(alike) > 1 else dataset
         replayed: dict[str, list[Replayed]] = defaultdict(list)
         for folder, content in runs:
             for rule in _rules(rules, int(content["k"])):
@@ -112,7 +103,7 @@ def _show(folders: Sequence[Path], rules: Sequence[Any]) -> None:
             gain = metrics.clustered_bootstrap_gain(before, after)
             spread = metrics.mean_std([float(run.after.mean() - run.before.mean()) for run in each]).std
             table.add_row(
-                *(dataset, model, name, f"{runs[0][1]['n_train']:,}", str(len(each))),
+                *(shown, model, name, f"{runs[0][1]['n_train']:,}", str(len(each))),
                 *(f"{100 * before.mean():.2f}", f"{100 * after.mean():.2f}"),
                 f"{100 * gain.gain:+.2f}" + (f" ± {100 * spread:.2f}" if len(each) > 1 else ""),
                 f"{100 * gain.low:+.2f} to {100 * gain.high:+.2f}",

@@ -17,7 +17,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from lrsl.commands import studies
+from lrsl.commands import closed, studies
 from lrsl.config import composition, identity, mistakes, own, place
 from lrsl.errors import InputError
 from lrsl.nn import threads
@@ -95,6 +95,8 @@ def attempt(composed: DictConfig, configuration: dict[str, Any], folder: Path) -
             raise KeyboardInterrupt from None
         raise
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _output_is_closed():
+            sys.exit(closed.give_up())  # for which no job is to blame, and of which Hydra would make more than a line
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
         print(f"{_job_name()}{reason}", file=sys.stderr)
         traceback.print_exception(error)
@@ -160,6 +162,14 @@ def report(folder: Path) -> None:
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
     print(f"no report: {reason} ({place.typed('report')} {folder} makes it)", file=sys.stderr, flush=True)
+
+
+def _output_is_closed() -> bool:
+    try:
+        print(flush=True)  # fails again if it was this pipe that failed
+    except BrokenPipeError:
+        return True
+    return False
 
 
 def _job_name() -> str:

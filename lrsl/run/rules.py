@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, TypeVar, cast
-
-from hydra.utils import get_class
 
 from lrsl.config.schema import Config, RuleConfig
 from lrsl.errors import InputError
@@ -192,11 +191,11 @@ def component(seam: type[Seam], key: str, settings: dict[str, Any]) -> Seam:
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)  # the `lrsl` command would not find a module of the user's own
     try:
-        made = get_class(name)
+        made = resolve_name(name)
     except Exception as error:
         reason = " ".join(str(error).split())
         raise InputError(f"reranker.{key}._target_={name} cannot be imported: {reason}") from None
-    if seam not in made.__mro__:
+    if not isinstance(made, type) or seam not in made.__mro__:
         raise InputError(
             f"reranker.{key}._target_={name} is no lrsl.{seam.__name__}; name a class that has it as its base"
         )
@@ -204,4 +203,6 @@ def component(seam: type[Seam], key: str, settings: dict[str, Any]) -> Seam:
         return cast(Seam, made(**{argument: value for argument, value in settings.items() if argument != "_target_"}))
     except Exception as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"reranker.{key} cannot be made: {name} says {reason}") from None
+        unknown = next((one for one in settings if reason.endswith(f"unexpected keyword argument '{one}'")), "")
+        hint = f"; ~reranker.{key}.{unknown} takes that out" if unknown and "." not in key else ""
+        raise InputError(f"reranker.{key} cannot be made: {name} says {reason}{hint}") from None

@@ -1,5 +1,6 @@
 """The command `lrsl`: its table, its help, its completion, and a user's own folder of YAML."""
 
+import os
 import re
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import lrsl
-from lrsl.commands import completion, main
+from lrsl.commands import closed, completion, main
 from lrsl.commands.card import main as card
 from lrsl.config import place
 
@@ -61,6 +62,44 @@ def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(main, "command", lambda name: interrupted)
     assert main.main(["store"]) == 130
+
+
+@pytest.mark.parametrize("typed", [["--help"], ["completion", "bash"], ["completion", "--help"], ["--version"]])
+def test_a_reader_that_has_gone_is_one_sentence(typed: list[str], tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "lrsl", *typed]
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (closed.STATUS, "the output was closed before all of it was written\n")
+
+
+def test_a_folder_that_cannot_be_written_to_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def refused(arguments: list[str]) -> int:
+        raise PermissionError(13, "Permission denied", "outputs")
+
+    monkeypatch.setattr(main, "command", lambda name: refused)
+    monkeypatch.chdir(tmp_path)
+    assert main.main(["figures"]) == 1
+    sentence = f"{tmp_path / 'outputs'}: Permission denied; work in a folder that can be written to\n"
+    assert capsys.readouterr().err == sentence
+    monkeypatch.setattr(main, "command", lambda name: failing)
+    with pytest.raises(OSError, match="something else"):
+        main.main(["figures"])
+
+
+def failing(arguments: list[str]) -> int:
+    raise OSError("something else")
 
 
 def test_the_version_is_that_of_what_is_installed() -> None:

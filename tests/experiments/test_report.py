@@ -2,6 +2,7 @@ import base64
 import hashlib
 import json
 import re
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,33 @@ def test_what_is_no_product_is_a_command_for_each_set_of_seeds():
 def test_commands_can_be_pasted():
     assert commands([job("dataset.text='a b'")]) == ["python run.py 'dataset.text='\"'\"'a b'\"'\"''"]
     assert commands([job()]) == []
+
+
+def noted(folder, own, cwd):
+    sources = [{"path": "hydra.conf", "provider": "hydra"}, {"path": str(own), "provider": "command-line"}]
+    path = folder / ".hydra" / "hydra.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"hydra": {"runtime": {"cwd": str(cwd), "config_sources": sources}}}))
+
+
+def test_a_users_own_folder_is_part_of_the_command(tmp_path):
+    sweep = fabricated_runs.write_sweep(tmp_path / "runs", [{"seed": seed} for seed in (0, 1)])
+    runs = [one.folder for one in jobs_of(sweep)]
+    (plain,) = commands(jobs_of(sweep))
+    for folder in runs:
+        noted(folder, tmp_path / "my own", tmp_path)
+    arguments = plain.removeprefix("python run.py ")
+    assert commands(jobs_of(sweep)) == [f"python run.py --config-dir 'my own' {arguments}"]
+    noted(runs[1], "/elsewhere", tmp_path)
+    assert [command.split(" dataset=")[0] for command in commands(jobs_of(sweep))] == [
+        "python run.py --config-dir 'my own'",
+        "python run.py --config-dir /elsewhere",
+    ]
+
+
+def test_commands_are_those_of_whoever_types_lrsl(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/lrsl", "report"])
+    assert commands([job("seed=0")]) == ["lrsl run seed=0"]
 
 
 def test_a_sweep_that_was_moved_is_found(tmp_path):

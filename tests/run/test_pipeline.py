@@ -212,9 +212,10 @@ def test_a_run_that_has_ended_has_finished(first):
         ({"dataset": {"train": "/no/such.csv"}}, r"/no/such\.csv"),
         ({"reranker": {"view": {}}}, r"reranker\.view names no class"),
         ({"reranker": {"detector": {"_target_": "lrsl.nothing"}}}, r"_target_=lrsl\.nothing cannot be imported"),
+        ({"reranker": {"detector": {"_target_": "lrsl.metrics"}}}, r"_target_=lrsl\.metrics is no lrsl\.Detector"),
         (
             {"reranker": {"detector": {"_target_": "lrsl.TopKVariance", "width": 3}}},
-            r"detector cannot be made",
+            r"detector cannot be made.*; ~reranker\.detector\.width takes that out$",
         ),
         ({"reranker": {"view": {"_target_": "subprocess.Popen", "args": ["false"]}}}, r"Popen is no lrsl\.View"),
         ({"reranker": {"fusion": {"_target_": "lrsl.Sigma2Mis"}}}, r"lrsl\.Sigma2Mis is no lrsl\.Fusion"),
