@@ -40,7 +40,7 @@ from lrsl.sweep import summary
 
 logger = logging.getLogger("experiments")
 
-RECORDED = collect.RECORDED
+RECORDED = collect.recorded()
 INDEX = "README.md"
 HEADER = "| folder | command | commit | seeds | machine |"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from experiments.figures import plates, style
 from experiments.figures.plate import chinese_missing, save
-from experiments.runs.collect import LEFT, collect, given_or_default
+from experiments.runs.collect import collect, given_or_default, left
 from experiments.runs.configurations import configurations
 from lrsl.config import place
 from lrsl.errors import InputError
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog=place.typed("figures"),
         description="Draw the paper's figures 1b, 4 and 10, 5 and 11, 6, 7 and 9 from runs, as SVG and PNG.",
     )
-    parser.add_argument("folder", nargs="*", type=Path, help=f"default: {', '.join(map(str, LEFT))}")
+    parser.add_argument("folder", nargs="*", type=Path, help=f"default: {', '.join(map(str, left()))}")
     parser.add_argument("--out", type=Path, metavar="DIR", default=Path("outputs/figures"), help="default: %(default)s")
     given = parser.parse_args(arguments)
     try:

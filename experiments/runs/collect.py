@@ -43,11 +43,6 @@ COLUMNS = (
 )
 """Of the tidy table; accuracies are fractions, and what a run does not know is empty."""
 
-RECORDED = Path("results") if place.INSTALLED else Path(os.path.relpath(Path(__file__).parents[1] / "results"))
-"""Where runs are recorded: beside the studies of a checkout, and in the working directory where this is installed."""
-LEFT = (Path("multirun_outputs"), Path("outputs"), RECORDED)
-"""Where runs are looked for unless folders are named."""
-
 _TOLD_ELSEWHERE = (*NO_EFFECT, "seed", "data_dir", "dataset.download", "dataset.licence", "dataset.source")
 _OFF_THE_SHELF = " off the shelf"
 
@@ -164,7 +159,17 @@ def given_or_default(folders: Sequence[Path]) -> list[Path]:
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder; name one that holds the results of runs")
-    return list(folders) or [folder for folder in LEFT if folder.is_dir()]
+    return list(folders) or [folder for folder in left() if folder.is_dir()]
+
+
+def recorded() -> Path:
+    """Return where runs are recorded: beside the studies of a checkout, or below the working directory if installed."""
+    return Path("results") if place.INSTALLED else Path(os.path.relpath(Path(__file__).parents[1] / "results"))
+
+
+def left() -> tuple[Path, ...]:
+    """Return where runs are looked for unless folders are named."""
+    return Path("multirun_outputs"), Path("outputs"), recorded()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -173,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m experiments.collect",
         description="Collect the results of runs into one table (CSV), a row each.",
     )
-    parser.add_argument("folder", nargs="*", type=Path, help=f"default: {', '.join(map(str, LEFT))}")
+    parser.add_argument("folder", nargs="*", type=Path, help=f"default: {', '.join(map(str, left()))}")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write it there instead of printing it")
     given = parser.parse_args(arguments)
     try:
@@ -233,10 +238,23 @@ def _configured(folder: Path) -> dict[str, Any]:
 
 
 def _of_any_version(configuration: Any) -> Any:
-    """Return a configuration whose classifier is described under the names of this version."""
+    """Return a configuration under the names of this version."""
     if not isinstance(configuration, dict) or not isinstance(configuration.get("model"), dict):
         return configuration
-    return {**configuration, "model": model_of_any_version(configuration["model"])}
+    made = {**configuration, "model": model_of_any_version(configuration["model"])}
+    dataset, reranker = made.get("dataset"), made.get("reranker")
+    if isinstance(dataset, dict) and dataset.get("reader") == "telecom34":
+        made["dataset"] = {"size": "full", **dataset}  # the only one that there was
+    if isinstance(reranker, dict):
+        made["reranker"] = {key: _with_short_name(part) for key, part in reranker.items()}
+    return made
+
+
+def _with_short_name(part: Any) -> Any:
+    """Return a component of the reranker by the name that this version gives its class."""
+    if not isinstance(part, dict) or not str(part.get("_target_", "")).startswith("lrsl.models."):
+        return part
+    return {**part, "_target_": f"lrsl.{part['_target_'].rpartition('.')[2]}"}
 
 
 def _flat(node: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:

@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog=place.typed("tables"),
         description="Render the paper's tables, with our results beside its numbers.",
     )
-    parser.add_argument("folder", nargs="*", type=Path, help=f"default: {', '.join(map(str, collect.LEFT))}")
+    parser.add_argument("folder", nargs="*", type=Path, help=f"default: {', '.join(map(str, collect.left()))}")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write Markdown and LaTeX there instead of printing")
     given = parser.parse_args(arguments)
     try:
