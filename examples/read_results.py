@@ -32,8 +32,9 @@ def main() -> None:
 
     results = json.loads((folder / "results.json").read_text("utf-8"))
     print(f"{results['dataset']}, {results['model']}, seed {results['seed']}: {results['hard_fraction']:.1%} hard")
-    for system in ("origin", "rerank", "similarity"):
-        print(f"{system:<12}{results[system]['accuracy']:.2%}")
+    for system in ("origin", "rerank", "fitted", "similarity"):
+        if system in results:  # earlier versions had no fitted rule
+            print(f"{system:<12}{results[system]['accuracy']:.2%}")
 
     lines = predictions(folder)
     mended = [line for line in lines if line["rerank"] == line["gold"] != line["origin"]]
