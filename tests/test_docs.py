@@ -1,5 +1,8 @@
 """The pages are true: the tutorial is typed as it stands, commands compose, Python runs."""
 
+import contextlib
+import io
+import logging
 import re
 import shlex
 import subprocess
@@ -12,6 +15,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+import run
 from lrsl import Reranker
 from lrsl.config import composition
 
@@ -63,15 +67,36 @@ def typed(tiny_corpus, tiny_bert, tmp_path_factory):
     printed = {}
     for command in commands(DOCS / "tutorial.md", "python"):
         program, *arguments = shlex.split(command)[1:]
-        start = [str(ROOT / program)] if program == "run.py" else [program, arguments.pop(0)]
-        more = small if program == "run.py" else []
+        start = [] if program == "run.py" else [program, arguments.pop(0)]
         arguments = ["seed=0,1" if argument == "seed=0,1,2" else argument for argument in arguments]
+        if program == "run.py":
+            printed[command] = in_this_process([*arguments, *small], folder)
+            continue
         done = subprocess.run(
-            [sys.executable, *start, *arguments, *more], cwd=folder, capture_output=True, text=True, check=False
+            [sys.executable, *start, *arguments], cwd=folder, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"{command}: {done.stderr}"
         printed[command] = done.stdout
     return folder, printed
+
+
+def in_this_process(arguments, folder):
+    """Type arguments after run.py without waiting for imports again, and return what it printed."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["run.py", *arguments])
+        patch.setenv("HYDRA_FULL_ERROR", "1")  # so that both are as they were afterwards
+        patch.setenv("LRSL_SWEEP", "")
+        assert run.main() == 0, arguments
+    for handler in root.handlers[:]:
+        if handler not in handlers:
+            handler.close()
+            root.removeHandler(handler)
+    root.setLevel(level)
+    return printed.getvalue()
 
 
 def test_the_tutorials_commands_run_as_they_stand(typed):
