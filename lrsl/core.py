@@ -41,8 +41,8 @@ def topk_variance(logits: Float[Tensor, "n classes"], k: int) -> Float[Tensor, "
         tensor([2.6667, 0.0000])
     """
     _check_k(k, logits.shape[1], "classes")
-    _check_finite("logits", logits)
-    variance = logits.new_empty(len(logits), dtype=_at_least_float32(logits))
+    check_finite("logits", logits)
+    variance = logits.new_empty(len(logits), dtype=at_least_float32(logits))
     for rows, top in zip(variance.split(_chunk(logits)), _largest(logits, k), strict=True):
         centred = [z - top[0] for z in top]  # equal numbers differ by exactly 0, their mean need not be exact
         mean = sum(centred) / k
@@ -76,7 +76,7 @@ def mean_of_misclassified(
     Raises:
         ValueError: a label is no class.
     """
-    _check_labels(labels, logits.shape[1])
+    check_labels(labels, logits.shape[1])
     misclassified = logits.argmax(dim=-1) != labels
     return values[misclassified].double().mean().item() if misclassified.any() else 0.0
 
@@ -113,8 +113,8 @@ def confused_labels(
         tensor([[2, 0]])
     """
     _check_k(k, logits.shape[1] - 1, "classes other than the true one")
-    _check_labels(labels, logits.shape[1])
-    _check_finite("logits", logits)
+    check_labels(labels, logits.shape[1])
+    check_finite("logits", logits)
     others = logits.scatter(1, labels[:, None], -torch.inf)
     return others.argsort(dim=-1, descending=True, stable=True)[:, :k]
 
@@ -137,7 +137,7 @@ def mnrl_loss(
     Returns:
         the mean over the batch; 0 for an empty one.
     """
-    text, label, confused = (F.normalize(e.to(_at_least_float32(e)), dim=-1) for e in (text, label, confused))
+    text, label, confused = (F.normalize(e.to(at_least_float32(e)), dim=-1) for e in (text, label, confused))
     positive = (text * label).sum(-1, keepdim=True)
     negative = (text[:, None] * confused).sum(-1)
     first = torch.zeros(len(text), dtype=torch.int64, device=text.device)
@@ -164,7 +164,7 @@ def ranking_loss(
     Returns:
         the mean over the batch; 0 for an empty one.
     """
-    logits = scale * similarity.to(_at_least_float32(similarity))
+    logits = scale * similarity.to(at_least_float32(similarity))
     if candidates is not None:
         kept = candidates.scatter(1, positive[:, None], value=True)
         logits = logits.masked_fill(~kept, -torch.inf)
@@ -173,7 +173,7 @@ def ranking_loss(
 
 def label_similarity(text: Float[Tensor, "n d"], label: Float[Tensor, "classes d"]) -> Float[Tensor, "n classes"]:
     """Return the cosine similarity of each text's embedding with each label's (eq. 9), in [-1, 1]."""
-    text, label = (F.normalize(e.to(_at_least_float32(e)), dim=-1) for e in (text, label))
+    text, label = (F.normalize(e.to(at_least_float32(e)), dim=-1) for e in (text, label))
     with torch.autocast(text.device.type, enabled=False):  # else the product comes back in half precision
         return (text @ label.T).clamp(-1, 1)
 
@@ -205,9 +205,9 @@ def rerank(
     """
     if not power >= 0:
         raise ValueError(f"power is {power}; it must be at least 0")
-    _check_finite("logits", logits)
-    _check_finite("similarity", similarity)
-    dtype = torch.promote_types(_at_least_float32(logits), _at_least_float32(similarity))
+    check_finite("logits", logits)
+    check_finite("similarity", similarity)
+    dtype = torch.promote_types(at_least_float32(logits), at_least_float32(similarity))
     scores = torch.empty(logits.shape, dtype=dtype, device=logits.device)
     chunks = [x.split(_chunk(logits)) for x in (scores, logits, similarity)]
     room = torch.empty_like(chunks[0][0])
@@ -247,7 +247,8 @@ def _largest(logits: Float[Tensor, "n classes"], k: int) -> Iterator[Sequence[Fl
         yield [*top, rest.amax(dim=-1).double()]
 
 
-def _at_least_float32(x: Tensor) -> torch.dtype:
+def at_least_float32(x: Tensor) -> torch.dtype:
+    """Return the type to compute in: float64 for float64, float32 otherwise."""
     return torch.promote_types(x.dtype, torch.float32)
 
 
@@ -256,14 +257,16 @@ def _check_k(k: int, most: int, what: str) -> None:
         raise ValueError(f"k is {k}; it must be at least 1 and at most {most}, the number of {what}")
 
 
-def _check_labels(labels: Int64[Tensor, " n"], classes: int) -> None:
+def check_labels(labels: Int64[Tensor, " n"], classes: int) -> None:
+    """Raise a ValueError that names the first label that is no class."""
     wrong = (labels < 0) | (labels >= classes)
     if wrong.any():
         row = int(wrong.nonzero()[0])
         raise ValueError(f"labels[{row}] is {int(labels[row])}; with {classes} classes it must be 0 to {classes - 1}")
 
 
-def _check_finite(name: str, x: Tensor) -> None:
+def check_finite(name: str, x: Tensor) -> None:
+    """Raise a ValueError that names the first value of a matrix that is not finite."""
     if x.numel() == 0 or torch.stack(x.aminmax()).isfinite().all():  # a NaN is the smallest and the largest of all
         return
     row = int((~torch.stack(x.aminmax(dim=-1)).isfinite()).any(dim=0).nonzero()[0])

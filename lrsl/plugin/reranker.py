@@ -25,7 +25,7 @@ from lrsl.reranking.fusion import Fusion
 from lrsl.reranking.fusion.log_linear import LogLinear
 from lrsl.reranking.fusion.paper import Paper
 from lrsl.reranking.rule import Detection, FittedRule, RowScores, Rule, recorded_scores, scores_of_texts
-from lrsl.reranking.saving import described, made_again
+from lrsl.reranking.saving import described, made_again, under
 from lrsl.reranking.threshold import ThresholdRule
 from lrsl.reranking.threshold.sigma2_mis import Sigma2Mis
 from lrsl.reranking.verdict import verdict
@@ -317,12 +317,12 @@ class Reranker:
         tensors = load_file(folder / LEARNT) if (folder / LEARNT).is_file() else {}
         load = None if reranker._embedder is None else lambda: reranker.embedding
         given = Given(reranker.label_texts, load_embedding=load)
-        detector = reranker.rule.detector.restore(_under("detector", tensors))
+        detector = reranker.rule.detector.restore(under("detector", tensors))
         reranker._fitted = FittedRule(
-            Detection(detector, float(saved["sigma2_mis"])), fusion.restore(_under("fusion", tensors))
+            Detection(detector, float(saved["sigma2_mis"])), fusion.restore(under("fusion", tensors))
         )
         reranker._fitted_views = [
-            view.restore(learnt, given) if (learnt := _under(f"view.{number}", tensors)) else view.fit(given)
+            view.restore(learnt, given) if (learnt := under(f"view.{number}", tensors)) else view.fit(given)
             for number, view in enumerate(reranker.views)
         ]
         reranker.report_ = dict(saved["report"])
@@ -391,10 +391,6 @@ def _of_format_0(saved: Mapping[str, Any]) -> dict[str, Any]:
         "fusion": {"kind": "lrsl.Paper", "settings": {"power": saved["power"]}},
     }
     return {**saved, "rule": rule}
-
-
-def _under(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name[len(part) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(f"{part}.")}
 
 
 def _like(given: Array, result: Tensor) -> Array:

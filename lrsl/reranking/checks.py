@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
+
+from lrsl import core
 
 
 def check_logits(logits: Tensor, least: int = 1, what: str = "logits") -> None:
@@ -18,10 +19,7 @@ def check_logits(logits: Tensor, least: int = 1, what: str = "logits") -> None:
         raise ValueError(
             f"{what} have shape {tuple(logits.shape)}; it must be (n, classes) with at least {least} classes"
         )
-    wrong = (~logits.isfinite()).nonzero()
-    if len(wrong):
-        row, column = wrong[0].tolist()
-        raise ValueError(f"{what}[{row}, {column}] is {logits[row, column].item()}; every value must be finite")
+    core.check_finite(what, logits)
 
 
 def check_k(k: int, least: int, most: int) -> None:
@@ -42,10 +40,7 @@ def check_labels(labels: Tensor, n: int, classes: int) -> None:
     """
     if labels.shape != (n,):
         raise ValueError(f"labels have shape {tuple(labels.shape)}; with {n} rows of logits it must be ({n},)")
-    wrong = ((labels < 0) | (labels >= classes)).nonzero().flatten()
-    if len(wrong):
-        row = int(wrong[0])
-        raise ValueError(f"labels[{row}] is {int(labels[row])}; with {classes} classes it must be 0 to {classes - 1}")
+    core.check_labels(labels, classes)
 
 
 def check_scores(scores: Sequence[Tensor], logits: Tensor) -> None:
@@ -65,8 +60,3 @@ def check_scores(scores: Sequence[Tensor], logits: Tensor) -> None:
                 f"scores[{number}][{row}, {column}] is {score[row, column].item()}; "
                 "a score must be finite, or NaN for a label that is not scored"
             )
-
-
-def at_least_float32(x: Tensor) -> torch.dtype:
-    """Return the type to compute in: float64 for float64, float32 otherwise."""
-    return torch.promote_types(x.dtype, torch.float32)

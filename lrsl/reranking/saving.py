@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, TypeVar
+
+from torch import Tensor
 
 from lrsl.reranking import PUBLIC
 from lrsl.reranking.component import Component
 
 Kind = TypeVar("Kind", bound=Component)
+
+
+def under(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with a part and a dot, by the rest of their names."""
+    return {name[len(part) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(f"{part}.")}
 
 
 def described(component: Component, seam: type) -> dict[str, Any]:

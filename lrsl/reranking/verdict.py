@@ -12,7 +12,8 @@ import torch
 from scipy.stats import t as student
 from torch import Tensor
 
-from lrsl.reranking.checks import at_least_float32, check_labels, check_logits, check_scores
+from lrsl import core
+from lrsl.reranking.checks import check_labels, check_logits, check_scores
 from lrsl.reranking.folds import folds as dealt
 from lrsl.reranking.fusion.likelihood import maximum_likelihood
 from lrsl.reranking.rule import Rule, recorded_scores
@@ -149,7 +150,7 @@ def _judged(rule: Rule, seen: Rows, new: Rows) -> tuple[Tensor, Tensor]:
 
 def _origin(logits: Tensor) -> Tensor:
     """Return the classifier's log-probabilities, through the same eyes as a fusion's."""
-    return _distribution(logits.softmax(dim=-1, dtype=at_least_float32(logits)))
+    return _distribution(logits.softmax(dim=-1, dtype=core.at_least_float32(logits)))
 
 
 def _distribution(scores: Tensor) -> Tensor:

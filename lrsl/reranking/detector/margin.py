@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lrsl.reranking.checks import at_least_float32, check_logits
+from lrsl import core
+from lrsl.reranking.checks import check_logits
 from lrsl.reranking.detector import DetectorWithoutFit
 
 
@@ -21,5 +22,5 @@ class Margin(DetectorWithoutFit):
             ValueError: there are fewer than 2 classes, or a logit is not finite.
         """
         check_logits(logits, least=2)
-        first, second = logits.topk(2, dim=-1).values.to(at_least_float32(logits)).unbind(-1)
+        first, second = logits.topk(2, dim=-1).values.to(core.at_least_float32(logits)).unbind(-1)
         return first - second

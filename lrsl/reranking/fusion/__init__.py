@@ -42,3 +42,15 @@ class Fusion(Component, Protocol):
     def restore(self, learnt: Mapping[str, Tensor]) -> FittedFusion:
         """Return what `fit` returned, from what it had learnt."""
         ...
+
+
+class FusionWithoutFit(Fusion, FittedFusion, Protocol):
+    """A fusion that learns nothing: a subclass defines `__call__` alone."""
+
+    def fit(self, logits: Tensor, labels: Tensor, scores: Sequence[Tensor], hard: Tensor) -> FittedFusion:
+        """Return the fusion itself."""
+        return self
+
+    def restore(self, learnt: Mapping[str, Tensor]) -> FittedFusion:
+        """Return the fusion itself."""
+        return self

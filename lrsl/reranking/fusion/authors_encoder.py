@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from lrsl.reranking.checks import at_least_float32, check_logits
-from lrsl.reranking.fusion import FittedFusion, Fusion
+from lrsl import core
+from lrsl.reranking.checks import check_logits
+from lrsl.reranking.fusion import FusionWithoutFit
 from lrsl.reranking.fusion.one_view import ranked_by_one_view
 
 
 @dataclass(frozen=True)
-class AuthorsEncoder(Fusion, FittedFusion):
+class AuthorsEncoder(FusionWithoutFit):
     """The authors' released code for BERT: raw logits times one view's score squared. Nothing is learnt.
 
     Eq. 10 has softmax(logits) in place of the logits. A logit below 0 rises with a small score here, up to 0. Scores
@@ -35,14 +36,6 @@ class AuthorsEncoder(Fusion, FittedFusion):
         if not self.power > 0:
             raise ValueError(f"power is {self.power}; it must be above 0")
 
-    def fit(self, logits: Tensor, labels: Tensor, scores: Sequence[Tensor], hard: Tensor) -> AuthorsEncoder:
-        """Return the fusion itself."""
-        return self
-
-    def restore(self, learnt: Mapping[str, Tensor]) -> AuthorsEncoder:
-        """Return the fusion itself."""
-        return self
-
     def __call__(self, logits: Tensor, scores: Sequence[Tensor]) -> Tensor:
         """Return the products.
 
@@ -53,6 +46,6 @@ class AuthorsEncoder(Fusion, FittedFusion):
         return ranked_by_one_view("the authors' fusion", logits, scores, self._product)
 
     def _product(self, logits: Tensor, score: Tensor) -> Tensor:
-        dtype = torch.promote_types(at_least_float32(logits), at_least_float32(score))
+        dtype = torch.promote_types(core.at_least_float32(logits), core.at_least_float32(score))
         weight = score.to(dtype)
         return logits.to(dtype) * (weight if self.power == 1 else weight.clamp(min=0) ** self.power)

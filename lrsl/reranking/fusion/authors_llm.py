@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from lrsl import core
-from lrsl.reranking.fusion import FittedFusion, Fusion
+from lrsl.reranking.fusion import FusionWithoutFit
 from lrsl.reranking.fusion.one_view import ranked_by_one_view
 
 
 @dataclass(frozen=True)
-class AuthorsLLM(Fusion, FittedFusion):
+class AuthorsLLM(FusionWithoutFit):
     """The authors' released code for language models: softmax(logits) times one view's score squared.
 
     Nothing is learnt.
@@ -37,14 +37,6 @@ class AuthorsLLM(Fusion, FittedFusion):
         """Check the power."""
         if not self.power > 0:
             raise ValueError(f"power is {self.power}; it must be above 0")
-
-    def fit(self, logits: Tensor, labels: Tensor, scores: Sequence[Tensor], hard: Tensor) -> AuthorsLLM:
-        """Return the fusion itself."""
-        return self
-
-    def restore(self, learnt: Mapping[str, Tensor]) -> AuthorsLLM:
-        """Return the fusion itself."""
-        return self
 
     def __call__(self, logits: Tensor, scores: Sequence[Tensor]) -> Tensor:
         """Return the products.

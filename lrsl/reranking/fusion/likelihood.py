@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
+
+from lrsl.reranking.gaps import without_gaps
 
 LEAST_ROWS = 10  # below that nothing is fitted
 TEMPERATURES = (0.01, 100.0)  # rows that are all right would take it to 0, rows at random to infinity
@@ -113,13 +114,5 @@ def maximum_likelihood(
 
 
 def filled(scores: Tensor) -> Tensor:
-    """Return scores in float64 with a number for every label.
-
-    A label that a view has not scored gets the smallest of its row; in a row without any score all get 0.
-    """
-    scores = scores.double()
-    missing = scores.isnan()
-    if not missing.any():
-        return scores
-    least = scores.masked_fill(missing, torch.inf).amin(dim=-1, keepdim=True)
-    return torch.where(missing, least.where(least.isfinite(), 0.0), scores)
+    """Return scores in float64 with a number for every label, as `lrsl.reranking.gaps` fills them."""
+    return without_gaps(scores.double())

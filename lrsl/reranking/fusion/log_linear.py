@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lrsl.reranking.checks import at_least_float32, check_labels, check_logits, check_scores
+from lrsl import core
+from lrsl.reranking.checks import check_labels, check_logits, check_scores
 from lrsl.reranking.fusion import FittedFusion, Fusion
 from lrsl.reranking.fusion.likelihood import filled, maximum_likelihood
 
@@ -90,7 +91,7 @@ class FittedLogLinear(FittedFusion):
             raise ValueError(f"the fusion was fitted with {len(self.beta)} views, and there are {len(scores)}")
         check_logits(logits)
         check_scores(scores, logits)
-        dtype = at_least_float32(logits)
+        dtype = core.at_least_float32(logits)
         if not self.beta.any():
             return logits.softmax(-1, dtype=dtype)
         fused = logits.double() / self.temperature

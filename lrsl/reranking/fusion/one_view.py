@@ -24,12 +24,22 @@ def ranked_by_one_view(
     Raises:
         ValueError: there is not exactly one view.
     """
-    if len(scores) != 1:
-        raise ValueError(f"{whose} joins the logits with one view, and there are {len(scores)}")
-    scored = ~scores[0].isnan()
+    score = the_one_view(whose, scores)
+    scored = ~score.isnan()
     if scored.all():
-        return rank(logits, scores[0])
-    ranked = rank(logits, scores[0].where(scored, 0))
+        return rank(logits, score)
+    ranked = rank(logits, score.where(scored, 0))
     least = ranked.masked_fill(~scored, torch.inf).amin(-1, keepdim=True)
     others = least - 1 + logits.softmax(-1, dtype=ranked.dtype)
     return ranked.where(scored, others)
+
+
+def the_one_view(whose: str, scores: Sequence[Tensor]) -> Tensor:
+    """Return the scores of the only view.
+
+    Raises:
+        ValueError: there is not exactly one.
+    """
+    if len(scores) != 1:
+        raise ValueError(f"{whose} joins the logits with one view, and there are {len(scores)}")
+    return scores[0]

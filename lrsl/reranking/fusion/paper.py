@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from lrsl import core
-from lrsl.reranking.checks import at_least_float32
 from lrsl.reranking.fusion import FittedFusion, Fusion
 from lrsl.reranking.fusion.likelihood import filled, maximum_likelihood
-from lrsl.reranking.fusion.one_view import ranked_by_one_view
+from lrsl.reranking.fusion.one_view import ranked_by_one_view, the_one_view
 
 AUTO = "auto"
+NAME = "the paper's fusion"
 FLOOR = 1e-3  # of a score whose logarithm is taken; eq. 10 has 0, which makes a label impossible
 
 
@@ -54,8 +54,7 @@ class Paper(Fusion, FittedFusion):
         """
         if self.power != AUTO:
             return self
-        _one(scores)
-        logarithm = filled(scores[0])[hard].clamp(min=FLOOR).log()
+        logarithm = filled(the_one_view(NAME, scores))[hard].clamp(min=FLOOR).log()
         temperature, (beta,) = maximum_likelihood(logits[hard], labels[hard], [logarithm])
         return PaperWithPower(beta * temperature)
 
@@ -72,9 +71,7 @@ class Paper(Fusion, FittedFusion):
         if isinstance(self.power, str):
             raise ValueError("power is 'auto' and has yet to be found; fit the fusion first")
         power = float(self.power)
-        return ranked_by_one_view(
-            "the paper's fusion", logits, scores, lambda logits, score: core.rerank(logits, score, power)
-        )
+        return ranked_by_one_view(NAME, logits, scores, lambda logits, score: core.rerank(logits, score, power))
 
 
 @dataclass(frozen=True)
@@ -94,15 +91,10 @@ class PaperWithPower(FittedFusion):
             ValueError: there is more than one view.
         """
         if self.power == 0:
-            _one(scores)
-            return logits.softmax(-1, dtype=at_least_float32(logits))
+            the_one_view(NAME, scores)
+            return logits.softmax(-1, dtype=core.at_least_float32(logits))
         return Paper(self.power)(logits, scores)
 
     def learnt(self) -> Mapping[str, Tensor]:
         """Return the power."""
         return {"power": torch.tensor(self.power, dtype=torch.float64)}
-
-
-def _one(scores: Sequence[Tensor]) -> None:
-    if len(scores) != 1:
-        raise ValueError(f"the paper's fusion joins the logits with one view, and there are {len(scores)}")

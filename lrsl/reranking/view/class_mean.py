@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lrsl.reranking.view import Encode, FittedView, Given, View, without_gaps
+from lrsl.reranking.gaps import without_gaps
+from lrsl.reranking.view import Encode, FittedView, Given, View
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from transformers import (
 from lrsl import core
 from lrsl.nn.optimisation import adamw, trainable
 from lrsl.nn.pretrained import adjust, load_tokenizer, loading, longest_input, quiet
+from lrsl.reranking.saving import under
 from lrsl.reranking.view import FittedCandidateView, Given, View
 from lrsl.reranking.view.examples import Examples
 
@@ -102,7 +103,7 @@ class CrossEncoder(View):
             ValueError: a saved file has a name that no configuration or tokenizer has.
         """
         with TemporaryDirectory() as folder, quiet():
-            for name, content in _under("file", learnt).items():
+            for name, content in under("file", learnt).items():
                 if not _FILE.fullmatch(name):
                     raise ValueError(f"{name!r} is no file of a configuration or tokenizer; fit and save it anew")
                 (Path(folder) / name).write_bytes(content.cpu().numpy().tobytes())
@@ -110,7 +111,7 @@ class CrossEncoder(View):
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         with torch.random.fork_rng():
             network = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False).float()
-        network.load_state_dict(_under("weights", learnt))
+        network.load_state_dict(under("weights", learnt))
         network = _ready(network).eval()
         max_length = longest_input(tokenizer, network, self.max_length)
         return FittedCrossEncoder(
@@ -246,7 +247,3 @@ def _ready(network: PreTrainedModel) -> PreTrainedModel:
     adjust(network, None, None, "view")
     network.to("cuda" if torch.cuda.is_available() else "cpu")  # type: ignore[arg-type]
     return network
-
-
-def _under(part: str, learnt: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name[len(part) + 1 :]: value for name, value in learnt.items() if name.startswith(f"{part}.")}

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lrsl.reranking.view import Encode, FittedView, Given, View, without_gaps
+from lrsl.reranking.gaps import without_gaps
+from lrsl.reranking.view import Encode, FittedView, Given, View
 
 COSINES_AT_ONCE = 2**22
 """How many cosines are held in memory at a time."""

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lrsl.reranking.view import FittedView, Given, View, without_gaps
+from lrsl.reranking.gaps import without_gaps
+from lrsl.reranking.view import FittedView, Given, View
 from lrsl.reranking.view.examples import read, written
 
 FOLDS = 5
