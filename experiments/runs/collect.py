@@ -242,9 +242,11 @@ def _of_any_version(configuration: Any) -> Any:
     if not isinstance(configuration, dict) or not isinstance(configuration.get("model"), dict):
         return configuration
     made = {**configuration, "model": model_of_any_version(configuration["model"])}
-    dataset, reranker = made.get("dataset"), made.get("reranker")
+    dataset, embedding, reranker = (made.get(part) for part in ("dataset", "embedding", "reranker"))
     if isinstance(dataset, dict) and dataset.get("reader") == "telecom34":
         made["dataset"] = {"size": "full", **dataset}  # the only one that there was
+    if isinstance(embedding, dict) and "pooling" in embedding:
+        made["embedding"] = {**embedding, "pooling": embedding["pooling"] or "mean"}  # which null stands for
     if isinstance(reranker, dict):
         made["reranker"] = {key: _with_short_name(part) for key, part in reranker.items()}
     return made

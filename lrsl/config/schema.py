@@ -344,8 +344,8 @@ class EmbeddingConfig:
     """Dropout inside the encoder; null keeps what it was pretrained with."""
     attention: str | None = None
     """How the encoder computes attention; as `model.attention`."""
-    pooling: str = "mean"
-    """How token states become one vector, `cls` or `mean`, when `pretrained` does not say so itself."""
+    pooling: str | None = None
+    """How token states become one vector where `pretrained` does not say so itself: `cls`, or `mean`, which is null."""
     max_length: int = 256
     """Longest input in tokens; the rest is cut off."""
 
@@ -353,7 +353,8 @@ class EmbeddingConfig:
         """Check ranges."""
         _given("embedding", self.name, self.pretrained)
         _one_of("embedding.negatives", self.negatives, ("confused", "batch", "all"))
-        _one_of("embedding.pooling", self.pooling, ("cls", "mean"))
+        if self.pooling is not None:
+            _one_of("embedding.pooling", self.pooling, ("cls", "mean"))
         for key in ("k", "epochs", "batch_size", "patience"):
             _above(f"embedding.{key}", getattr(self, key), 1)
         _above("embedding.max_length", self.max_length, 3)

@@ -15,6 +15,7 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Poolin
 from torch import Tensor, nn
 
 from lrsl.config.schema import EmbeddingConfig
+from lrsl.errors import InputError
 from lrsl.nn.batches import pad, tokenize
 from lrsl.nn.pretrained import adjust, loading, locate, longest_input, quiet
 
@@ -24,37 +25,46 @@ SLACK = 1.25  # of a batch's lengths: a text is padded by a quarter at most
 
 
 def load_embedding(
-    pretrained: str, *, pooling: str = "mean", max_length: int | None = None, key: str = "pretrained"
+    pretrained: str, *, pooling: str | None = None, max_length: int | None = None, key: str = "pretrained"
 ) -> SentenceTransformer:
     """Return a text embedding with unit-length vectors.
 
-    A folder or hub id that holds a sentence-transformers model keeps its own pooling; any other encoder gets the
+    A folder or hub id that holds a sentence-transformers model has a pooling of its own; any other encoder gets the
     pooling asked for.
 
     Args:
         pretrained: hub id or local folder.
-        pooling: `cls` or `mean`, for encoders that do not say it themselves.
+        pooling: `cls` or `mean`, for encoders that do not say it themselves; `mean` unless given.
         max_length: longest input in tokens; None keeps the model's own.
         key: the configuration key that an error names.
 
     Raises:
-        InputError: it is neither a folder with a model nor reachable.
+        InputError: it is neither a folder with a model nor reachable, or has another pooling than is asked for.
     """
     with loading(pretrained, key) as path, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if _is_plain_encoder(path):
             transformer = Transformer(path)
             width = transformer.get_embedding_dimension()
-            modules = [transformer, Pooling(width, pooling_mode=pooling), Normalize()]
+            modules = [transformer, Pooling(width, pooling_mode=pooling or "mean"), Normalize()]
             embedding = SentenceTransformer(modules=modules, device="cpu")
         else:
             embedding = SentenceTransformer(path, device="cpu")
+            _check_pooling(embedding, pooling, pretrained, key)
     embedding.float()
     embedding.default_prompt_name = None  # texts and labels are encoded as they are, here and after saving
     if max_length is not None:
         network: nn.Module = getattr(embedding[0], "model", embedding)
         embedding.max_seq_length = longest_input(embedding.tokenizer, network, max_length)
     return embedding
+
+
+def _check_pooling(embedding: SentenceTransformer, asked: str | None, pretrained: str, key: str) -> None:
+    own = next((module.pooling_mode for module in embedding if isinstance(module, Pooling)), None)
+    if asked not in (None, own):
+        name = f"{key.rpartition('.')[0]}.pooling".lstrip(".")
+        brings = f"brings its own, which is {own}" if own else "makes vectors in its own way"
+        raise InputError(f"{name}={asked} has no effect: {key}={pretrained} {brings}; leave {name} out")
 
 
 def _is_plain_encoder(path: str) -> bool:
@@ -130,7 +140,8 @@ def configured_embedding(settings: EmbeddingConfig, pretrained: str | None = Non
         pretrained: a folder to load instead of the configured one, such as what fine-tuning has left.
 
     Raises:
-        InputError: it is neither a folder with a model nor reachable, or does not know the configured attention.
+        InputError: it is neither a folder with a model nor reachable, has another pooling than is configured, or does
+            not know the configured attention.
     """
     embedding = load_embedding(
         pretrained or settings.pretrained,

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 
 from lrsl.classifiers.encoder import pool
-from lrsl.embedding.text_embedding import by_length, encode, load_embedding, save_embedding
+from lrsl.config.schema import EmbeddingConfig
+from lrsl.embedding.text_embedding import by_length, configured_embedding, encode, load_embedding, save_embedding
 from lrsl.errors import InputError
 from lrsl.nn.batches import padded
 from lrsl.nn.pretrained import load_encoder, load_tokenizer
@@ -40,9 +41,15 @@ def test_a_saved_folder_gives_the_same_vectors(tiny_bert, tmp_path, pooling):
     plain = SentenceTransformer(str(tmp_path / "saved"), device="cpu")
     np.testing.assert_allclose(plain.encode(TEXTS), expected.numpy(), rtol=0, atol=1e-6)
     assert plain.max_seq_length == 12
-    # loaded by us it keeps its own pooling, whatever is asked for
-    other = "mean" if pooling == "cls" else "cls"
-    torch.testing.assert_close(encode(load_embedding(str(tmp_path / "saved"), pooling=other), TEXTS), expected)
+    for asked in (None, pooling):
+        torch.testing.assert_close(encode(load_embedding(str(tmp_path / "saved"), pooling=asked), TEXTS), expected)
+
+
+def test_another_pooling_than_the_folder_brings_is_refused(tiny_bert, tmp_path):
+    save_embedding(load_embedding(str(tiny_bert)), tmp_path)
+    sentence = rf"embedding.pooling=cls has no effect: embedding.pretrained={tmp_path} brings its own, which is mean; "
+    with pytest.raises(InputError, match=sentence + "leave embedding.pooling out"):
+        configured_embedding(EmbeddingConfig(pretrained=str(tmp_path), pooling="cls"))
 
 
 def test_a_default_prompt_is_left_out_here_and_after_saving(tiny_bert, tmp_path):
