@@ -72,7 +72,7 @@ def test_reranking_is_what_is_deployed(config, tmp_path):
 
 
 @pytest.mark.parametrize(("deploy", "detector"), [("origin", "fitted"), ("rerank", "rerank")])
-def test_abstaining_answers_easy_samples_alone(config, tmp_path, deploy, detector):
+def test_abstaining_answers_easy_samples_alone(config, tmp_path, capsys, deploy, detector):
     found, lines = run(config, tmp_path, deploy=deploy, on_hard="abstain")
     assert found["on_hard"]["detector"] == detector
     for line in lines:
@@ -83,6 +83,9 @@ def test_abstaining_answers_easy_samples_alone(config, tmp_path, deploy, detecto
     accuracy = sum(line["answer"] == line["gold"] for line in answered) / len(answered)
     assert found["on_hard"]["accuracy_answered"] == pytest.approx(accuracy)
     assert outcome.summary_metrics(found)["test/on_hard_answered"] == found["on_hard"]["answered"]
+    assert f"hard samples: abstain, {100 * len(answered) / len(lines):.1f} % of test have one answer" in (
+        capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize("deploy", ["origin", "fitted"])
