@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lrsl.reranking.fusion.authors_llm import AuthorsLLM
     from lrsl.reranking.fusion.log_linear import LogLinear
     from lrsl.reranking.fusion.paper import Paper
+    from lrsl.reranking.on_hard.defer import Endpoint
     from lrsl.reranking.threshold import ThresholdRule
     from lrsl.reranking.threshold.best_gain import BestGain
     from lrsl.reranking.threshold.budget import Budget
@@ -47,6 +48,7 @@ __all__ = [
     "CrossEncoder",
     "Detector",
     "DetectorWithoutFit",
+    "Endpoint",
     "Entropy",
     "Fusion",
     "Given",

@@ -168,6 +168,68 @@ def augrc(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> float:
     return float((np.diff(answered) * (wrong[1:] + wrong[:-1])).sum() / (2 * n * n)) if n else float("nan")
 
 
+def risk_coverage(
+    confidence: npt.ArrayLike, correct: npt.ArrayLike
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the risk-coverage curve, of which `aurc` is the area: shares that are answered, rising, and their risks.
+
+    The risk is the error rate among the samples that are answered, the most confident first; samples with equal
+    confidence are answered together, so that there is a step for each confidence.
+
+    Args:
+        confidence: any number per sample, high where it is sure, such as a detector's, (n,).
+        correct: whether the answer is right, (n,) bool.
+
+    Raises:
+        ValueError: the shapes differ or are not (n,), a confidence is NaN, or a value is not a bool.
+
+    Example:
+        >>> share, risk = risk_coverage([0.9, 0.8, 0.7, 0.6], [True, True, True, False])
+        >>> share.tolist(), risk.tolist()
+        ([0.25, 0.5, 0.75, 1.0], [0.0, 0.0, 0.0, 0.25])
+    """
+    answered, wrong = _risk_coverage(confidence, correct)
+    return answered[1:] / max(answered[-1], 1), wrong[1:] / answered[1:]
+
+
+def cost_curve(
+    hardness: npt.ArrayLike,
+    before: npt.ArrayLike,
+    after: npt.ArrayLike,
+    shares: npt.ArrayLike | None = None,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return shares of samples that are reranked, the hardest first, and the accuracy at each.
+
+    Samples with equal hardness are reranked together; a share that is asked for takes as many as it has room for. NaN
+    for zero samples.
+
+    Args:
+        hardness: a detector's number, low where a sample is hard, (n,).
+        before: whether the answer is right before reranking, (n,) bool.
+        after: whether it is right after, (n,) bool.
+        shares: which shares, as fractions, (m,); 0 and a step per hardness unless given.
+
+    Raises:
+        ValueError: the shapes differ or are not (n,), a hardness is NaN, or a value is not a bool.
+
+    Example:
+        >>> share, accuracy = cost_curve([1.0, 3.0, 2.0, 4.0], [False, True, True, True], [True, True, False, True])
+        >>> share.tolist(), accuracy.tolist()
+        ([0.0, 0.25, 0.5, 0.75, 1.0], [0.75, 1.0, 0.75, 0.75, 0.75])
+    """
+    reranked, still_wrong = _risk_coverage(-np.asarray(hardness, dtype=np.float64), after)
+    _, was_wrong = _risk_coverage(-np.asarray(hardness, dtype=np.float64), before)
+    n = reranked[-1]
+    at = np.arange(len(reranked))
+    if shares is not None:
+        at = np.searchsorted(reranked, np.asarray(shares, dtype=np.float64) * n + 1e-9, side="right") - 1
+    if not n:
+        nothing = np.full(len(at), np.nan)
+        return nothing, nothing
+    accuracy = 1 - (was_wrong[-1] - was_wrong[at] + still_wrong[at]) / n
+    return (reranked[at] / n if shares is None else np.asarray(shares, dtype=np.float64)), accuracy
+
+
 def mean_std(values: npt.ArrayLike) -> MeanStd:
     """Return the mean of the values, one per seed, and their sample standard deviation, 0.0 for a single value.
 

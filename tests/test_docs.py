@@ -113,6 +113,29 @@ def test_the_tutorials_python_runs(typed, monkeypatch):
     exec(compile(example, "tutorial.md", "exec"), {})
 
 
+def test_what_is_done_with_hard_samples_runs(tiny_bert):
+    abstaining, sets, deferring = blocks(DOCS / "how-to" / "hard-samples.md", "python")
+    generator = torch.Generator().manual_seed(0)
+    names = {"label_texts": ["card", "cash", "loan"], "val_labels": [row % 3 for row in range(60)]}
+    names["texts"] = names["val_texts"] = [["card", "cash", "loan"][row % 3] for row in range(60)]
+    names["logits"] = names["val_logits"] = torch.randn(60, 3, generator=generator)
+
+    def typed(block):
+        exec(compile(re.sub('"sent.*?"', repr(str(tiny_bert)), block, count=1), "hard-samples.md", "exec"), names)
+        return names["reranker"].is_hard(names["logits"])
+
+    hard = typed(abstaining)
+    assert 0 < hard.sum() < 60
+    assert torch.equal(names["answers"] == -1, hard)
+    typed(deferring)
+    assert torch.equal(names["answers"][~hard], names["logits"].argmax(-1)[~hard])
+    pytest.importorskip("crepes")
+    typed(sets)
+    assert (names["sets"].sum(-1)[~hard] == 1).all()
+    held = names["sets"][torch.arange(60), torch.tensor(names["val_labels"])][hard]
+    assert held.double().mean() > 0.6
+
+
 def test_the_detector_of_the_how_to_works(tiny_bert):
     detector, handed_over = blocks(DOCS / "how-to" / "your-seams.md", "python")
     names = {"label_texts": ["card", "cash", "loan"], "Reranker": Reranker}

@@ -23,9 +23,11 @@ from lrsl.metrics import (
     aurc,
     bootstrap_gain,
     clustered_bootstrap_gain,
+    cost_curve,
     expected_calibration_error,
     mcnemar,
     mean_std,
+    risk_coverage,
     sign_flip_test,
 )
 
@@ -416,6 +418,37 @@ def test_aurc_equals_plain_loops(answers):
         answered = [right for other, right in answers if other >= confidence]
         risks.append(answered.count(False) / len(answered))
     assert aurc(*split(answers)) == pytest.approx(np.mean(risks))
+
+
+@given(ANSWERS)
+def test_the_risk_coverage_curve_equals_plain_loops(answers):
+    share, risk = risk_coverage(*split(answers))
+    levels = sorted({confidence for confidence, _ in answers}, reverse=True)
+    assert len(share) == len(levels)
+    for at, level in enumerate(levels):
+        answered = [right for confidence, right in answers if confidence >= level]
+        assert share[at] == pytest.approx(len(answered) / len(answers))
+        assert risk[at] == pytest.approx(answered.count(False) / len(answered))
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.booleans(), st.booleans()), min_size=1, max_size=40))
+def test_the_cost_curve_equals_plain_loops(samples):
+    hardness, before, after = map(np.array, zip(*samples, strict=True))
+    share, accuracy = cost_curve(hardness, before, after)
+    steps = [-1, *sorted({one for one, _, _ in samples})]
+    assert len(share) == len(steps)
+    for at, step in enumerate(steps):
+        reranked = hardness <= step
+        assert share[at] == pytest.approx(reranked.mean())
+        assert accuracy[at] == pytest.approx(np.where(reranked, after, before).mean())
+    asked = [0.0, 0.3, 1.0]
+    expected = [accuracy[share <= one + 1e-9][-1] for one in asked]
+    assert cost_curve(hardness, before, after, asked)[1] == pytest.approx(expected)
+
+
+def test_curves_of_no_samples_are_empty():
+    assert [len(part) for part in risk_coverage([], [])] == [0, 0]
+    assert np.isnan(cost_curve([], [], [])[1]).all()
 
 
 @given(ANSWERS)

@@ -1,4 +1,4 @@
-"""The paper's figures, drawn from what runs left behind alone."""
+"""The paper's figures, and what its detectors' order is worth, drawn from what runs left behind alone."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from experiments.figures import (
     marginal_effect,
     top_logits,
     topk_accuracy,
+    trade_off,
 )
 from experiments.figures.plate import Plate
 from experiments.runs.configurations import Configuration
 
 
 def plates(configurations: Sequence[Configuration]) -> list[Plate]:
-    """Return every figure, in the paper's order, with what the runs have for it.
+    """Return every figure, the paper's first and in its order, with what the runs have for it.
 
     Of a classifier that was run both with all of the method and with less of it, as an ablation, the former is drawn.
     """
@@ -29,4 +30,4 @@ def plates(configurations: Sequence[Configuration]) -> list[Plate]:
         if configuration.variant == "full" or (configuration.dataset, configuration.model) not in whole
     ]
     modules = (topk_accuracy, marginal_effect, top_logits, case_study, label_distribution, label_distance)
-    return [module.plate(drawn) for module in modules]
+    return [*(module.plate(drawn) for module in modules), trade_off.risk_plate(drawn), trade_off.cost_plate(drawn)]

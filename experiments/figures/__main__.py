@@ -1,4 +1,4 @@
-"""Draw the paper's figures from runs.
+"""Draw the paper's figures from runs, and risk and cost curves.
 
 python -m experiments.figures [FOLDER...] [--out DIR]
 """
@@ -22,7 +22,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write every figure the runs have what it takes for, and return the exit status."""
     parser = argparse.ArgumentParser(
         prog=place.typed("figures"),
-        description="Draw the paper's figures 1b, 4 and 10, 5 and 11, 6, 7 and 9 from runs, as SVG and PNG.",
+        description=(
+            "Draw the paper's figures 1b, 4 and 10, 5 and 11, 6, 7 and 9 from runs, and risk-coverage and cost curves, "
+            "as SVG and PNG."
+        ),
     )
     parser.add_argument("folder", nargs="*", type=Path, help=f"default: {', '.join(map(str, left()))}")
     parser.add_argument("--out", type=Path, metavar="DIR", default=Path("outputs/figures"), help="default: %(default)s")

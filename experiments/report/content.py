@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import mean
 
+from experiments.report.confused_pairs import RULES, confused_pairs
 from experiments.report.label_changes import LabelChange, label_changes
 from experiments.report.table import NOTHING, Cell, Column, Table, number, percent, points, probability, words
 from experiments.runs import significance
@@ -14,6 +15,7 @@ from experiments.runs.headings import heading, told_apart
 from experiments.runs.significance import Significance
 
 LABELS_SHOWN = 400
+PAIRS_SHOWN = 200
 CHANCE = 0.05
 """The p-value below which a gain is called more than chance."""
 
@@ -197,6 +199,35 @@ def labels_table(configurations: Sequence[Configuration]) -> Table:
     left_out = len(changes) - len(shown)
     notes = (f"{left_out:,} more, with smaller changes, are left out.",) if left_out else ()
     return Table("labels", "Labels whose samples reranking mended or broke, in %.", columns, rows, 1 + several, notes)
+
+
+def pairs_table(configurations: Sequence[Configuration]) -> Table:
+    """Return a row per pair of a true label and the answer in its place, among hard samples."""
+    several = len({heading(configuration) for configuration in configurations if configuration.runs}) > 1
+    columns = [
+        Column("true label", numeric=False),
+        Column("answer", numeric=False, about="what is answered in its place"),
+        *([Column("runs", numeric=False)] if several else []),
+        Column("confused", about="hard test samples that the classifier gets wrong in this way, over all seeds"),
+    ]
+    for rule in RULES:
+        columns += [
+            Column(f"{rule}: mended", about="how many of them are right after it"),
+            Column(f"{rule}: broken", about="hard samples that were right, and are wrong in this way after it"),
+            Column(f"{rule}: gains", numeric=False, about="the label that wins more of the other than it loses to it"),
+        ]
+    found = [(heading(each), pair) for each in configurations for pair in confused_pairs(each)]
+    found.sort(key=lambda named: -named[1].samples)
+    rows = []
+    for name, pair in found[:PAIRS_SHOWN]:
+        row = [words(pair.label), words(pair.other), *([words(name)] if several else []), number(pair.samples)]
+        for rule in RULES:
+            row += [number(pair.mended[rule]), number(pair.broken[rule]), words(pair.gains[rule] or "–")]
+        rows.append(row)
+    left_out = len(found) - len(rows)
+    notes = (f"{left_out:,} more, confused less often, are left out.",) if left_out else ()
+    caption = "Labels that are confused among hard samples, the fitted rule as if it were deployed."
+    return Table("pairs", caption, columns, rows, 2 + several, notes)
 
 
 def _label_row(change: LabelChange, name: list[Cell]) -> list[Cell]:

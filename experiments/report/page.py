@@ -15,7 +15,7 @@ from markupsafe import Markup
 from experiments.figures import plates
 from experiments.figures.plate import Plate, inline
 from experiments.figures.style import has_chinese
-from experiments.report.content import beside_table, labels_table, results_table, seeds_table, verdict
+from experiments.report.content import beside_table, labels_table, pairs_table, results_table, seeds_table, verdict
 from experiments.report.jobs import ReportedJob
 from experiments.report.reproduction import reproduction
 from experiments.runs import significance
@@ -70,6 +70,7 @@ def render(name: str, jobs: Sequence[ReportedJob], configurations: Sequence[Conf
         failed=[(_name(job), job.failed) for job in jobs if job.failed],
         figures=[_figure(number, plate) for number, plate in enumerate(drawn)],
         labels=labels_table(configurations),
+        pairs=pairs_table(configurations),
         **_samples(configurations),
         nothing_changed="No run kept predictions of which reranking changed any.",
         reproduction=reproduction(jobs, configurations),

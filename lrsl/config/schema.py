@@ -404,11 +404,20 @@ class RerankerConfig:
     """Whether to train the classifier with the next seed too, and report what it mends in place of the views."""
     deploy: str = "auto"
     """What a user of the run gets: origin, rerank or fitted; auto asks validation, and reranks only where it pays."""
+    on_hard: str = "rerank"
+    """What becomes of hard samples: `rerank`, as far as that is deployed; `abstain` gives no answer; `set` gives labels
+    that hold the true one as often as `coverage` says; `defer` asks elsewhere."""
+    coverage: float = 0.9
+    """Least share of hard samples whose set is to hold the true label, with `on_hard=set`."""
+    defer: dict[str, Any] = field(default_factory=dict)
+    """Who is asked with `on_hard=defer`: `url` of a server, with the settings of `lrsl.Endpoint`, or the `_target_` of
+    a function or class of yours."""
 
     def __post_init__(self) -> None:
-        """Check ranges."""
+        """Check ranges, and that no key is given that has no effect on hard samples."""
         if self.k < 2:
             raise InputError(f"reranker.k={self.k} is too small; a variance needs at least 2 logits")
+        self._check_on_hard()
         _one_of("reranker.deploy", self.deploy, ("auto", "origin", "rerank", "fitted"))
         if self.deploy == "fitted" and not self.fitted.views:
             raise InputError("reranker.deploy=fitted needs a fitted rule, and reranker.fitted.views is empty")
@@ -417,6 +426,27 @@ class RerankerConfig:
         if not isinstance(self.power, int | float) or isinstance(self.power, bool) or not self.power > 0:
             raise InputError(f"reranker.power={self.power} is no power; it must be a number above 0, or auto")
         self.power = float(self.power)
+
+    def _check_on_hard(self) -> None:
+        _one_of("reranker.on_hard", self.on_hard, ("rerank", "abstain", "set", "defer"))
+        if not 0 < self.coverage < 1:
+            raise InputError(f"reranker.coverage={self.coverage} is out of range; it must be above 0 and below 1")
+        default = next(key.default for key in fields(self) if key.name == "coverage")
+        if self.coverage != default and self.on_hard != "set":
+            raise InputError(
+                f"reranker.coverage={self.coverage} has no effect with reranker.on_hard={self.on_hard}; it is for "
+                "on_hard=set, so leave it out"
+            )
+        if self.defer and self.on_hard != "defer":
+            raise InputError(
+                f"reranker.defer has no effect with reranker.on_hard={self.on_hard}; it is for on_hard=defer, so leave "
+                "it out"
+            )
+        if self.on_hard == "defer" and ("url" in self.defer) == ("_target_" in self.defer):
+            raise InputError(
+                "reranker.on_hard=defer needs one to ask; give either reranker.defer.url of a server or "
+                "reranker.defer._target_ of a function, with + before the key"
+            )
 
 
 @dataclass

@@ -24,7 +24,17 @@ from lrsl.reranking.detector.topk_variance import TopKVariance
 from lrsl.reranking.fusion import Fusion
 from lrsl.reranking.fusion.log_linear import LogLinear
 from lrsl.reranking.fusion.paper import Paper
-from lrsl.reranking.rule import Detection, FittedRule, RowScores, Rule, recorded_scores, scores_of_texts
+from lrsl.reranking.on_hard import ACTIONS, NO_LABEL
+from lrsl.reranking.on_hard.conformal import (
+    Conformal,
+    calibrated,
+    check_coverage,
+    check_installed,
+    label_sets,
+    restored,
+)
+from lrsl.reranking.on_hard.defer import Defer, deferred
+from lrsl.reranking.rule import Detection, FittedRule, Reranked, RowScores, Rule, recorded_scores, scores_of_texts
 from lrsl.reranking.saving import described, made_again, under
 from lrsl.reranking.threshold import ThresholdRule
 from lrsl.reranking.threshold.sigma2_mis import Sigma2Mis
@@ -68,6 +78,11 @@ class Reranker:
         deploy: whether hard rows are reranked: `always`; or `auto`, only where held-out rows say that it pays, so that
             `predict` and `rerank` give the classifier's own answers elsewhere. `always` with the rule `paper`, and
             `auto` with `fitted`, unless given.
+        on_hard: what `predict` does with hard rows: `rerank`, as `deploy` says; `abstain`, no answer; `set`, an answer
+            only where `predict_set` gives one label; `defer`, the answer of `defer`.
+        coverage: the least share of hard rows whose set, by `predict_set`, is to hold the true label.
+        defer: answers hard rows with `on_hard="defer"`: a function of a text, its k likeliest label texts, best first,
+            and their scores, that returns a label text or None; or an `lrsl.Endpoint`. It is never saved.
 
     Attributes:
         report_: what `fit` found on the held-out rows: `sigma2_mis`, `hard_fraction`, `n`, the accuracies of
@@ -76,9 +91,9 @@ class Reranker:
             cross-fitting, whether it pays, and why. The accuracies are of the very rows the rule was fitted on.
 
     Raises:
-        ValueError: a label text twice, fewer than two classes, k or power out of range, or no embedder for the default
-            view.
-        InputError: the embedder is neither a folder with a model nor reachable.
+        ValueError: a label text twice, fewer than two classes, k, power or coverage out of range, no embedder for the
+            default view, or `defer` without `on_hard="defer"` or the other way round.
+        InputError: the embedder is neither a folder with a model nor reachable, or `on_hard="set"` without crepes.
 
     Example:
         >>> reranker = Reranker("sentence-transformers/all-MiniLM-L6-v2", ["card arrival", "lost card", ...])
@@ -99,6 +114,9 @@ class Reranker:
         fusion: Fusion | None = None,
         rule: str = "paper",
         deploy: str | None = None,
+        on_hard: str = "rerank",
+        coverage: float = 0.9,
+        defer: Defer | None = None,
     ) -> None:
         self.label_texts = list(label_texts)
         twice = sorted({text for text in self.label_texts if self.label_texts.count(text) > 1})
@@ -112,10 +130,14 @@ class Reranker:
             raise ValueError(f"rule is {rule!r}; it must be one of {', '.join(RULES)}")
         if deploy not in (None, *DEPLOY):
             raise ValueError(f"deploy is {deploy!r}; it must be one of {', '.join(DEPLOY)}")
+        _check_on_hard(on_hard, coverage, defer)
         papers = rule == "paper"
         self.k = k
         self.power = power
         self.deploy = deploy or ("always" if papers else "auto")
+        self.on_hard = on_hard
+        self.coverage = coverage
+        self.defer = defer
         self.rule = Rule(
             detector or (TopKVariance(k) if papers else Margin()),
             threshold or Sigma2Mis(),
@@ -129,6 +151,7 @@ class Reranker:
             self._embedder = self.embedding  # what cannot be loaded is said at once
         self._fitted: FittedRule | None = None
         self._fitted_views: list[FittedView | FittedCandidateView] = []
+        self._conformal: Conformal | None = None
 
     @property
     def embedding(self) -> SentenceTransformer:
@@ -211,6 +234,7 @@ class Reranker:
             report[name] = metrics.accuracies(answer, gold, reranked.hard)
         report["verdict"] = verdict(self.rule, values, gold, scores).plain()
         self.report_ = report
+        self._conformal = calibrated(self.rule, values, gold, scores, reranks=self.is_on)
         return self
 
     @property
@@ -239,11 +263,51 @@ class Reranker:
         return _like(logits, fitted.rerank(values, self._scores(texts)).scores)
 
     def predict(self, logits: Array, texts: Sequence[str]) -> Array:
-        """Return the best class of each row after reranking, `(n,)`; easy rows keep the classifier's answer."""
+        """Return the answer to each row, `(n,)`; easy rows keep the classifier's.
+
+        Hard rows have the best class after reranking, or what `on_hard` says; -1 stands for no answer.
+
+        Raises:
+            ValueError: the parts differ in length or do not fit the classes, a logit is not finite, or what `defer`
+                answers is no label text.
+            RuntimeError: `fit` was not called, or no sets can be made.
+        """
         fitted, values = self._ready(), self._check(logits, texts)
-        if not self.is_on:
+        if self.on_hard == "abstain":
+            return _like(logits, values.argmax(dim=-1).masked_fill(fitted.detection.is_hard(values), NO_LABEL))
+        if self.on_hard == "set":
+            sets = self._sets(values, texts)
+            return _like(logits, sets.int().argmax(dim=-1).where(sets.sum(dim=-1) == 1, NO_LABEL))
+        if self.on_hard == "rerank" and not self.is_on:
             return _like(logits, values.argmax(dim=-1))
-        return _like(logits, fitted.rerank(values, self._scores(texts)).labels)
+        reranked = self._reranked(values, texts)
+        if self.defer is None:
+            return _like(logits, reranked.labels)
+        labels = deferred(
+            self.defer,
+            reranked.labels,
+            reranked.hard,
+            reranked.scores,
+            texts=texts,
+            names=self.label_texts,
+            k=self.k,
+        )
+        return _like(logits, labels)
+
+    def predict_set(self, logits: Array, texts: Sequence[str]) -> Array:
+        """Return the labels of each row, `(n, classes)` bool, whatever `on_hard` says: several for hard rows, one else.
+
+        Of hard rows, the share whose set holds the true label is at least `coverage`, as nearly as new rows are like
+        the held-out ones (`lrsl.reranking.on_hard.conformal`). With fewer hard held-out rows than
+        1 / (1 - coverage) - 1 the sets are all labels.
+
+        Raises:
+            ValueError: the parts differ in length or do not fit the classes, or a logit is not finite.
+            RuntimeError: `fit` was not called, or the reranker was saved by a version that made no sets.
+            InputError: crepes is not installed.
+        """
+        self._ready()
+        return _like(logits, self._sets(self._check(logits, texts), texts))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Save settings, what was learnt, the label texts and the embedding, readable by `from_pretrained`.
@@ -258,6 +322,9 @@ class Reranker:
             [view.learnt() for view in self._fitted_views],
             label_texts=self.label_texts,
             k=self.k,
+            on_hard=self.on_hard,
+            coverage=self.coverage,
+            conformal=self._conformal,
         )
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -269,14 +336,18 @@ class Reranker:
         (folder / CONFIG).write_text(json.dumps(saved, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> Reranker:
+    def from_pretrained(cls, folder: str | Path, *, defer: Defer | None = None) -> Reranker:
         """Load what `save_pretrained` saved; nothing in the folder is executed, and nothing that it names is imported.
 
         A component of your own is found when its module has been imported before.
 
+        Args:
+            folder: where it was saved.
+            defer: who answers hard rows, which is not saved; needed where it was saved with `on_hard="defer"`.
+
         Raises:
-            ValueError: there is no reranker in the folder, it is damaged or of a later version, or a component is not
-                imported.
+            ValueError: there is no reranker in the folder, it is damaged or of a later version, a component is not
+                imported, or `defer` is missing or has no effect.
         """
         folder = Path(folder)
         path = folder / CONFIG
@@ -294,13 +365,19 @@ class Reranker:
                 f"{path} has format {version}, and this version of lrsl reads up to {FORMAT}; install a later one"
             )
         try:
-            return cls._restored(folder, saved if version else _of_format_0(saved))
+            return cls._restored(folder, saved if version else _of_format_0(saved), defer)
         except KeyError as error:
             raise ValueError(f"{path} lacks {error.args[0]}; fit and save the reranker anew") from None
 
     @classmethod
-    def _restored(cls, folder: Path, saved: Mapping[str, Any]) -> Reranker:
+    def _restored(cls, folder: Path, saved: Mapping[str, Any], defer: Defer | None) -> Reranker:
         embedding = folder / EMBEDDING
+        on_hard = saved.get("on_hard", {})
+        if on_hard.get("action") == "defer" and defer is None:
+            raise ValueError(
+                f"{folder} was saved with on_hard='defer', and a function is never saved; give it again, as in "
+                "from_pretrained(folder, defer=ask)"
+            )
         rule = saved["rule"]
         reranker = cls(
             embedding if embedding.is_dir() else None,
@@ -311,6 +388,9 @@ class Reranker:
             views=[made_again(view, View) for view in rule["views"]],
             fusion=made_again(rule["fusion"], Fusion),
             deploy=saved.get("deploy", "always"),
+            on_hard=on_hard.get("action", "rerank"),
+            coverage=on_hard.get("coverage", 0.9),
+            defer=defer,
         )
         fusion = reranker.rule.fusion
         reranker.power = fusion.power if isinstance(fusion, Paper) else 1.0
@@ -325,8 +405,25 @@ class Reranker:
             view.restore(learnt, given) if (learnt := under(f"view.{number}", tensors)) else view.fit(given)
             for number, view in enumerate(reranker.views)
         ]
+        if conformal := under("conformal", tensors):
+            reranker._conformal = restored(conformal)
         reranker.report_ = dict(saved["report"])
         return reranker
+
+    def _reranked(self, values: Tensor, texts: Sequence[str]) -> Reranked:
+        """Return what the rule makes of rows; where it is off, the classifier's answers, with no view asked."""
+        fitted = self._ready()
+        if self.is_on:
+            return fitted.rerank(values, self._scores(texts))
+        return Reranked(fitted.detection.is_hard(values), (), values.softmax(dim=-1), values.argmax(dim=-1))
+
+    def _sets(self, values: Tensor, texts: Sequence[str]) -> Tensor:
+        if self._conformal is None:
+            raise RuntimeError(
+                "this reranker was saved without what sets of labels are made with; fit and save it anew"
+            )
+        reranked = self._reranked(values, texts)
+        return label_sets(self._conformal, reranked, values, self.coverage, reranks=self.is_on)
 
     def _scores(self, texts: Sequence[str]) -> list[RowScores]:
         pairs = zip(self.views, self._fitted_views, strict=True)
@@ -357,6 +454,9 @@ def saved_rule(
     *,
     label_texts: Sequence[str],
     k: int,
+    on_hard: str = "rerank",
+    coverage: float = 0.9,
+    conformal: Conformal | None = None,
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return what a saved reranker says of itself, besides its report, and the tensors that were learnt.
 
@@ -374,12 +474,26 @@ def saved_rule(
             "views": [described(view, View) for view in views],
             "fusion": described(rule.fusion, Fusion),
         },
+        "on_hard": {"action": on_hard, "coverage": coverage},
     }
     parts = {"detector": fitted.detection.detector.learnt(), "fusion": fitted.fusion.learnt()}
     parts |= {f"view.{number}": learnt for number, learnt in enumerate(learnt_by_views)}
+    parts["conformal"] = {} if conformal is None else conformal.learnt()
     tensors = {f"{part}.{name}": tensor for part, learnt in parts.items() for name, tensor in learnt.items()}
     # views may share tensors, which safetensors does not write
     return about, {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+
+
+def _check_on_hard(on_hard: str, coverage: float, defer: Defer | None) -> None:
+    if on_hard not in ACTIONS:
+        raise ValueError(f"on_hard is {on_hard!r}; it must be one of {', '.join(ACTIONS)}")
+    check_coverage(coverage)
+    if on_hard == "defer" and not callable(defer):
+        raise ValueError("on_hard is 'defer', and there is nobody to ask; give defer, a function or an lrsl.Endpoint")
+    if on_hard != "defer" and defer is not None:
+        raise ValueError(f"defer has no effect with on_hard={on_hard!r}; leave it out, or set on_hard='defer'")
+    if on_hard == "set":
+        check_installed()
 
 
 def _of_format_0(saved: Mapping[str, Any]) -> dict[str, Any]:

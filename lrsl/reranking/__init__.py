@@ -24,6 +24,7 @@ PUBLIC = {
     "AuthorsEncoder": "lrsl.reranking.fusion.authors_encoder",
     "AuthorsLLM": "lrsl.reranking.fusion.authors_llm",
     "LogLinear": "lrsl.reranking.fusion.log_linear",
+    "Endpoint": "lrsl.reranking.on_hard.defer",
     "Detector": "lrsl.reranking.detector",
     "DetectorWithoutFit": "lrsl.reranking.detector",
     "ThresholdRule": "lrsl.reranking.threshold",

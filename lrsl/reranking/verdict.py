@@ -14,13 +14,12 @@ from torch import Tensor
 
 from lrsl import core
 from lrsl.reranking.checks import check_labels, check_logits, check_scores
+from lrsl.reranking.distribution import log_distribution, temperature
 from lrsl.reranking.folds import folds as dealt
-from lrsl.reranking.fusion.likelihood import maximum_likelihood
 from lrsl.reranking.rule import Rule, recorded_scores
 
 LEAST_HARD = 10  # hard rows, for a mean to have an error that can be told
 LEVEL = 0.95  # of each bound, taken by itself
-FLOOR = 1e-4  # of a probability, as a share of the row's largest
 CLEARLY = 0.5  # standard errors below 0, from which on a gain in accuracy counts as a loss
 
 CRITERIA = ("likelihood", "accuracy")
@@ -144,25 +143,18 @@ def _judged(rule: Rule, seen: Rows, new: Rows) -> tuple[Tensor, Tensor]:
     right = (found.labels == new.labels).double() - (new.logits.argmax(dim=-1) == new.labels).double()
     hard, seen_labels = found.hard, seen.labels[learnt.hard]
     before = _calibrated(_origin(seen.logits[learnt.hard]), seen_labels, _origin(new.logits[hard]))
-    after = _calibrated(_distribution(learnt.scores[learnt.hard]), seen_labels, _distribution(found.scores[hard]))
+    after = _calibrated(log_distribution(learnt.scores[learnt.hard]), seen_labels, log_distribution(found.scores[hard]))
     return right, (after - before).gather(1, new.labels[hard][:, None])[:, 0]
 
 
 def _origin(logits: Tensor) -> Tensor:
     """Return the classifier's log-probabilities, through the same eyes as a fusion's."""
-    return _distribution(logits.softmax(dim=-1, dtype=core.at_least_float32(logits)))
-
-
-def _distribution(scores: Tensor) -> Tensor:
-    """Return the logarithm of scores `(n, classes)` divided by their sum; what is below the floor counts as much."""
-    largest = scores.double().amax(dim=-1, keepdim=True)
-    share = (scores.double() / largest).where(largest > 0, 1.0)  # without a score above 0 no label is likelier
-    return share.clamp(min=FLOOR).log().log_softmax(dim=-1)
+    return log_distribution(logits.softmax(dim=-1, dtype=core.at_least_float32(logits)))
 
 
 def _calibrated(seen: Tensor, labels: Tensor, new: Tensor) -> Tensor:
     """Return log-probabilities of new rows with the temperature that the rows that were seen ask for."""
-    return (new / maximum_likelihood(seen, labels, []).temperature).log_softmax(dim=-1)
+    return (new / temperature(seen, labels)).log_softmax(dim=-1)
 
 
 @dataclass(frozen=True)

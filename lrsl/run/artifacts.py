@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from lrsl.config.schema import Config
 from lrsl.data.corpus import Corpus
 from lrsl.plugin.reranker import CONFIG, LEARNT, saved_rule
+from lrsl.reranking.on_hard.conformal import Conformal
 from lrsl.run.stages.classifier import CHECKPOINT
 from lrsl.run.stages.embedding import TextEmbedding
 from lrsl.run.stages.test import Judged
@@ -51,7 +52,14 @@ def classifier_files(config: Config, corpus: Corpus, *, run: Path, scratch: Path
 
 
 def reranker_files(
-    config: Config, corpus: Corpus, judged: Judged | None, embedding: TextEmbedding, *, run: Path, scratch: Path
+    config: Config,
+    corpus: Corpus,
+    judged: Judged | None,
+    conformal: Conformal | None,
+    embedding: TextEmbedding,
+    *,
+    run: Path,
+    scratch: Path,
 ) -> dict[str, Path]:
     """Return the files of a run's reranker by the name they get in its artifact, a folder for `from_pretrained`.
 
@@ -62,6 +70,7 @@ def reranker_files(
         config: the run.
         corpus: its data.
         judged: the rule that is deployed.
+        conformal: what sets of labels are made with, where there are any.
         embedding: the run's text embedding, with which its views have learnt.
         run: the run's folder.
         scratch: a folder for files that the run does not have.
@@ -78,6 +87,9 @@ def reranker_files(
             [embedding.fitted(view).learnt() for view in views],
             label_texts=texts,
             k=config.reranker.k,
+            on_hard=config.reranker.on_hard,
+            coverage=config.reranker.coverage,
+            conformal=conformal,
         )
     except ValueError:
         return {}

@@ -17,10 +17,13 @@ from lrsl.reranking.fusion.log_linear import FittedLogLinear
 from lrsl.reranking.fusion.paper import PaperWithPower
 from lrsl.run import results
 from lrsl.run.commit import commit
+from lrsl.run.on_hard import Acted
 from lrsl.run.rules import CONTROL, FITTED
-from lrsl.run.stages.test import Judged
+from lrsl.run.stages.test import Judged, Tested
 from lrsl.training.trainer import machine, precision
 
+SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
+"""Shares of the test that are reranked, the hardest first, of which results.json has the accuracy."""
 PACKAGES = ("lrsl", "torch", "transformers", "sentence-transformers", "pytorch-lightning")
 
 
@@ -32,35 +35,7 @@ class Measured:
     predictions: list[dict[str, Any]]
 
 
-@dataclass
-class Tested:
-    """What a run has found, to be measured.
-
-    Attributes:
-        logits: the classifier's, `(n, classes)`, on val and test.
-        similarity: the view's scores of the texts of val and test, `(n, classes)`.
-        paper: what became of the rule that is the paper's unless changed.
-        beside: what became of the other rules.
-    """
-
-    logits: Mapping[str, Tensor]
-    similarity: Mapping[str, Tensor]
-    paper: Judged
-    beside: Sequence[Judged] = ()
-
-    def deployed(self, deploy: str) -> Judged | None:
-        """Return the rule that a user of the run gets; None where that is the classifier alone.
-
-        Args:
-            deploy: origin, rerank or fitted, or auto: the fitted rule where it pays, else the paper's where that does.
-        """
-        fitted = next((judged for judged in self.beside if judged.named.name == FITTED), None)
-        if deploy == FITTED or (deploy == "auto" and fitted is not None and fitted.verdict.deploy):
-            return fitted
-        return self.paper if deploy == "rerank" or (deploy == "auto" and self.paper.verdict.deploy) else None
-
-
-def measure(config: Config, corpus: Corpus, tested: Tested) -> Measured:
+def measure(config: Config, corpus: Corpus, tested: Tested, acted: Acted) -> Measured:
     """Return accuracies on test and validation, and one line per test sample.
 
     Reranking looked at the hard samples alone. How the similarity does by itself (Tables 4 and 5) is measured on all.
@@ -69,7 +44,6 @@ def measure(config: Config, corpus: Corpus, tested: Tested) -> Measured:
     logits, rule, reranked = tested.logits["test"], tested.paper.fitted, tested.paper.test
     similarity = tested.similarity["test"]
     labels, hard = np.array(corpus.test.labels), reranked.hard.numpy()
-    if_hard = rule.fusion(logits, [similarity])
     origin = logits.argmax(-1).numpy()
     chosen = tested.deployed(config.reranker.deploy)
     beside = {judged.named.name: _answers(judged, chosen, origin) for judged in tested.beside}
@@ -90,6 +64,7 @@ def measure(config: Config, corpus: Corpus, tested: Tested) -> Measured:
         **{name: metrics.accuracies(prediction, labels, hard) for name, prediction in predicted.items()},
         **_beside(tested, labels, hard, beside),
         "verdict": verdict(config.reranker.deploy, tested),
+        "on_hard": acted.told,
         "significance": results.significance(predicted["origin"], predicted["rerank"], labels),
         "selective": _selective(tested, labels),
         "calibration_error": metrics.expected_calibration_error(probabilities, labels),
@@ -107,6 +82,7 @@ def measure(config: Config, corpus: Corpus, tested: Tested) -> Measured:
         "after": results.ranks(reranked.scores.numpy(), labels).tolist(),
     }
     hardness = rule.detection.detector(logits).tolist()
+    others = {judged.named.name: _if_hard(judged, logits, corpus.labels) for judged in tested.beside}
     lines = [
         {
             "id": corpus.test.ids[row],
@@ -115,9 +91,11 @@ def measure(config: Config, corpus: Corpus, tested: Tested) -> Measured:
             **{name: corpus.labels[prediction[row]] for name, prediction in (predicted | beside).items()},
             "hard": bool(hard[row]),
             "hardness": hardness[row],
+            **({} if acted.answers is None else {"answer": acted.answers[row]}),
+            **({"beside": {name: columns[row] for name, columns in others.items()}} if others else {}),
             "gold_rank_before": gold_rank["before"][row],
             "gold_rank_after": gold_rank["after"][row],
-            "rerank_if_hard": corpus.labels[int(if_hard[row].argmax())],
+            "rerank_if_hard": corpus.labels[int(tested.paper.if_hard[row])],
             "top_k_before": before[row],
             "top_k_after": after[row],
         }
@@ -144,6 +122,15 @@ def _answers(judged: Judged, chosen: Judged | None, origin: np.ndarray[Any, Any]
     """Return a rule's answers; those of the fitted rule are the classifier's where it does not pay, unless forced."""
     off = judged.named.name == FITTED and not judged.verdict.deploy and judged is not chosen
     return origin if off else judged.test.labels.numpy()
+
+
+def _if_hard(judged: Judged, logits: Tensor, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return of each row whether a rule takes it for hard, its detector's number, and the answer if it were hard."""
+    parts = judged.test.hard, judged.fitted.detection.detector(logits), judged.if_hard
+    return [
+        {"hard": hard, "hardness": hardness, "if_hard": names[answer]}
+        for hard, hardness, answer in zip(*(part.tolist() for part in parts), strict=True)
+    ]
 
 
 def _beside(
@@ -180,14 +167,19 @@ def _told(
     }
 
 
-def _selective(tested: Tested, labels: np.ndarray[Any, Any]) -> dict[str, dict[str, float]]:
-    """Return how well each rule's detector tells where the classifier errs: AURC and AUGRC."""
+def _selective(tested: Tested, labels: np.ndarray[Any, Any]) -> dict[str, dict[str, Any]]:
+    """Return how well each rule's detector tells where the classifier errs, and what reranking more rows comes to."""
     logits = tested.logits["test"]
     correct = logits.argmax(-1).numpy() == labels
     told = {}
     for name, judged in (("rerank", tested.paper), *((judged.named.name, judged) for judged in tested.beside)):
         hardness = judged.fitted.detection.detector(logits).double().numpy()
-        told[name] = {"aurc": metrics.aurc(hardness, correct), "augrc": metrics.augrc(hardness, correct)}
+        _, accuracy = metrics.cost_curve(hardness, correct, judged.if_hard.numpy() == labels, SHARES)
+        told[name] = {
+            "aurc": metrics.aurc(hardness, correct),
+            "augrc": metrics.augrc(hardness, correct),
+            "accuracy_by_share": dict(zip(map(str, SHARES), accuracy.tolist(), strict=True)),
+        }
     return told
 
 
@@ -253,6 +245,13 @@ def summary_metrics(outcome: dict[str, Any]) -> dict[str, float]:
     for system in (FITTED, CONTROL):
         if system in outcome:
             shown[f"test/{system}_gain"] = outcome[system]["significance"]["gain"]
+    for system in ("rerank", FITTED, CONTROL):
+        for name in ("aurc", "augrc"):
+            if system in outcome["selective"]:
+                shown[f"test/{system}_{name}"] = outcome["selective"][system][name]
+    for name in ("answered", "accuracy_answered", "coverage", "mean_size", "calls"):
+        if outcome["on_hard"]["action"] != "rerank" and outcome["on_hard"].get(name) is not None:
+            shown[f"test/on_hard_{name}"] = outcome["on_hard"][name]
     return shown
 
 

@@ -26,12 +26,13 @@ from lrsl.reranking.rule import Rule, recorded_scores
 from lrsl.reranking.view.second_classifier import SecondClassifier
 from lrsl.run import artifacts, results, scored
 from lrsl.run.commit import commit
-from lrsl.run.outcome import Tested, describe_labels, hard_sample_table, measure, summary_metrics
+from lrsl.run.on_hard import Acted, act, deferral
+from lrsl.run.outcome import describe_labels, hard_sample_table, measure, summary_metrics
 from lrsl.run.rules import NamedRule, needs_second_classifier, papers_rule, rules_beside
 from lrsl.run.stages.classifier import mine_confused_labels, train_classifier
 from lrsl.run.stages.context import RunContext
 from lrsl.run.stages.embedding import TextEmbedding, embedding_off_the_shelf, finetune_embedding
-from lrsl.run.stages.test import Judge, Scores
+from lrsl.run.stages.test import Judge, Scores, Tested
 from lrsl.run.store import Store
 from lrsl.tracking import Tracker
 
@@ -53,7 +54,7 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
     commit()  # now: someone may commit while this trains
     corpus = load_corpus(config.dataset, config.data_dir)
     check(config, corpus)
-    paper, beside = papers_rule(config), rules_beside(config)
+    paper, beside, defer = papers_rule(config), rules_beside(config), deferral(config)
     watch = Stopwatch()
     with Tracker(config, folder) as tracker, stage_store(config, folder) as store:
         context = RunContext(config, corpus, folder, tracker, store)
@@ -86,7 +87,8 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
             scores["rerank"] = {split: [of_view] for split, of_view in similarity.items()}
             others = [judge(rule, scores[rule.name]) for rule in beside]
             tested = Tested(logits, similarity, judge.through_callback(paper, scores["rerank"]), others)
-            measured = measure(config, corpus, tested)
+            acted = act(config, corpus, tested, scores, defer)
+            measured = measure(config, corpus, tested, acted)
         measured.results["seconds"] = watch.seconds
         if corpus.unlabelled is not None and config.dataset.leaderboard is not None:
             predicted = answers(tested, config.reranker.deploy, scores)
@@ -99,7 +101,7 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
         if figures is not None and config.logger.figures and tracker.shows_images:
             draw(context, figures)
         if config.logger.artifacts:
-            upload(context, tested, embedding, shown)
+            upload(context, tested, acted, embedding, shown)
     results.show(measured.results)
     return measured.results
 
@@ -147,7 +149,9 @@ def draw(context: RunContext, figures: Figures) -> None:
         context.tracker.images({f"figures/{name}": path for name, path in drawn.items()})
 
 
-def upload(context: RunContext, tested: Tested, embedding: TextEmbedding, shown: Mapping[str, float]) -> None:
+def upload(
+    context: RunContext, tested: Tested, acted: Acted, embedding: TextEmbedding, shown: Mapping[str, float]
+) -> None:
     """Put the classifier and the reranker that is deployed where the run is tracked."""
     config, corpus, folder, tracker = context.config, context.corpus, context.folder, context.tracker
     with extra(folder, "artifacts are not uploaded") as scratch:
@@ -155,7 +159,8 @@ def upload(context: RunContext, tested: Tested, embedding: TextEmbedding, shown:
         about = {"dataset": corpus.name, "seed": config.seed, "val/origin_acc": shown["val/origin_acc"]}
         tracker.artifact("classifier", classifier, about)
         chosen = tested.deployed(config.reranker.deploy)
-        reranker = artifacts.reranker_files(config, corpus, chosen, embedding, run=folder, scratch=scratch)
+        conformal = acted.conformal
+        reranker = artifacts.reranker_files(config, corpus, chosen, conformal, embedding, run=folder, scratch=scratch)
         if reranker:
             tracker.artifact("reranker", reranker, {"seed": config.seed, "val/rerank_acc": shown["val/rerank_acc"]})
 

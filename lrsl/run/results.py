@@ -129,6 +129,26 @@ def show(results: Mapping[str, Any], console: Console | None = None) -> None:
     if "verdict" in results:
         verdict = results["verdict"]
         console.print(f"deployed: {verdict['deployed']} ({verdict['reason']})", highlight=False, soft_wrap=True)
+    on_hard = results.get("on_hard", {"action": "rerank"})
+    if on_hard["action"] != "rerank":
+        console.print(f"hard samples: {on_hard['action']}, {_of_hard(on_hard)}", highlight=False, soft_wrap=True)
+
+
+def _of_hard(told: Mapping[str, Any]) -> str:
+    """Return in a sentence what became of hard samples that were not left to what is deployed."""
+    parts = [f"{100 * told['answered']:.1f} % of test have one answer"]
+    if told["accuracy_answered"] is not None:
+        parts.append(f"{100 * told['accuracy_answered']:.2f} % of these are right")
+    if told.get("all_labels"):
+        parts.append(f"sets are all labels, for {told['n_calibration']} hard validation samples are too few")
+    elif told.get("coverage") is not None:
+        parts.append(
+            f"sets of {told['mean_size']:.1f} labels hold the true one for {100 * told['coverage']:.1f} % of the hard, "
+            f"stated {100 * told['stated_coverage']:.1f} %"
+        )
+    if "calls" in told:
+        parts.append(f"{told['calls']:,} asked elsewhere")
+    return ", ".join(parts)
 
 
 def _told(worth: Mapping[str, Any]) -> str:

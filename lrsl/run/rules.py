@@ -28,7 +28,16 @@ CONTROL = "control"
 FITTED = "fitted"
 TAKEN = (
     *("origin", "rerank", "similarity", FITTED, CONTROL, "deployed", "id", "text", "gold", "hard", "hardness"),
-    *("hard_fraction", "gold_rank_before", "gold_rank_after", "rerank_if_hard", "top_k_before", "top_k_after"),
+    *(
+        "answer",
+        "beside",
+        "hard_fraction",
+        "gold_rank_before",
+        "gold_rank_after",
+        "rerank_if_hard",
+        "top_k_before",
+        "top_k_after",
+    ),
 )
 """Names that results.json and predictions.jsonl give to something else."""
 
@@ -187,20 +196,38 @@ def component(seam: type[Seam], key: str, settings: dict[str, Any]) -> Seam:
     """
     if "_target_" not in settings:
         raise InputError(f"reranker.{key} names no class; choose one with reranker/{key}=NAME, or set its _target_")
-    name = str(settings["_target_"])
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.append(here)  # the `lrsl` command would not find a module of the user's own
-    try:
-        made = resolve_name(name)
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"reranker.{key}._target_={name} cannot be imported: {reason}") from None
+    name, made = named_object(key, settings)
     if not isinstance(made, type) or seam not in made.__mro__:
         raise InputError(
             f"reranker.{key}._target_={name} is no lrsl.{seam.__name__}; name a class that has it as its base"
         )
+    return cast(Seam, made_with(key, name, made, settings))
+
+
+def named_object(key: str, settings: Mapping[str, Any]) -> tuple[str, Any]:
+    """Return the name that `_target_` has below a key of `reranker`, and what goes by it.
+
+    Raises:
+        InputError: it cannot be imported.
+    """
+    name = str(settings["_target_"])
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)  # the `lrsl` command would not find a module of the user's own
     try:
-        return cast(Seam, made(**{argument: value for argument, value in settings.items() if argument != "_target_"}))
+        return name, resolve_name(name)
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"reranker.{key}._target_={name} cannot be imported: {reason}") from None
+
+
+def made_with(key: str, name: str, made: type, settings: Mapping[str, Any]) -> Any:
+    """Return an object of a class, made with the settings below a key of `reranker`.
+
+    Raises:
+        InputError: the class does not take them.
+    """
+    try:
+        return made(**{argument: value for argument, value in settings.items() if argument != "_target_"})
     except Exception as error:
         reason = " ".join(str(error).split())
         unknown = next((one for one in settings if reason.endswith(f"unexpected keyword argument '{one}'")), "")

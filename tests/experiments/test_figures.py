@@ -20,6 +20,7 @@ from experiments.figures import (
     style,
     top_logits,
     topk_accuracy,
+    trade_off,
 )
 from experiments.figures.__main__ import main
 from experiments.runs import labels, predictions
@@ -31,7 +32,7 @@ from lrsl.run import results
 ROOT = Path(__file__).parents[2]
 NAMES = [
     *("figure1b-topk-accuracy", "figure4-marginal-effect", "figure5-top-logits", "figure6-case-study"),
-    *("figure7-label-distribution", "figure9-label-distance"),
+    *("figure7-label-distribution", "figure9-label-distance", "risk-coverage", "cost-curve"),
 ]
 
 
@@ -147,6 +148,40 @@ def test_the_case_study_shows_what_was_mended_and_what_was_broken(found):
     assert sum("broken" in panel.title for panel in drawn.panels) <= 2
     figure = plate.printed(drawn)
     assert "✓" in {text.get_text() for axes in figure.axes for text in axes.texts}
+
+
+# Risk and cost
+
+
+def test_a_rule_orders_the_samples_by_its_own_detector():
+    lines = [
+        line(3.0, "a", "a", "b")
+        | {"hard": False, "beside": {"fitted": {"hard": True, "hardness": 0.1, "if_hard": "b"}}},
+        line(1.0, "a", "b", "a")
+        | {"hard": True, "beside": {"fitted": {"hard": False, "hardness": 0.2, "if_hard": "a"}}},
+    ]
+    rules = trade_off.ordered(lines)
+    assert list(rules) == ["rerank", "fitted"]
+    assert rules["rerank"].after.tolist() == [True, True]
+    assert rules["fitted"].after.tolist() == [False, False]
+    assert rules["fitted"].hardness.tolist() == [0.1, 0.2]
+    assert list(trade_off.ordered([{**one, "beside": {}} for one in lines])) == ["rerank"]
+    axes = Figure().subplots()
+    trade_off.draw_cost(rules, axes)
+    curve, point = axes.lines[:2]
+    assert (curve.get_xdata().tolist(), curve.get_ydata().tolist()) == ([0, 50, 100], [50, 100, 50])
+    assert (point.get_xdata(), point.get_ydata()) == ([50], [100])
+
+
+def test_the_curves_end_where_the_run_says(found):
+    run = next(iter(found[0].runs.values()))
+    rules = trade_off.ordered(predictions.predictions(run))
+    axes = Figure().subplots()
+    trade_off.draw_risk(rules, axes)
+    origin, rerank = (curve.get_ydata()[-1] for curve in axes.lines)
+    assert origin == pytest.approx(100 * (1 - run.value("origin")))
+    assert rerank == pytest.approx(100 * (1 - run.value("rerank")))
+    assert trade_off.ordered([{"gold": "a"}]) == {}
 
 
 # Figures 7 and 9

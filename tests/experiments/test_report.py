@@ -12,7 +12,8 @@ import fabricated_runs
 import pytest
 
 from experiments import report
-from experiments.report.content import labels_table, results_table, seeds_table, verdict
+from experiments.report.confused_pairs import confused_pairs
+from experiments.report.content import labels_table, pairs_table, results_table, seeds_table, verdict
 from experiments.report.jobs import ReportedJob, commands, jobs_of
 from experiments.report.label_changes import label_changes
 from experiments.report.page import SAMPLES
@@ -105,6 +106,53 @@ def test_labels_are_counted_over_seeds(sweep):
     gains = [(change.rerank - change.origin) / change.samples for change in changes]
     assert gains == sorted(gains, reverse=True)
     assert labels_table([ours]).columns[0].heading == "label"
+
+
+def test_confused_pairs_by_hand(tmp_path):
+    folder = fabricated_runs.write_run(tmp_path / "seed0", n=7)
+    kept = dict.fromkeys(("id", "text", "hardness", "top_k_before", "top_k_after"))
+    told = [  # gold, origin, hard, rerank, hard for fitted, fitted if hard
+        ("a", "b", True, "a", True, "b"),
+        ("a", "b", True, "b", True, "a"),
+        ("a", "a", True, "b", False, "b"),
+        ("b", "a", False, "a", True, "b"),
+        ("b", "b", True, "c", True, "a"),
+        ("b", "a", False, "a", False, "b"),  # easy for both
+        (ATTACK, "a", True, ATTACK, False, "a"),
+    ]
+    lines = [
+        {**kept, "gold": gold, "origin": origin, "hard": hard, "rerank": rerank}
+        | {"beside": {"fitted": {"hard": hard_too, "hardness": 0.0, "if_hard": fitted}}}
+        for gold, origin, hard, rerank, hard_too, fitted in told
+    ]
+    results.write(folder, results.read(folder), lines)  # type: ignore[arg-type]
+    (ours,) = of(tmp_path)
+    pairs = {(pair.label, pair.other): pair for pair in confused_pairs(ours)}
+    assert {key: pair.samples for key, pair in pairs.items()} == {
+        ("a", "b"): 2,
+        ("b", "a"): 1,
+        ("b", "c"): 0,
+        (ATTACK, "a"): 1,
+    }
+    assert pairs["a", "b"].mended == {"rerank": 1, "fitted": 1}
+    assert pairs["a", "b"].broken == {"rerank": 1, "fitted": 0}
+    assert pairs["b", "a"].mended == {"rerank": 0, "fitted": 1}
+    assert pairs["b", "a"].broken == {"rerank": 0, "fitted": 1}
+    assert pairs["a", "b"].gains == pairs["b", "a"].gains == {"rerank": "", "fitted": "a"}
+    assert pairs["b", "c"].gains == {"rerank": "", "fitted": ""}
+    assert pairs[ATTACK, "a"].gains == {"rerank": ATTACK, "fitted": ""}
+    table = pairs_table([ours])
+    assert [cell.text for cell in table.rows[0]] == ["a", "b", "2", "1", "1", "–", "1", "0", "a"]
+    assert all(len(row) == len(table.columns) for row in table.rows)
+
+
+def test_confused_pairs_stand_in_the_page(sweep, page):
+    content = page.read_text(encoding="utf-8")
+    assert 'id="pairs-table"' in content
+    table = pairs_table(of(sweep))
+    mended = sum(cell.value for row in table.rows for cell in row[4:5])
+    worth = [results.read(path.parent) for path in sweep.parents[1].rglob("results.json")]
+    assert mended == sum(one["significance"]["only_rerank_correct"] for one in worth)  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
@@ -296,7 +344,7 @@ def test_ids_are_unique_and_tables_have_headers(page):
     heads = [attributes for tag, attributes in elements.found if tag == "th"]
     assert {attributes["scope"] for attributes in heads} == {"col", "row"}
     labelled = [attributes["aria-label"] for tag, attributes in elements.found if tag == "svg"]
-    assert len(labelled) == 1 + 2 + 2 + 2 + 4  # one of each figure per data set but the first and the last
+    assert len(labelled) == 1 + 2 + 2 + 2 + 4 + 2 + 2  # one of each per data set but the first and the distances
     assert all(labelled)
 
 

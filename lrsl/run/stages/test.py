@@ -11,7 +11,7 @@ from torch import Tensor
 from lrsl.config.schema import TrainerConfig
 from lrsl.reranking.rule import FittedRule, Reranked, RowScores, recorded_scores
 from lrsl.reranking.verdict import Verdict, verdict
-from lrsl.run.rules import NamedRule
+from lrsl.run.rules import FITTED, NamedRule
 from lrsl.run.stages.context import RunContext
 from lrsl.training.callback import RerankingCallback
 from lrsl.training.recorded import RecordedLogits
@@ -31,6 +31,7 @@ class Judged:
         validation: what it makes of validation.
         test: what it makes of the test.
         verdict: whether it pays, by cross-fitting on validation.
+        if_hard: what it would answer to each row of the test if that were hard, `(n,)`.
     """
 
     named: NamedRule
@@ -38,6 +39,35 @@ class Judged:
     validation: Reranked
     test: Reranked
     verdict: Verdict
+    if_hard: Tensor
+
+
+@dataclass
+class Tested:
+    """What a run has found, to be measured.
+
+    Attributes:
+        logits: the classifier's, `(n, classes)`, on val and test.
+        similarity: the view's scores of the texts of val and test, `(n, classes)`.
+        paper: what became of the rule that is the paper's unless changed.
+        beside: what became of the other rules.
+    """
+
+    logits: Mapping[str, Tensor]
+    similarity: Mapping[str, Tensor]
+    paper: Judged
+    beside: Sequence[Judged] = ()
+
+    def deployed(self, deploy: str) -> Judged | None:
+        """Return the rule that a user of the run gets; None where that is the classifier alone.
+
+        Args:
+            deploy: origin, rerank or fitted, or auto: the fitted rule where it pays, else the paper's where that does.
+        """
+        fitted = next((judged for judged in self.beside if judged.named.name == FITTED), None)
+        if deploy == FITTED or (deploy == "auto" and fitted is not None and fitted.verdict.deploy):
+            return fitted
+        return self.paper if deploy == "rerank" or (deploy == "auto" and self.paper.verdict.deploy) else None
 
 
 @dataclass(frozen=True)
@@ -89,7 +119,8 @@ class Judge:
         labels = torch.tensor(self.context.corpus.val.labels)
         validation = fitted.rerank(self.logits["val"], _recorded(scores["val"]))
         pays = verdict(named.rule, self.logits["val"], labels, scores["val"])
-        return Judged(named, fitted, validation, reranked, pays)
+        if_hard = fitted.fusion(self.logits["test"], scores["test"]).argmax(dim=-1)
+        return Judged(named, fitted, validation, reranked, pays, if_hard)
 
 
 def _recorded(scores: Sequence[Tensor]) -> list[RowScores]:

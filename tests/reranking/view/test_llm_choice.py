@@ -11,7 +11,8 @@ import torch
 from tiny import LABELS, samples
 
 from lrsl.embedding.text_embedding import load_embedding
-from lrsl.reranking.view import Given, llm
+from lrsl.reranking import server as asking
+from lrsl.reranking.view import Given
 from lrsl.reranking.view.llm import LLMChoice
 
 TEXTS, GOLD = samples(40, seed=3)
@@ -59,7 +60,7 @@ def completion(written, named=None):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(llm, "BACKOFF", 0.001)
+    monkeypatch.setattr(asking, "BACKOFF", 0.001)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
