@@ -28,7 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments.report.jobs import ReportedJob, commands, jobs_of
 from experiments.runs import collect, significance
-from experiments.runs.collect import Run, predictions_file, read
+from experiments.runs.collect import Run, kept_file, predictions_file, read
 from experiments.runs.configurations import home
 from experiments.runs.portable import portable, portable_override
 from lrsl.config import place
@@ -193,14 +193,16 @@ def _keep(run: Run, overrides: Sequence[str], place: Path, *, texts: bool, label
         _write_json(place / results.RESULTS, portable(dict(run.results)))
         return False
     shutil.copyfile(run.folder / results.RESULTS, place / results.RESULTS)
+    ours = ((configuration or {}).get("dataset") or {}).get("source") == OURS
     predicted = predictions_file(run.folder)
     if predicted is None:
         logger.warning("%s has no %s, so significance over seeds cannot be known", run.folder, results.PREDICTIONS)
     else:
-        ours = ((configuration or {}).get("dataset") or {}).get("source") == OURS
         if not (ours or texts):
             logger.warning("%s: its texts are left out; --texts keeps them", run.dataset)
         (place / f"{results.PREDICTIONS}.gz").write_bytes(_compressed(predicted, texts=ours or texts))
+    if (suspects := kept_file(run.folder, results.SUSPECTS)) is not None:
+        (place / f"{results.SUSPECTS}.gz").write_bytes(_compressed(suspects, texts=ours or texts))
     if (run.folder / results.SCORES).is_file():
         shutil.copyfile(run.folder / results.SCORES, place / results.SCORES)
     file = run.folder / results.LABELS
@@ -225,7 +227,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def _compressed(path: Path, *, texts: bool) -> bytes:
-    """Return predictions as gzip, the same bytes for the same lines whenever and wherever it is done."""
+    """Return lines of JSON as gzip, the same bytes for the same lines whenever and wherever it is done."""
     with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
         lines = list(file)
     if not texts:

@@ -18,6 +18,7 @@ from experiments.figures.style import has_chinese
 from experiments.report.content import beside_table, labels_table, pairs_table, results_table, seeds_table, verdict
 from experiments.report.jobs import ReportedJob
 from experiments.report.reproduction import reproduction
+from experiments.report.suspect_labels import suspects_table
 from experiments.runs import significance
 from experiments.runs.configurations import Configuration
 from experiments.runs.telling import shortened, telling
@@ -71,6 +72,7 @@ def render(name: str, jobs: Sequence[ReportedJob], configurations: Sequence[Conf
         figures=[_figure(number, plate) for number, plate in enumerate(drawn)],
         labels=labels_table(configurations),
         pairs=pairs_table(configurations),
+        suspects=suspects_table(configurations),
         **_samples(configurations),
         nothing_changed="No run kept predictions of which reranking changed any.",
         reproduction=reproduction(jobs, configurations),

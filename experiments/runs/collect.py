@@ -121,8 +121,12 @@ def read(folder: Path) -> Run | None:
 
 def predictions_file(folder: Path) -> Path | None:
     """Return the file of a run's predictions, which may be compressed where runs are recorded; None without one."""
-    files = (folder / results.PREDICTIONS, folder / f"{results.PREDICTIONS}.gz")
-    return next((file for file in files if file.is_file()), None)
+    return kept_file(folder, results.PREDICTIONS)
+
+
+def kept_file(folder: Path, name: str) -> Path | None:
+    """Return a file of a run, or its compressed form where runs are recorded; None without either."""
+    return next((file for file in (folder / name, folder / f"{name}.gz") if file.is_file()), None)
 
 
 def table(runs: Sequence[Run]) -> list[dict[str, Any]]:

@@ -402,6 +402,9 @@ class RerankerConfig:
     """Further rules to report: mappings with a name and any part of `fitted` that is to differ."""
     control: bool = False
     """Whether to train the classifier with the next seed too, and report what it mends in place of the views."""
+    folds: int = 0
+    """In how many folds training and validation rows are predicted by what has not seen them, so that rules are fitted
+    on all of them; classifier and embedding are then trained on all of them too. 0 fits rules on validation alone."""
     deploy: str = "auto"
     """What a user of the run gets: origin, rerank or fitted; auto asks validation, and reranks only where it pays."""
     on_hard: str = "rerank"
@@ -419,6 +422,8 @@ class RerankerConfig:
             raise InputError(f"reranker.k={self.k} is too small; a variance needs at least 2 logits")
         self._check_on_hard()
         _one_of("reranker.deploy", self.deploy, ("auto", "origin", "rerank", "fitted"))
+        if self.folds != 0 and self.folds < 2:
+            raise InputError(f"reranker.folds={self.folds} is too small; it must be at least 2, or 0 for none")
         if self.deploy == "fitted" and not self.fitted.views:
             raise InputError("reranker.deploy=fitted needs a fitted rule, and reranker.fitted.views is empty")
         if self.power == "auto":

@@ -43,6 +43,11 @@ class Split:
             turns=None if self.turns is None else [self.turns[i] for i in rows],
         )
 
+    def joined(self, other: Split) -> Split:
+        """Return the samples of this split, followed by those of another."""
+        turns = None if self.turns is None or other.turns is None else self.turns + other.turns
+        return Split(self.ids + other.ids, self.texts + other.texts, self.labels + other.labels, turns)
+
     def fingerprint(self) -> str:
         """Return a hash of what a model can see of this split (16 hexadecimal digits); names of samples aside."""
         return hashlib.sha256(json.dumps([self.texts, self.labels, self.turns]).encode()).hexdigest()[:16]

@@ -107,20 +107,28 @@ def act(
     if settings.on_hard == "abstain":
         labels = labels.masked_fill(ranked.hard, NO_LABEL)
     elif defer is not None:
-        labels = deferred(
-            defer,
-            labels,
-            ranked.hard,
-            ranked.scores,
-            texts=corpus.test.texts,
-            names=corpus.labels,
-            k=settings.k,
-        )
+        labels = _asked(defer, config, corpus, labels, ranked)
         told |= {"calls": int(ranked.hard.sum()), "accuracy": float((labels == gold).double().mean())}
     told |= _of_labels(labels, gold)
     if settings.on_hard == "rerank":
         return Acted(told)
     return Acted(told, [None if label == NO_LABEL else corpus.labels[label] for label in labels.tolist()])
+
+
+def _asked(defer: Defer, config: Config, corpus: Corpus, labels: Tensor, ranked: Reranked) -> Tensor:
+    """Return the labels `(n,)` with what is answered elsewhere.
+
+    Raises:
+        InputError: who is asked fails, or answers what is no label.
+    """
+    texts, names, k = corpus.test.texts, corpus.labels, config.reranker.k
+    try:
+        return deferred(defer, labels, ranked.hard, ranked.scores, texts=texts, names=names, k=k)
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"reranker.defer failed: {reason}; what was trained is kept, so the same run goes on"
+        ) from None
 
 
 def _of_labels(labels: Tensor, gold: Tensor) -> dict[str, Any]:

@@ -5,12 +5,10 @@ One direction, one function per stage. Each stage seeds itself, so that what one
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,18 +20,21 @@ from lrsl.config.schema import Config, EmbeddingConfig, ModelConfig
 from lrsl.data import Corpus, load_corpus
 from lrsl.data.leaderboard import write_leaderboard
 from lrsl.errors import InputError
+from lrsl.nn.memory import release
 from lrsl.reranking.rule import Rule, recorded_scores
 from lrsl.reranking.view.second_classifier import SecondClassifier
 from lrsl.run import artifacts, results, scored
 from lrsl.run.commit import commit
 from lrsl.run.on_hard import Acted, act, deferral
-from lrsl.run.outcome import describe_labels, hard_sample_table, measure, summary_metrics
+from lrsl.run.outcome import Measured, describe_labels, hard_sample_table, measure, summary_metrics
 from lrsl.run.rules import NamedRule, needs_second_classifier, papers_rule, rules_beside
-from lrsl.run.stages.classifier import mine_confused_labels, train_classifier
+from lrsl.run.stages.classifier import TrainedClassifier, mine_confused_labels, train_classifier
 from lrsl.run.stages.context import RunContext
 from lrsl.run.stages.embedding import TextEmbedding, embedding_off_the_shelf, finetune_embedding
+from lrsl.run.stages.folds import Folds, RefittedClassifier, RefittedEmbedding
 from lrsl.run.stages.test import Judge, Scores, Tested
 from lrsl.run.store import Store
+from lrsl.run.suspects import suspect_labels
 from lrsl.tracking import Tracker
 
 Figures = Callable[[Path, Path], Mapping[str, Path]]
@@ -54,23 +55,24 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
     commit()  # now: someone may commit while this trains
     corpus = load_corpus(config.dataset, config.data_dir)
     check(config, corpus)
+    folds = Folds(corpus, config.reranker.folds, config.dataset.split_seed) if config.reranker.folds else None
     paper, beside, defer = papers_rule(config), rules_beside(config), deferral(config)
     watch = Stopwatch()
     with Tracker(config, folder) as tracker, stage_store(config, folder) as store:
-        context = RunContext(config, corpus, folder, tracker, store)
+        context = RunContext(config, corpus if folds is None else folds.corpus, folder, tracker, store)
         with watch("classifier"), enough_memory("classifier", "model", config.model):
-            classifier = train_classifier(context, paper.rule)
+            classifier = classifier_of(context, paper.rule, folds)
             logits = {split: classifier.logits(split) for split in context.predicted}
         second: Mapping[str, Tensor] = {}
         if needs_second_classifier(beside):
             with watch("second classifier"), enough_memory("classifier", "model", config.model):
-                second = second_opinion(context, paper.rule)
+                second = second_opinion(context, paper.rule, folds)
         with watch("confused labels"), enough_memory("classifier", "model", config.model):
             confused = mine_confused_labels(context, classifier)
         classifier.let_go()
         release()  # before the embedding needs room of its own
         with watch("embedding"), enough_memory("embedding", "embedding", config.embedding):
-            embedding = finetune_embedding(context, confused)
+            embedding = embedding_of(context, confused, folds, logits["val"], [paper, *beside])
         release()
         with watch("similarity"), enough_memory("embedding", "embedding", config.embedding):
             (view,) = paper.views
@@ -87,21 +89,17 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
             scores["rerank"] = {split: [of_view] for split, of_view in similarity.items()}
             others = [judge(rule, scores[rule.name]) for rule in beside]
             tested = Tested(logits, similarity, judge.through_callback(paper, scores["rerank"]), others)
-            acted = act(config, corpus, tested, scores, defer)
-            measured = measure(config, corpus, tested, acted)
+            acted = act(config, context.corpus, tested, scores, defer)
+            measured = measure(config, context.corpus, tested, acted)
         measured.results["seconds"] = watch.seconds
+        measured.results |= out_of_fold(corpus, classifier, embedding)
+        suspects = None if folds is None else suspects_of(folds.corpus, logits["val"], [*beside, paper], scores)
         if corpus.unlabelled is not None and config.dataset.leaderboard is not None:
             predicted = answers(tested, config.reranker.deploy, scores)
             write_leaderboard(folder / config.dataset.leaderboard, corpus, predicted.tolist())
-        scored.write(folder, corpus, logits, {rule.name: rule.views for rule in (paper, *beside)}, scores)
-        results.write(folder, measured.results, measured.predictions, labels)
-        shown = summary_metrics(measured.results)
-        tracker.summary(shown)
-        tracker.table("hard_samples", *hard_sample_table(measured.predictions))
-        if figures is not None and config.logger.figures and tracker.shows_images:
-            draw(context, figures)
-        if config.logger.artifacts:
-            upload(context, tested, acted, embedding, shown)
+        scored.write(folder, context.corpus, logits, {rule.name: rule.views for rule in (paper, *beside)}, scores)
+        results.write(folder, measured.results, measured.predictions, labels, suspects)
+        track(context, measured, tested, acted, embedding, figures)
     results.show(measured.results)
     return measured.results
 
@@ -142,6 +140,24 @@ def check(config: Config, corpus: Corpus) -> None:
         )
 
 
+def track(
+    context: RunContext,
+    measured: Measured,
+    tested: Tested,
+    acted: Acted,
+    embedding: TextEmbedding,
+    figures: Figures | None,
+) -> None:
+    """Show what a run came to where it is tracked."""
+    logger, tracker, shown = context.config.logger, context.tracker, summary_metrics(measured.results)
+    tracker.summary(shown)
+    tracker.table("hard_samples", *hard_sample_table(measured.predictions))
+    if figures is not None and logger.figures and tracker.shows_images:
+        draw(context, figures)
+    if logger.artifacts:
+        upload(context, tested, acted, embedding, shown)
+
+
 def draw(context: RunContext, figures: Figures) -> None:
     """Draw the figures of a run where it is tracked."""
     with extra(context.folder, "figures are not drawn") as scratch:
@@ -165,12 +181,57 @@ def upload(
             tracker.artifact("reranker", reranker, {"seed": config.seed, "val/rerank_acc": shown["val/rerank_acc"]})
 
 
-def second_opinion(context: RunContext, rule: Rule) -> dict[str, Tensor]:
+def classifier_of(context: RunContext, rule: Rule, folds: Folds | None) -> TrainedClassifier:
+    """Train the classifier of a run; with folds, its logits of train and val are out of fold."""
+    return train_classifier(context, rule) if folds is None else folds.classifier(context, rule)
+
+
+def embedding_of(
+    context: RunContext, confused: Tensor | None, folds: Folds | None, logits: Tensor, rules: Sequence[NamedRule]
+) -> TextEmbedding:
+    """Fine-tune the embedding of a run; with folds, the scores it gives the views of the rules on val are out of fold.
+
+    Args:
+        context: the run.
+        confused: the labels each training row is confused with, for `negatives=confused`.
+        folds: the folds, if there are any.
+        logits: the classifier's on val, `(n, classes)`.
+        rules: the rules.
+    """
+    if folds is None:
+        return finetune_embedding(context, confused)
+    views = [view for rule in rules for view in rule.views if not isinstance(view.view, SecondClassifier)]
+    return folds.embedding(context, logits, confused, views)
+
+
+def out_of_fold(corpus: Corpus, classifier: TrainedClassifier, embedding: TextEmbedding) -> dict[str, Any]:
+    """Return what results.json says of a run with folds besides what it says of any run; nothing without."""
+    if not (isinstance(classifier, RefittedClassifier) and isinstance(embedding, RefittedEmbedding)):
+        return {}
+    epochs = {"classifier": classifier.epochs(), "embedding": embedding.epochs()}
+    return {
+        "data": corpus.fingerprint(),  # and not of the data dealt anew, by which no finished run would be known again
+        "folds": len(classifier.best),
+        "epochs": {name: told for name, told in epochs.items() if told},
+    }
+
+
+def suspects_of(
+    corpus: Corpus, logits: Tensor, rules: Sequence[NamedRule], scores: Mapping[str, Scores]
+) -> list[dict[str, Any]]:
+    """Return the samples whose label is likely wrong, by out-of-fold logits and the views of the rules."""
+    opinions = {
+        view.name: of_view for rule in rules for view, of_view in zip(rule.views, scores[rule.name]["val"], strict=True)
+    }
+    return suspect_labels(corpus, corpus.val, logits, opinions)
+
+
+def second_opinion(context: RunContext, rule: Rule, folds: Folds | None) -> dict[str, Tensor]:
     """Train the same classifier with the next seed and return its log-probabilities of each split, `(n, classes)`."""
     other = replace(
         context, config=replace(context.config, seed=context.config.seed + 1), folder=context.folder / "second"
     )
-    classifier = train_classifier(other, rule)
+    classifier = classifier_of(other, rule, folds)
     return {split: classifier.logits(split).log_softmax(-1) for split in context.predicted}
 
 
@@ -225,12 +286,3 @@ def enough_memory(stage: str, group: str, settings: ModelConfig | EmbeddingConfi
             f"the GPU's memory is too small for the {stage} with {group}.batch_size={settings.batch_size} and "
             f"{group}.max_length={settings.max_length}; {', or '.join(remedies)}"
         ) from None
-
-
-def release() -> None:
-    """Give back what a run held, so that memory does not grow over a sweep."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    with suppress(AttributeError, OSError, TypeError):  # glibc keeps what was freed until told; others lack the call
-        ctypes.CDLL(None).malloc_trim(0)

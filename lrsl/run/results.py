@@ -18,6 +18,7 @@ RESULTS = "results.json"
 PREDICTIONS = "predictions.jsonl"
 LABELS = "labels.json"
 SCORES = "scores.safetensors"
+SUSPECTS = "suspect_labels.jsonl"
 
 SYSTEMS = ("origin", "rerank", "fitted", "control", "similarity")
 """What a run may measure, in the order in which it is shown; fitted and control where there are any."""
@@ -74,13 +75,15 @@ def write(
     results: Mapping[str, Any],
     predictions: Sequence[Mapping[str, Any]] | None = None,
     labels: Mapping[str, Any] | None = None,
+    suspects: Sequence[Mapping[str, Any]] | None = None,
 ) -> None:
-    """Write labels.json and the predictions, if any, and then results.json, each whole or not at all."""
+    """Write labels.json, suspect labels and predictions, if any, and then results.json, each whole or not at all."""
     if labels is not None:
         _replace(folder / LABELS, json.dumps(labels, ensure_ascii=False) + "\n")
-    if predictions is not None:
-        lines = (json.dumps(line, ensure_ascii=False) for line in predictions)
-        _replace(folder / PREDICTIONS, "".join(f"{line}\n" for line in lines))
+    for name, content in ((SUSPECTS, suspects), (PREDICTIONS, predictions)):
+        if content is not None:
+            lines = (json.dumps(line, ensure_ascii=False) for line in content)
+            _replace(folder / name, "".join(f"{line}\n" for line in lines))
     _replace(folder / RESULTS, json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 

@@ -27,9 +27,23 @@ warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and 
 warnings.filterwarnings("ignore", message=".*The number of training batches.*is smaller than the logging interval.*")
 # our sampler returns every row once
 warnings.filterwarnings("ignore", message=".*You are using a custom batch sampler.*")
+# what is trained for a number of epochs that is known validates nothing
+warnings.filterwarnings("ignore", message=".*You defined a `validation_step` but have no `val_dataloader`.*")
 # one process per job, whatever starts it; a machine that has Slurm does not have to use it
 warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
 warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+
+
+class StopAfter(Callback):
+    """Ends a training after some of the epochs that its schedule is planned over."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop when it is time."""
+        if trainer.current_epoch + 1 >= self.epochs:
+            trainer.should_stop = True
 
 
 class StageProgress(TQDMProgressBar):
@@ -100,6 +114,7 @@ def build_trainer(
     epochs: int = 1,
     monitor: str | None = None,
     patience: int = 1,
+    stop_after: int | None = None,
     logger: Logger | None = None,
     callbacks: list[Callback] | None = None,
 ) -> pl.Trainer:
@@ -109,9 +124,10 @@ def build_trainer(
         config: hardware, precision, progress.
         stage: what the progress bar says.
         folder: where the best checkpoint is kept.
-        epochs: most epochs.
+        epochs: most epochs, over which the learning rate is planned.
         monitor: validation metric whose highest value marks the best epoch; None keeps no checkpoint.
         patience: epochs without a better value after which training stops.
+        stop_after: epochs after which training stops in any case.
         logger: where metrics go.
         callbacks: more callbacks.
 
@@ -124,8 +140,10 @@ def build_trainer(
             EarlyStopping(monitor, mode="max", patience=patience),
             ModelCheckpoint(folder, filename="best", monitor=monitor, mode="max", enable_version_counter=False),
         ]
+    if stop_after is not None:
+        callbacks.append(StopAfter(stop_after))
     if config.progress:
-        callbacks.append(StageProgress(stage, epochs))
+        callbacks.append(StageProgress(stage, stop_after or epochs))
     try:
         return pl.Trainer(
             accelerator=config.accelerator,
@@ -151,6 +169,11 @@ def best_checkpoint(trainer: pl.Trainer) -> str:
     """Return the path of the best epoch."""
     assert trainer.checkpoint_callback is not None
     return str(cast(Any, trainer.checkpoint_callback).best_model_path)
+
+
+def epoch_of(checkpoint: Path) -> int:
+    """Return which epoch a checkpoint is of, 1 for the first."""
+    return int(torch.load(checkpoint, weights_only=True, map_location="cpu", mmap=True)["epoch"]) + 1
 
 
 def load_best(module: pl.LightningModule, checkpoint: Path) -> None:

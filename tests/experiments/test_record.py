@@ -297,3 +297,16 @@ def test_overrides_may_be_quoted() -> None:
     assert portable_override("data_dir='/my data'") == "data_dir='FOLDER'"
     assert portable_override("+dataset.text='a b'") == "+dataset.text='a b'"
     assert portable_override("-m") == "-m"
+
+
+@pytest.mark.parametrize("source", ["synthetic", "somebody"])
+def test_suspect_labels_are_kept_without_the_texts_of_others(sweep: Path, recorded: Path, source: str) -> None:
+    line = {"id": "train-1", "text": "lost my card", "given": "cash", "likelier": "card"}
+    folder = run_folders(sweep)[1]
+    change(folder / "config.json", dataset__source=source)
+    (folder / results.SUSPECTS).write_text(json.dumps(line) + "\n", encoding="utf-8")
+    record.record(sweep, "telecom-bert", into=recorded)
+    (kept,) = (recorded / "telecom-bert").rglob(f"{results.SUSPECTS}.gz")
+    assert kept.parent.name == "seed1"
+    expected = line if source == "synthetic" else {**line, "text": ""}
+    assert json.loads(gzip.decompress(kept.read_bytes())) == expected

@@ -17,6 +17,7 @@ from experiments.report.content import labels_table, pairs_table, results_table,
 from experiments.report.jobs import ReportedJob, commands, jobs_of
 from experiments.report.label_changes import label_changes
 from experiments.report.page import SAMPLES
+from experiments.report.suspect_labels import SUSPECTS_SHOWN, suspects_table
 from experiments.report.table import percent, points, probability
 from experiments.runs.configurations import configurations
 from experiments.runs.telling import BROKEN, MENDED, MOVED, TellingSample, shortened, telling
@@ -472,3 +473,53 @@ def test_settings_are_shown_once(page):
     text = page.read_text(encoding="utf-8")
     assert text.count("<dt>model.epochs</dt>") == 1
     assert json.dumps(3) in text
+
+
+# suspect labels
+
+
+def suspect(number: int, **changed: Any) -> dict[str, Any]:
+    line = {"id": f"train-{number}", "text": "lost my card", "given": "cash", "likelier": "card", "views": ["lexical"]}
+    return {**line, "probability_given": 0.01, "probability_likelier": 0.9 - number / 1000, **changed}
+
+
+def write_suspects(folder: Path, lines: list[dict[str, Any]]) -> None:
+    (folder / results.SUSPECTS).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    found = json.loads((folder / results.RESULTS).read_text(encoding="utf-8"))
+    (folder / results.RESULTS).write_text(json.dumps({**found, "folds": 5}), encoding="utf-8")
+
+
+def test_suspect_labels_are_counted_over_seeds_and_what_most_suspect_comes_first(tmp_path):
+    sweep = fabricated_runs.write_sweep(tmp_path, [{"seed": 0}, {"seed": 1}])
+    first, second = sorted(tmp_path.rglob("seed*"))
+    write_suspects(first, [suspect(0), suspect(1)])
+    write_suspects(second, [suspect(1, probability_likelier=0.7)])
+    table = suspects_table(of(sweep))
+    cells = [[cell.text for cell in row] for row in table.rows]
+    assert cells[0][1:5] == ["lost my card", "cash", "card", "0.010"]
+    assert table.rows[0][5].value == pytest.approx((0.899 + 0.7) / 2)
+    assert [row[0] for row in cells] == ["train-1", "train-0"]
+    assert [row[-1] for row in cells] == ["2 of 2", "1 of 2"]
+
+
+def test_suspect_labels_are_escaped_cut_and_no_more_than_fit(tmp_path):
+    sweep = fabricated_runs.write_sweep(tmp_path, [{"seed": 0}])
+    (folder,) = tmp_path.rglob("seed*")
+    write_suspects(folder, [suspect(row, text=ATTACK + 400 * "x") for row in range(SUSPECTS_SHOWN + 7)])
+    page = report.write(sweep).read_text(encoding="utf-8")
+    assert "Suspect training labels" in page
+    assert ATTACK not in page
+    assert "&lt;img src=x onerror=alert(1)&gt;" in page
+    assert 400 * "x" not in page
+    assert page.count(">train-") == SUSPECTS_SHOWN
+    assert f"7 more stand in the {results.SUSPECTS} of the runs." in page
+
+
+def test_without_folds_or_with_a_damaged_file_nothing_is_suspected(tmp_path, sweep, caplog):
+    assert suspects_table(of(sweep)).rows == []
+    assert "Suspect" not in report.write(sweep).read_text(encoding="utf-8")
+    damaged = fabricated_runs.write_sweep(tmp_path, [{"seed": 0}])
+    (folder,) = tmp_path.rglob("seed*")
+    write_suspects(folder, [{"id": "train-0"}])
+    assert suspects_table(of(damaged)).rows == []
+    assert "is damaged and left out" in caplog.text

@@ -24,17 +24,21 @@ from lrsl.run.stages.tokens import StoredTokens
 from lrsl.run.store import key_of, link
 from lrsl.training.callback import RerankingCallback
 from lrsl.training.classifier import Classifier
-from lrsl.training.trainer import best_checkpoint, build_trainer, device, load_best
+from lrsl.training.trainer import best_checkpoint, build_trainer, device, epoch_of, load_best
 
 CHECKPOINT = "best.ckpt"
 
 
-def train_classifier(context: RunContext, rule: Rule) -> TrainedClassifier:
+def train_classifier(context: RunContext, rule: Rule, epochs: int | None = None) -> TrainedClassifier:
     """Train the classifier; its best epoch is the one with the highest validation accuracy.
+
+    With a number of epochs that is given nothing is validated, and the last of them is kept. The learning rate is then
+    planned over `model.epochs` all the same: the best epoch of a schedule is found again on the same schedule only.
 
     Args:
         context: the run.
         rule: its threshold is learnt on each validation epoch, for the log and the checkpoint.
+        epochs: after how many epochs to stop, where that is known.
     """
     config, corpus, model = context.config, context.corpus, context.config.model
     trained: list[Classifier] = []
@@ -49,14 +53,19 @@ def train_classifier(context: RunContext, rule: Rule) -> TrainedClassifier:
             "classifier",
             folder,
             epochs=model.epochs,
-            monitor="val/acc",
+            monitor="val/acc" if epochs is None else None,
             patience=model.patience,
-            logger=context.tracker.logger,
-            callbacks=[RerankingCallback(rule)],
+            stop_after=epochs,
+            logger=context.logger,
+            callbacks=[RerankingCallback(rule)] if epochs is None else [],
         )
         train = loader(network.samples(corpus.train), model.batch_size, seed=config.seed)
-        trainer.fit(module, train, loader(network.samples(corpus.val)))
-        load_best(module, Path(best_checkpoint(trainer)))
+        if epochs is None:
+            trainer.fit(module, train, loader(network.samples(corpus.val)))
+            load_best(module, Path(best_checkpoint(trainer)))
+        else:
+            trainer.fit(module, train)
+            trainer.save_checkpoint(folder / CHECKPOINT)
         network.export(folder)
         trained.append(module)
 
@@ -68,6 +77,8 @@ def train_classifier(context: RunContext, rule: Rule) -> TrainedClassifier:
         "weights": fingerprint(model.pretrained, "model.pretrained"),
         "data": [corpus.labels, corpus.train.fingerprint(), corpus.val.fingerprint()],
     }
+    if epochs is not None:
+        made_of["stopped after"] = epochs
     if model.architecture == "llm":
         made_of["libraries"] |= versions(LIBRARIES_OF_LLMS)
     if model.architecture == "hldic":  # the one network that looks at them
@@ -102,6 +113,11 @@ class TrainedClassifier:
             self._module = build_classifier(self.context)
             load_best(self._module, self.folder / CHECKPOINT)
         return self._module
+
+    @property
+    def epoch(self) -> int:
+        """Which epoch was kept, 1 for the first."""
+        return epoch_of(self.folder / CHECKPOINT)
 
     def let_go(self) -> None:
         """Hold no weights any more; they are loaded again if they are asked for."""

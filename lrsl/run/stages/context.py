@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytorch_lightning.loggers import Logger
+
 from lrsl.config.schema import Config
 from lrsl.data.corpus import Corpus, Split
 from lrsl.run.store import Store
@@ -20,6 +22,12 @@ class RunContext:
     folder: Path
     tracker: Tracker
     store: Store
+    logged: bool = True
+
+    @property
+    def logger(self) -> Logger | None:
+        """What trainers log to; None where nobody looks at how a training goes."""
+        return self.tracker.logger if self.logged else None
 
     @property
     def predicted(self) -> list[str]:

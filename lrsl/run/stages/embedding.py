@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -27,13 +28,26 @@ from lrsl.run.stages.tensor import load, save
 from lrsl.run.stages.tokens import StoredTokens
 from lrsl.run.store import key_of, link
 from lrsl.training.embedding import EmbeddingTrainer
-from lrsl.training.trainer import best_checkpoint, build_trainer, load_best
+from lrsl.training.trainer import best_checkpoint, build_trainer, epoch_of, load_best
+
+EPOCH = "epoch.json"
 
 
-def finetune_embedding(context: RunContext, confused: Tensor | None) -> TextEmbedding:
+def finetune_embedding(
+    context: RunContext, confused: Tensor | None, epochs: int | None = None, candidates: Tensor | None = None
+) -> TextEmbedding:
     """Fine-tune the text embedding and save it as a sentence-transformers folder; off the shelf unless `finetune`.
 
-    Its best epoch is the one in which the nearest label is most often the right one on validation.
+    Its best epoch is the one in which the nearest label is most often the right one on validation. With a number of
+    epochs that is given nothing is validated, and the last of them is kept; the learning rate is planned over
+    `embedding.epochs` all the same.
+
+    Args:
+        context: the run.
+        confused: the labels each training row is confused with, for `negatives=confused`.
+        epochs: after how many epochs to stop, where that is known.
+        candidates: the labels `(rows, k)` that a classifier which has not seen a training row holds likeliest for it,
+            for views that learn from them.
     """
     config, corpus, settings = context.config, context.corpus, context.config.embedding
 
@@ -45,45 +59,55 @@ def finetune_embedding(context: RunContext, confused: Tensor | None) -> TextEmbe
             "embedding",
             folder,
             epochs=settings.epochs,
-            monitor="embedding/val_acc",
+            monitor="embedding/val_acc" if epochs is None else None,
             patience=settings.patience,
-            logger=context.tracker.logger,
+            stop_after=epochs,
+            logger=context.logger,
         )
         ranking = LabelRanking(embedding, corpus.label_texts, settings, confused)
         ranking.tokenize = StoredTokens(context)
         module = EmbeddingTrainer(ranking)
         recipe = module.recipe
-        trainer.fit(module, recipe.training(corpus.train, config.seed), recipe.validation(corpus.val))
-        best = Path(best_checkpoint(trainer))
-        load_best(module, best)
-        best.unlink()
+        train = recipe.training(corpus.train, config.seed)
+        if epochs is None:
+            trainer.fit(module, train, recipe.validation(corpus.val))
+            best = Path(best_checkpoint(trainer))
+            load_best(module, best)
+            kept = epoch_of(best)
+            best.unlink()
+        else:
+            trainer.fit(module, train)
+            kept = epochs
         save_embedding(embedding, folder)
+        (folder / EPOCH).write_text(json.dumps({"epoch": kept}), encoding="utf-8")
 
     if not settings.finetune:
-        return embedding_off_the_shelf(context)
+        return embedding_off_the_shelf(context, candidates)
     unused = ("name", "pretrained", "finetune", "k")
     made_of = {
         **conditions(context, "embedding"),
         "seed": config.seed,
         "weights": fingerprint(settings.pretrained, "embedding.pretrained"),
         "settings": {key: value for key, value in asdict(settings).items() if key not in unused},
-        "confused": None if confused is None else hashlib.sha256(confused.numpy().tobytes()).hexdigest(),
+        "confused": None if confused is None else _digest(confused),
         "data": [corpus.label_texts, corpus.train.fingerprint(), corpus.val.fingerprint()],
     }
+    if epochs is not None:
+        made_of["stopped after"] = epochs
     folder = context.store.get("embedding", made_of, make, about=about(context))
     link(folder, context.folder / "embedding")
-    return TextEmbedding(context, made_of, str(folder))
+    return TextEmbedding(context, made_of, str(folder), candidates)
 
 
-def embedding_off_the_shelf(context: RunContext) -> TextEmbedding:
-    """Return the text embedding as it was pretrained."""
+def embedding_off_the_shelf(context: RunContext, candidates: Tensor | None = None) -> TextEmbedding:
+    """Return the text embedding as it was pretrained; `candidates` as for `finetune_embedding`."""
     settings = context.config.embedding
     made_of = {
         **conditions(context, "embedding"),
         "weights": fingerprint(settings.pretrained, "embedding.pretrained"),
         "settings": {"pooling": settings.pooling, "max_length": settings.max_length, "attention": settings.attention},
     }
-    return TextEmbedding(context, made_of, settings.pretrained)
+    return TextEmbedding(context, made_of, settings.pretrained, candidates)
 
 
 class TextEmbedding:
@@ -93,12 +117,16 @@ class TextEmbedding:
         context: the run.
         made_of: what the embedding is made of.
         pretrained: the folder fine-tuning has left in the store, or the embedding off the shelf.
+        candidates: the out-of-fold candidates `(rows, k)` of the training rows; None where there are none.
     """
 
-    def __init__(self, context: RunContext, made_of: Mapping[str, Any], pretrained: str) -> None:
+    def __init__(
+        self, context: RunContext, made_of: Mapping[str, Any], pretrained: str, candidates: Tensor | None = None
+    ) -> None:
         self.context = context
         self.made_of = made_of
         self.pretrained = pretrained
+        self.candidates = candidates
         self._fitted: dict[str, FittedView | FittedCandidateView] = {}
 
     @functools.cached_property
@@ -111,8 +139,28 @@ class TextEmbedding:
     @functools.cached_property
     def given(self) -> Given:
         """What views learn from."""
-        corpus = self.context.corpus
-        return Given(corpus.label_texts, corpus.train.texts, corpus.train.labels, load_embedding=lambda: self.model)
+        corpus, candidates = self.context.corpus, self.candidates
+        return Given(
+            corpus.label_texts,
+            corpus.train.texts,
+            corpus.train.labels,
+            load_embedding=lambda: self.model,
+            candidates=None if candidates is None else lambda: candidates,
+        )
+
+    @property
+    def epoch(self) -> int | None:
+        """Which epoch of fine-tuning was kept, 1 for the first; None off the shelf."""
+        noted = Path(self.pretrained) / EPOCH
+        if not self.context.config.embedding.finetune:
+            return None
+        return int(json.loads(noted.read_text(encoding="utf-8"))["epoch"])
+
+    def let_go(self) -> None:
+        """Hold no weights any more, nor views that have learnt; they come again if they are asked for."""
+        self._fitted.clear()
+        for name in ("model", "given"):
+            self.__dict__.pop(name, None)
 
     def fitted(self, configured: ConfiguredView) -> FittedView | FittedCandidateView:
         """Return a view that has learnt from the training rows."""
@@ -144,7 +192,9 @@ class TextEmbedding:
         }
         if view.scores_candidates:
             candidates = logits.topk(k, dim=-1).indices
-            made_of["candidates"] = hashlib.sha256(candidates.numpy().tobytes()).hexdigest()
+            made_of["candidates"] = _digest(candidates)
+        if self.candidates is not None:
+            made_of["candidates of training"] = _digest(self.candidates)
         return load(self.context.store.get("similarity", made_of, make, about=f"{about(self.context)}, {split}"))
 
     def label_similarity(self) -> Tensor:
@@ -157,3 +207,7 @@ class TextEmbedding:
 
         made_of = {"embedding": key_of(self.made_of), "labels": texts}
         return load(self.context.store.get("labels", made_of, make, about=about(self.context)))
+
+
+def _digest(values: Tensor) -> str:
+    return hashlib.sha256(values.numpy().tobytes()).hexdigest()
