@@ -99,7 +99,7 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
             write_leaderboard(folder / config.dataset.leaderboard, corpus, predicted.tolist())
         scored.write(folder, context.corpus, logits, {rule.name: rule.views for rule in (paper, *beside)}, scores)
         results.write(folder, measured.results, measured.predictions, labels, suspects)
-        track(context, measured, tested, acted, embedding, figures)
+        track(context, measured, tested, acted, embedding, figures=figures)
     results.show(measured.results)
     return measured.results
 
@@ -146,6 +146,7 @@ def track(
     tested: Tested,
     acted: Acted,
     embedding: TextEmbedding,
+    *,
     figures: Figures | None,
 ) -> None:
     """Show what a run came to where it is tracked."""
