@@ -8,8 +8,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,12 @@ from lrsl.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
+    from rich.console import Console
+    from rich.table import Table
+    from torch import Tensor
 
     from lrsl.run.rules import NamedRule
+    from lrsl.run.scored import Scored
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         rules = [_parsed(text) for text in given.rule]
-        _show(given.folder, rules)
+        if given.verdicts:
+            _show_verdicts(given.folder, rules, given.verdicts)
+        else:
+            _show(given.folder, rules)
     except InputError as error:
         print(error, file=sys.stderr)
         return 1
@@ -66,7 +74,20 @@ def _parser() -> argparse.ArgumentParser:
         help="a name and any of detector, threshold, views, fusion; what is not given is the fitted rule's. "
         "May be given several times; without it the fitted rule is replayed",
     )
+    parser.add_argument(
+        "--verdicts",
+        type=_draws,
+        metavar="N",
+        help="show how far verdicts can be trusted instead: validation and test of each run are put together, and N "
+        "times as many as validation had are drawn, by which to fit and judge; the rest tells what came of it",
+    )
     return parser
+
+
+def _draws(text: str) -> int:
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text} must be a number of draws, at least 1")
 
 
 def _parsed(text: str) -> Any:
@@ -111,7 +132,39 @@ def _show(folders: Sequence[Path], rules: Sequence[Any]) -> None:
                 f"{100 * np.mean([run.hard for run in each]):.1f}",
                 f"{sum(run.pays for run in each)} of {len(each)}",
             )
-    console = Console()
+    _print(Console(), table)
+
+
+def _show_verdicts(folders: Sequence[Path], rules: Sequence[Any], draws: int) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    from lrsl.reranking.verdict import CRITERIA  # noqa: PLC0415
+
+    table = Table(title="verdicts, and the gain on the rest in points", title_justify="left")
+    words = ("data set", "model", "rule", "criterion")
+    for heading in (*words, "draws", "gain, always on", "on", "gain, where on", "on and a loss", "off and a gain"):
+        table.add_column(heading, justify="left" if heading in words else "right", overflow="fold")
+    for (dataset, model, _), runs in _runs(folders).items():
+        judged: dict[str, list[Drawn]] = defaultdict(list)
+        for folder, content in runs:
+            for rule in _rules(rules, int(content["k"])):
+                print(f"{folder}: {rule.name} …", file=sys.stderr, flush=True)
+                judged[rule.name] += judge_draws(folder, rule, draws)
+        for (name, each), criterion in product(judged.items(), CRITERIA):
+            on = [drawn.gain for drawn in each if drawn.deploys[criterion]]
+            off = [drawn.gain for drawn in each if not drawn.deploys[criterion]]
+            shares = [len(on), sum(gain < 0 for gain in on), sum(gain > 0 for gain in off)]
+            of_all, losses, missed = (f"{100 * share / len(each):.0f} %" for share in shares)
+            always = sum(drawn.gain for drawn in each) / len(each)
+            table.add_row(
+                *(dataset, model, name, criterion, str(len(each)), f"{100 * always:+.2f}", of_all),
+                *(f"{100 * sum(on) / len(on):+.2f}" if on else "", losses, missed),
+            )
+    _print(Console(), table)
+
+
+def _print(console: Console, table: Table) -> None:
     if not console.is_terminal:
         console.width = 200  # a file has no edge to wrap at
     console.print(table)
@@ -153,6 +206,65 @@ def replay(folder: Path, named: NamedRule) -> Replayed:
     """
     from lrsl.reranking.rule import recorded_scores  # noqa: PLC0415
     from lrsl.reranking.verdict import verdict  # noqa: PLC0415
+
+    kept, val, test = _kept(folder, named)
+    logits, labels = kept.logits["test"], kept.labels["test"]
+    fitted = named.rule.fit(kept.logits["val"], kept.labels["val"], [recorded_scores(score) for score in val])
+    reranked = fitted.rerank(logits, [recorded_scores(score) for score in test])
+    pays = verdict(named.rule, kept.logits["val"], kept.labels["val"], val).deploy
+    before, after = (answers == labels for answers in (logits.argmax(-1), reranked.labels))
+    return Replayed(before.numpy(), after.numpy(), reranked.hard.double().mean().item(), pays)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a verdict said of a rule on rows that were drawn, and what the rule did on the others.
+
+    Attributes:
+        deploys: what the verdict says by each criterion.
+        gain: the gain in accuracy on the other rows, as a fraction.
+    """
+
+    deploys: Mapping[str, bool]
+    gain: float
+
+
+def judge_draws(folder: Path, named: NamedRule, draws: int) -> list[Drawn]:
+    """Judge a rule on rows drawn from validation and test of a run, as many as validation has, time and again.
+
+    The same rows are drawn for every rule. A run's test rows thus tell how far verdicts can be trusted, and nothing
+    about any rule.
+
+    Raises:
+        InputError: the run has not kept its scores, or lacks those of a view.
+    """
+    import torch  # noqa: PLC0415
+
+    from lrsl.reranking.rule import recorded_scores  # noqa: PLC0415
+    from lrsl.reranking.verdict import CRITERIA, verdict  # noqa: PLC0415
+    from lrsl.run import scored  # noqa: PLC0415
+
+    kept, val, test = _kept(folder, named)
+    logits, labels = (torch.cat([of[split] for split in scored.SPLITS]) for of in (kept.logits, kept.labels))
+    scores = [torch.cat(both) for both in zip(val, test, strict=True)]
+    generator = torch.Generator().manual_seed(0)
+    drawn = []
+    for _ in range(draws):
+        seen, others = torch.randperm(len(labels), generator=generator).tensor_split([len(kept.labels["val"])])
+        of_seen, of_others = ([score[rows] for score in scores] for rows in (seen, others))
+        says = {
+            criterion: verdict(named.rule, logits[seen], labels[seen], of_seen, criterion=criterion).deploy
+            for criterion in CRITERIA
+        }
+        fitted = named.rule.fit(logits[seen], labels[seen], [recorded_scores(score) for score in of_seen])
+        answers = fitted.rerank(logits[others], [recorded_scores(score) for score in of_others]).labels
+        before, after = (labels[others] == answer for answer in (logits[others].argmax(-1), answers))
+        drawn.append(Drawn(says, (after.double().mean() - before.double().mean()).item()))
+    return drawn
+
+
+def _kept(folder: Path, named: NamedRule) -> tuple[Scored, list[Tensor], list[Tensor]]:
+    """Return what a run has kept, and of it the scores of a rule's views on validation and test."""
     from lrsl.run import scored  # noqa: PLC0415
 
     kept = scored.read(folder)
@@ -163,13 +275,8 @@ def replay(folder: Path, named: NamedRule) -> Replayed:
                 f"{folder} has no scores of the view {view.name} with {dict(view.settings)}; "
                 f"it has {', '.join(f'{name} with {of}' for name, of in sorted(kept.settings.items()))}"
             )
-    logits, labels = kept.logits["test"], kept.labels["test"]
     val, test = ([score for score in scores if score is not None] for scores in (of_val, of_test))
-    fitted = named.rule.fit(kept.logits["val"], kept.labels["val"], [recorded_scores(score) for score in val])
-    reranked = fitted.rerank(logits, [recorded_scores(score) for score in test])
-    pays = verdict(named.rule, kept.logits["val"], kept.labels["val"], val).deploy
-    before, after = (answers == labels for answers in (logits.argmax(-1), reranked.labels))
-    return Replayed(before.numpy(), after.numpy(), reranked.hard.double().mean().item(), pays)
+    return kept, val, test
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import tiny
 import torch
+from safetensors.torch import save_file
 
 from lrsl.commands import replay
 from lrsl.commands.main import main
@@ -12,6 +13,8 @@ from lrsl.config.schema import Config
 from lrsl.errors import InputError
 from lrsl.run import pipeline, scored
 from lrsl.run.rules import rule_of, rules_beside
+
+EVERY = {"_target_": "lrsl.Budget", "share": 1.0}  # every row is hard
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +96,41 @@ def test_damaged_scores_are_one_sentence(tmp_path):
     (tmp_path / "scores.safetensors").write_bytes(b"\x10")
     with pytest.raises(InputError, match=r"scores\.safetensors is damaged"):
         scored.read(tmp_path)
+
+
+def test_verdicts_are_held_against_the_rows_they_have_not_seen(runs):
+    folder, found = runs
+    (fitted,) = rules_beside(Config())
+    drawn = replay.judge_draws(folder / "seed0", fitted, 3)
+    again = replay.judge_draws(folder / "seed0", fitted, 3)
+    assert [(draw.deploys, draw.gain) for draw in drawn] == [(draw.deploys, draw.gain) for draw in again]
+    n_others = found[0]["n_test"]  # as many as validation had were drawn
+    assert all(draw.deploys.keys() == {"likelihood", "accuracy"} for draw in drawn)
+    assert all(draw.gain * n_others == pytest.approx(round(draw.gain * n_others)) for draw in drawn)
+
+
+def test_a_rule_that_always_answers_right_is_a_gain_and_is_deployed(runs, tmp_path):
+    folder, _ = runs
+    kept = scored.read(folder / "seed0")
+    wrong = {split: -10 * torch.eye(4)[labels] for split, labels in kept.labels.items()}  # never the true label
+    right = {split: torch.eye(4)[labels] for split, labels in kept.labels.items()}
+    tensors = {
+        f"{split}.{part}": value
+        for part, of in (("logits", wrong), ("labels", kept.labels), ("view.v", right))
+        for split, value in of.items()
+    }
+    save_file(tensors, tmp_path / "scores.safetensors", metadata={"v": '{"_target_": "lrsl.LabelSimilarity"}'})
+    rule = rule_of("rules", {"name": "mine", "views": ["label_similarity"], "threshold": EVERY}, Config())
+    drawn = replay.judge_draws(tmp_path, rule, 2)
+    assert [(draw.deploys["accuracy"], draw.gain) for draw in drawn] == [(True, 1.0)] * 2
+
+
+def test_the_command_shows_verdicts(runs, capsys):
+    folder, _ = runs
+    assert main(["replay", str(folder), "--verdicts", "1"]) == 0
+    shown = capsys.readouterr()
+    for part in ("likelihood", "accuracy", "on and a loss", "off and a gain"):
+        assert part in shown.out
+    assert shown.err.splitlines() == [f"{folder / f'seed{seed}'}: fitted …" for seed in (0, 1)]
+    with pytest.raises(SystemExit, match="2"):
+        main(["replay", str(folder), "--verdicts", "0"])
