@@ -17,7 +17,7 @@ from typing import Any
 
 LIBRARIES = (
     *("torch", "transformers", "sentence_transformers", "pytorch_lightning", "torchmetrics", "peft", "bitsandbytes"),
-    *("hydra.main", "hydra._internal.hydra", "scipy.stats", "sklearn.linear_model", "jinja2"),
+    *("hydra.main", "hydra._internal.hydra", "scipy.stats", "jinja2"),
     *("matplotlib.figure", "matplotlib.backends.backend_svg", "pydoc_data.topics"),
     *("transformers.models.bert.modeling_bert", "transformers.models.roberta.modeling_roberta"),
 )
