@@ -1,10 +1,13 @@
 """What every test relies on: types and shapes of the core are checked at run time, and nothing reaches a network."""
 
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+import typed
 from jaxtyping import install_import_hook
 
 # Set before anything imports the libraries that read them, and inherited by the runs that tests start.
@@ -35,6 +38,13 @@ def data_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def warm() -> Iterator[typed.Typed]:
+    """A function that types a command without waiting for imports; see `typed`."""
+    with typed.warm() as run:
+        yield run
+
+
+@pytest.fixture(scope="session")
 def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `train.csv` and `test.csv` of four labels."""
     import tiny
@@ -56,6 +66,12 @@ def tiny_roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import tiny
 
     return tiny.write_roberta(tmp_path_factory.mktemp("roberta"))
+
+
+def pytest_collection_finish() -> None:
+    """Spare collections of garbage the modules and what else is there to stay."""
+    gc.collect()
+    gc.freeze()
 
 
 RUNS = (  # files and folders whose tests train something or type whole commands

@@ -3,8 +3,6 @@
 import csv
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
-def typed(tiny_corpus, tiny_bert, tmp_path_factory):
+def typed(tiny_corpus, tiny_bert, tmp_path_factory, warm):
     """Return a function that runs `python run.py` with more arguments, in one folder, and returns how it ended."""
     folder = tmp_path_factory.mktemp("work")
     arguments = [
@@ -32,8 +30,7 @@ def typed(tiny_corpus, tiny_bert, tmp_path_factory):
     ]
 
     def run(*more):
-        command = [sys.executable, str(ROOT / "run.py"), *arguments, *more]
-        return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200, check=False)
+        return warm(str(ROOT / "run.py"), *arguments, *more, cwd=folder)
 
     run.folder = folder
     return run

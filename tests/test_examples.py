@@ -1,8 +1,6 @@
 """The examples run, and say what they promise."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,15 +18,9 @@ def test_all_examples_are_run():
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_runs(name, tmp_path):
+def test_an_example_runs(name, tmp_path, warm):
     arguments, said = EXAMPLES[name]
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / name), *arguments],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = warm(str(ROOT / "examples" / name), *arguments, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
     assert said in done.stdout

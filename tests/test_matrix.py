@@ -5,9 +5,7 @@ import gc
 import importlib
 import json
 import logging
-import os
 import statistics
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +17,7 @@ import tiny
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+from typed import Typed as Warm
 
 import run
 from lrsl.classifiers.llm import check_four_bit
@@ -259,18 +258,13 @@ def test_a_cell_with_a_dash(
 
 
 @pytest.mark.timeout(480)
-def test_the_command_of_five_seeds_as_typed(data: Path, networks: Networks, four_bit: None, tmp_path: Path) -> None:
+def test_the_command_of_five_seeds_as_typed(
+    data: Path, networks: Networks, four_bit: None, tmp_path: Path, warm: Warm
+) -> None:
     arguments = ["model=mistral", "dataset=cmcc34", "seed=0,1,2,3,4"]
     arguments += [f"model.pretrained={networks['mistral']}", f"embedding.pretrained={networks['roberta']}"]
-    done = subprocess.run(
-        [sys.executable, ROOT / "run.py", *arguments, f"data_dir={data}", *QUICK, *SHORT, "-m"],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=450,
-        check=False,
-    )
+    arguments += [f"data_dir={data}", *QUICK, *SHORT, "-m"]
+    done = warm(str(ROOT / "run.py"), *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     outputs = tmp_path / "multirun_outputs"

@@ -42,6 +42,7 @@ class Pipeline(types.ModuleType):
         self.shown: list[dict[str, Any]] = []  # of runs that had finished before
         self.models: list[weakref.ref[Model]] = []
         self.alive: list[int] = []
+        self.collects = False  # which takes as long as all else here
 
     def run(self, config: Config, folder: Path, figures: object = None) -> dict[str, Any]:
         self.alive.append(sum(model() is not None for model in self.models))
@@ -76,7 +77,12 @@ class Pipeline(types.ModuleType):
         return measured
 
     def release(self) -> None:
-        gc.collect()
+        if self.collects:
+            gc.collect()
+
+
+AT_THE_END = {"report": command.report, "track": command.track}
+"""What a sweep draws and logs when its jobs are done."""
 
 
 @pytest.fixture
@@ -85,6 +91,8 @@ def pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Pipeli
     monkeypatch.setitem(sys.modules, "lrsl.run.pipeline", stub)
     monkeypatch.setattr(lrsl.run, "pipeline", stub, raising=False)  # where it is, once something has imported it
     monkeypatch.setattr(results, "show", stub.shown.append)
+    for name in AT_THE_END:
+        monkeypatch.setattr(command, name, lambda *_: None)
     monkeypatch.setattr(finished, "load_corpus", lambda dataset, _: SimpleNamespace(fingerprint=lambda: dataset.name))
     monkeypatch.delenv("LRSL_DATA_DIR", raising=False)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # so that it is as it was afterwards
@@ -99,6 +107,13 @@ def pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Pipeli
             handler.close()
             root.removeHandler(handler)
     root.setLevel(level)
+
+
+@pytest.fixture
+def to_the_end(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let sweeps draw and log what they do elsewhere."""
+    for name, function in AT_THE_END.items():
+        monkeypatch.setattr(command, name, function)
 
 
 def typed(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -271,6 +286,7 @@ def test_keys_may_stand_behind_the_flag(pipeline: Pipeline, monkeypatch: pytest.
     ]
 
 
+@pytest.mark.usefixtures("to_the_end")
 def test_a_sweep_as_typed(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -302,6 +318,7 @@ def test_a_failing_job_is_reported_and_the_others_go_on(
 
 
 def test_memory_does_not_grow_from_job_to_job(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline.collects = True
     gc.disable()
     try:
         assert typed(monkeypatch, "seed=0,13,14,1,2", "-m") == 1
@@ -322,6 +339,7 @@ def test_a_sweep_goes_on_where_it_stopped(
     assert [config.seed for config, _ in pipeline.ran] == [0, 15, 1, 0, 1]
 
 
+@pytest.mark.usefixtures("to_the_end")
 def test_a_sweep_has_a_report_and_a_single_run_has_none(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -332,6 +350,7 @@ def test_a_sweep_has_a_report_and_a_single_run_has_none(
     assert f"report: {path.absolute()}\n" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("to_the_end")
 @pytest.mark.parametrize(
     ("trouble", "sentence"),
     [
@@ -358,6 +377,7 @@ def test_a_report_that_fails_is_no_failure_of_the_sweep(
     assert typed(monkeypatch, "seed=0,13", "-m") == 1
 
 
+@pytest.mark.usefixtures("to_the_end")
 def test_without_what_draws_a_report_the_sweep_says_what_to_install(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,8 +9,6 @@ from typing import Any
 
 from lrsl.config.schema import LoggerConfig
 from lrsl.sweep.summary import METRICS, Summary
-from lrsl.tracking.masking import masked_command
-from lrsl.tracking.wandb_run import Filed, WandbRun
 
 JOB_TYPE = "summary"
 TABLE = "sweep_summary"
@@ -45,6 +43,10 @@ def track_in_wandb(
         overrides: all that the command lines of the jobs said, for the run's configuration.
         folder: the sweep's; W&B writes to `<folder>/wandb`.
     """
+    # they load torch, for which a sweep that is tracked elsewhere need not wait
+    from lrsl.tracking.masking import masked_command  # noqa: PLC0415
+    from lrsl.tracking.wandb_run import Filed, WandbRun  # noqa: PLC0415
+
     named = [summary for summary in summaries if summary.seeds]
     datasets = list(dict.fromkeys(summary.dataset for summary in named))
     models = list(dict.fromkeys(summary.model for summary in named))

@@ -1,14 +1,13 @@
 """The W&B sweep file: its commands are what the agent makes of it, its metric is one that runs log on validation."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny
 import yaml
+from typed import Typed
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 from wandb_offline import offline_runs
 
@@ -43,7 +42,7 @@ def test_the_objective_is_of_validation(tuning: dict[str, Any]) -> None:
     assert tuning["metric"] == {"name": "val/rerank_acc", "goal": "maximize"}
 
 
-def test_a_trial_reports_the_objective_to_its_agent(tuning: dict[str, Any], tmp_path: Path) -> None:
+def test_a_trial_reports_the_objective_to_its_agent(tuning: dict[str, Any], tmp_path: Path, warm: Typed) -> None:
     corpus, bert = tiny.write_corpus(tmp_path), tiny.write_bert(tmp_path / "bert")
     small = [
         "dataset=custom",
@@ -55,15 +54,8 @@ def test_a_trial_reports_the_objective_to_its_agent(tuning: dict[str, Any], tmp_
     ]
     agents = {"WANDB_SWEEP_ID": "abc", "WANDB_RUN_ID": "awaited", "HOME": str(tmp_path / "home")}
     words = [word for word in arguments(tuning) if not word.startswith(("dataset=", "model="))]
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "run.py"), *words, *small],
-        cwd=tmp_path,
-        env={**os.environ, **agents, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+    environment = {**os.environ, **agents, "PYTHONPATH": str(ROOT)}
+    done = warm(str(ROOT / "run.py"), *words, *small, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
     (run,) = offline_runs(tmp_path / "outputs" / "tuning" / "awaited")
     assert run.id == "awaited"

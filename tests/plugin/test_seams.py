@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -43,7 +42,7 @@ def test_components_of_ones_own_need_no_embedding(fitted):
     assert not torch.equal(answers[hard], TEST.logits.argmax(-1)[hard])
 
 
-def test_another_process_answers_the_same_to_the_last_bit(fitted, tmp_path):
+def test_another_process_answers_the_same_to_the_last_bit(fitted, tmp_path, warm):
     fitted.save_pretrained(tmp_path / "own")
     assert sorted(path.name for path in (tmp_path / "own").iterdir()) == ["learnt.safetensors", "reranker.json"]
     np.save(tmp_path / "logits.npy", TEST.logits.numpy())
@@ -55,7 +54,8 @@ def test_another_process_answers_the_same_to_the_last_bit(fitted, tmp_path):
     )
     tests = Path(seams.__file__).parent
     environment = {**os.environ, "PYTHONPATH": f"{tests}:{tests.parent}"}
-    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True, timeout=200)
+    done = warm("-c", program, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
     assert np.array_equal(np.load(tmp_path / "scores.npy"), fitted.rerank(TEST.logits.numpy(), TEST.texts))
 
 
