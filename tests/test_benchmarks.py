@@ -31,7 +31,8 @@ def tiny_workload(tiny_corpus, tiny_bert, monkeypatch):
     for module in (workload, growth):
         monkeypatch.setattr(module, "configured", lambda *_: made)
     monkeypatch.setattr(profiles, "STEPS", 2)
-    monkeypatch.setattr(busy, "SECONDS", 0.01)
+    for name, value in {"NETWORK": str(tiny_bert), "ROWS": 4, "TOKENS": 8, "SECONDS": 0.01}.items():
+        monkeypatch.setattr(busy, name, value)
     monkeypatch.setattr(growth, "AXES", {"samples": (16, 32), "labels": (4, 8), "tokens": (8, 16)})
     monkeypatch.setattr(growth, "OTHERWISE", {"samples": 16, "labels": 4, "tokens": 8})
     monkeypatch.setenv(workload.DATA_DIR, str(tiny_corpus))

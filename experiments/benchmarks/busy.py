@@ -14,6 +14,7 @@ from experiments.benchmarks.plan import Figure, Plan, Section, quotients
 from experiments.benchmarks.workload import ROOT
 from lrsl.nn import threads
 
+NETWORK = "sentence-transformers/all-MiniLM-L6-v2"
 ROWS, TOKENS = 32, 16
 SECONDS = 3.0
 ABOUT = """\
@@ -62,7 +63,7 @@ def measure(plan: Plan) -> Section:
 @contextmanager
 def stepping(environment: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
     """Give a process that takes steps for a while for each line it is sent, and answers with the seconds of one."""
-    command = [sys.executable, "-m", "experiments.benchmarks.busy"]
+    command = [sys.executable, "-m", "experiments.benchmarks.busy", NETWORK, str(ROWS), str(TOKENS)]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=ROOT, env=dict(environment), **pipes) as process:
         yield process
@@ -91,18 +92,18 @@ def busy() -> Iterator[None]:
             process.wait()
 
 
-def answer() -> None:
-    """Take steps for as long as each line says, and print how long one took."""
+def answer(network: str, rows: int, tokens: int) -> None:
+    """Take steps of a network for as long as each line says, and print how long one took."""
     import torch  # noqa: PLC0415  (in the processes alone, each under variables of its own)
 
     from lrsl.nn.optimisation import adamw  # noqa: PLC0415
-    from lrsl.nn.pretrained import MINILM, adjust, load_encoder  # noqa: PLC0415
+    from lrsl.nn.pretrained import adjust, load_encoder  # noqa: PLC0415
 
     torch.manual_seed(0)
-    encoder = load_encoder(MINILM).train()
+    encoder = load_encoder(network).train()
     adjust(encoder, 0.0, "eager", "model")
     optimizer, _ = adamw([{"params": list(encoder.parameters()), "lr": 1e-5}], weight_decay=0.0, steps=1, warmup=0.0)
-    ids = torch.randint(1_000, 20_000, (ROWS, TOKENS))
+    ids = torch.randint(encoder.config.vocab_size, (rows, tokens))
 
     def step() -> None:
         encoder(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state.square().mean().backward()
@@ -119,4 +120,4 @@ def answer() -> None:
 
 
 if __name__ == "__main__":
-    answer()
+    answer(sys.argv[1], *map(int, sys.argv[2:]))
