@@ -143,8 +143,8 @@ def finetuned(
     """
     if embedding.transformers_model is None:
         raise InputError(
-            f"an embedder made of {', '.join(type(module).__name__ for module in embedding)} cannot be fine-tuned: there "
-            "is no transformer in it; finetune=False takes it as it is, and lets views learn from train"
+            f"an embedder made of {', '.join(type(module).__name__ for module in embedding)} cannot be fine-tuned, since "
+            "there is no transformer in it; finetune=False takes it as it is, and lets views learn from train"
         )
     texts, labels, logits = train
     confused = None

@@ -96,8 +96,9 @@ class Reranker:
             cross-fitting, whether it pays, and why. The accuracies are of the very rows the rule was fitted on.
 
     Raises:
-        ValueError: label texts that are no strings in an order, one of them twice, fewer than two classes, k, power or coverage out of range, no embedder for the
-            default view, or `defer` without `on_hard="defer"` or the other way round.
+        ValueError: label texts that are no strings in an order, one of them twice, fewer than two classes, k, power or
+            coverage out of range, no embedder for the default view, or `defer` without `on_hard="defer"` or the other
+            way round.
         InputError: the embedder is neither a folder with a model nor reachable, or `on_hard="set"` without crepes.
 
     Example:
