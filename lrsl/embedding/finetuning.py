@@ -143,7 +143,7 @@ def finetuned(
     """
     if embedding.transformers_model is None:
         raise InputError(
-            f"an embedder made of {', '.join(type(module).__name__ for module in embedding)} cannot be fine-tuned, since "
+            f"an embedder of {', '.join(type(module).__name__ for module in embedding)} cannot be fine-tuned, since "
             "there is no transformer in it; finetune=False takes it as it is, and lets views learn from train"
         )
     texts, labels, logits = train

@@ -149,7 +149,7 @@ class Reranker:
         self.coverage = coverage
         self.defer = defer
         self.rule = Rule(
-            detector or (TopKVariance(k) if papers else Margin()),
+            detector or (TopKVariance(self.k) if papers else Margin()),
             threshold or Sigma2Mis(),
             fusion or (Paper(power) if papers else LogLinear()),
         )

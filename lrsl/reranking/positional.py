@@ -23,6 +23,7 @@ FLOOR = 1e-12
 """What probabilities are raised to in the hint, before their logarithm is taken."""
 WHOLE = (1.0, 100.0)  # what the probabilities of a row add up to, or their percentages
 MANY = 8  # rows, of which none adds up to 1 by chance
+ROUNDING = 1e-5  # of a sum in float32
 ROUNDED = 0.02  # how far from 1 a row of probabilities is that were written down with two or three digits
 
 
@@ -105,7 +106,7 @@ def check_no_probabilities(logits: Tensor, what: str = "logits") -> None:
     coarse = logits.dtype in (torch.float16, torch.bfloat16) or len(logits) >= MANY
     sums = logits.double().sum(-1)
     for whole in WHOLE:
-        if bool(((sums - whole).abs() <= whole * (ROUNDED if coarse else 1e-4)).all()):
+        if bool(((sums - whole).abs() <= whole * (ROUNDED if coarse else ROUNDING)).all()):
             by = "" if whole == 1 else f" / {whole:g}"
             raise ValueError(
                 f"{what} are probabilities: none is below 0 and each row adds up to {whole:g}; logits are wanted, or "
