@@ -7,15 +7,20 @@ from collections import defaultdict
 from collections.abc import Sequence
 from itertools import combinations
 
+import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from lrsl import core
 from lrsl.embedding.text_embedding import encode
 from lrsl.errors import InputError
+from lrsl.nn.batches import tokenize
 
 SAME = 1 - 1e-6
 """The cosine from which on two vectors are the same, to within rounding."""
+LONG = 512
+"""Tokens of a label text that are compared, at most."""
 SHOWN = 5
 """Pairs that a message lists."""
 
@@ -44,12 +49,27 @@ def check_distinct(similarity: Tensor, label_texts: Sequence[str], key: str) -> 
     Raises:
         InputError: they are not; it lists pairs, and says how many there are.
     """
-    same = (similarity > SAME).triu(diagonal=1).nonzero().tolist()
-    if same:
-        labels = len({label for pair in same for label in pair})
+    _check_none_same(similarity > SAME, label_texts, key, "vectors", "an embedding")
+
+
+def check_tokens(tokenizer: PreTrainedTokenizerBase, label_texts: Sequence[str], key: str) -> None:
+    """Check that a tokenizer gives each label text tokens of its own.
+
+    Raises:
+        InputError: it does not.
+    """
+    tokens = [of_text["input_ids"] for of_text in tokenize(tokenizer, [(text,) for text in label_texts], LONG)]
+    same = torch.tensor([[first == second for second in tokens] for first in tokens])
+    _check_none_same(same, label_texts, key, "tokens", "a model")
+
+
+def _check_none_same(same: Tensor, label_texts: Sequence[str], key: str, what: str, other: str) -> None:
+    pairs = same.triu(diagonal=1).nonzero().tolist()
+    if pairs:
+        labels = len({label for pair in pairs for label in pair})
         raise InputError(
-            f"{key} cannot tell {labels} of {len(label_texts)} labels apart, whose texts have the same vectors: "
-            f"{listed([(label_texts[first], label_texts[second]) for first, second in same])}; take an embedding that "
+            f"{key} cannot tell {labels} of {len(label_texts)} labels apart, whose texts have the same {what}: "
+            f"{listed([(label_texts[first], label_texts[second]) for first, second in pairs])}; take {other} that "
             "knows the language of the labels, or give them other texts"
         )
 

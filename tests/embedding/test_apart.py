@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import LABELS
 
-from lrsl.embedding.apart import SAME, check_apart, check_distinct, listed, look_alike
+from lrsl.embedding.apart import SAME, check_apart, check_distinct, check_tokens, listed, look_alike
 from lrsl.embedding.text_embedding import load_embedding
 from lrsl.errors import InputError
 
@@ -22,6 +22,15 @@ def test_labels_whose_tokens_are_the_same_are_listed(embedding):
         r"'card' and 'CARD'; take an embedding that knows the language of the labels, or give them other texts$",
     ):
         check_apart(embedding, ["业务", "card", "资费", "cash", "CARD"])
+
+
+def test_a_tokenizer_that_gives_two_labels_the_same_tokens_is_named(embedding):
+    check_tokens(embedding.tokenizer, LABELS, "view.pretrained=x")
+    with pytest.raises(
+        InputError,
+        match=r"^view\.pretrained=x cannot tell 2 of 3 labels apart, .* same tokens: '业务' and '资费'; take a mod",
+    ):
+        check_tokens(embedding.tokenizer, ["业务", "card", "资费"], "view.pretrained=x")
 
 
 def test_of_many_pairs_a_few_are_listed_and_the_others_counted():
