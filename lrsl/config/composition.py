@@ -1,6 +1,7 @@
 """How Hydra's composition meets the schema.
 
-Importing this registers the schema under the name `schema` and the resolver `lrsl.folder` of `conf/config.yaml`.
+Importing this registers the schema under the name `schema` and the resolvers `lrsl.folder` and `lrsl.embedding` of
+`conf/config.yaml`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from lrsl.errors import InputError
 
 CONF = place.CONF
 """The folder of the configuration."""
+EMBEDDINGS = {"zh": "bge_zh"}
+"""Which of `conf/embedding` is the default for texts in a language; for any other it is `minilm`."""
 
 
 def to_config(composed: DictConfig) -> Config:
@@ -60,5 +63,12 @@ def _check_keys(node: DictConfig, schema: type, prefix: str = "") -> None:
             _check_keys(node[key], hints[key], f"{prefix}{key}.")
 
 
+def _embedding(key: str, *, _root_: DictConfig) -> str:
+    """Return a key of the embedding that is the default for the language of the data set."""
+    choice = EMBEDDINGS.get(OmegaConf.select(_root_, "dataset.language"), "minilm")
+    return str(OmegaConf.select(OmegaConf.load(CONF / "embedding" / f"{choice}.yaml"), key))
+
+
 ConfigStore.instance().store(name="schema", node=Config, provider="lrsl")
 OmegaConf.register_new_resolver("lrsl.folder", lambda *, _root_: folder(_root_), replace=True)
+OmegaConf.register_new_resolver("lrsl.embedding", _embedding, replace=True)

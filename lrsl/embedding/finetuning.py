@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import numbers
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
@@ -26,27 +27,44 @@ from lrsl.nn.precision import native_precision
 from lrsl.nn.pretrained import adjust
 
 _DECIDED_BY_THE_EMBEDDER = ("name", "pretrained", "pooling", "max_length")
+_KINDS = {"bool": "True or False", "int": "a whole number", "float": "a number", "str": "a string"}
+_OR_NONE = " | None"
 
 
 def embedding_settings(**recipe: Any) -> EmbeddingConfig:
     """Return the default recipe with the given keys changed, for an embedder that is there already.
 
+    With `finetune=False` there is nothing to fine-tune, and no other key has an effect.
+
     Raises:
-        InputError: a key is unknown or has no effect here, or its value is out of range.
+        InputError: a key is unknown or has no effect here, or its value is of another kind or out of range.
     """
-    known = [setting.name for setting in fields(EmbeddingConfig)]
-    honoured = [name for name in known if name not in (*_DECIDED_BY_THE_EMBEDDER, "finetune")]
-    for key in recipe:
+    types = {setting.name: str(setting.type) for setting in fields(EmbeddingConfig)}
+    honoured = [name for name in types if name not in _DECIDED_BY_THE_EMBEDDER]
+    for key, value in recipe.items():
         if key in _DECIDED_BY_THE_EMBEDDER:
             raise InputError(f"{key} has no effect on an embedder that is there already; hand in one that has it")
-        if key == "finetune":
-            raise InputError("finetune has no effect here; leave out train to take the embedder as it is")
-        if key not in known:
+        if key not in types:
             raise InputError(f"{key} is no key of the embedding's recipe; use one of {', '.join(honoured)}")
+        if not _is_a(value, types[key]):
+            raise InputError(f"{key} is {value!r}; it must be {_KINDS[types[key].removesuffix(_OR_NONE)]}")
+        if key != "finetune" and recipe.get("finetune", True) is False:
+            raise InputError(f"{key} has no effect with finetune=False; leave it out")
     settings = EmbeddingConfig(**recipe)
     if "k" in recipe and settings.negatives != "confused":
         raise InputError(f"k has no effect with negatives={settings.negatives}; it goes with negatives=confused")
     return settings
+
+
+def _is_a(value: Any, kind: str) -> bool:
+    """Tell whether a value is of the type that a field of the configuration is annotated with."""
+    if value is None:
+        return kind.endswith(_OR_NONE)
+    kind = kind.removesuffix(_OR_NONE)
+    if isinstance(value, bool) or kind == "bool":
+        return isinstance(value, bool) and kind == "bool"
+    kinds: dict[str, type] = {"int": numbers.Integral, "float": numbers.Real, "str": str}
+    return isinstance(value, kinds[kind])
 
 
 def confused_labels(logits: Tensor, labels: Tensor, settings: EmbeddingConfig) -> Tensor:
@@ -121,8 +139,13 @@ def finetuned(
 
     Raises:
         ValueError: `negatives=confused` without logits.
-        InputError: the embedding does not know the attention of the recipe.
+        InputError: there is no transformer in the embedding, or it does not know the attention of the recipe.
     """
+    if embedding.transformers_model is None:
+        raise InputError(
+            f"an embedder of {', '.join(type(module).__name__ for module in embedding)} cannot be fine-tuned, since "
+            "there is no transformer in it; finetune=False takes it as it is, and lets views learn from train"
+        )
     texts, labels, logits = train
     confused = None
     if settings.negatives == "confused" and logits is not None:
@@ -130,10 +153,11 @@ def finetuned(
     embedding = copy.deepcopy(embedding)
     device = embedding.device.type
     mixed = native_precision(device) == "bf16-mixed"
-    if embedding.transformers_model is not None:
-        if settings.attention is None and device == "cpu":
-            quicken(embedding.transformers_model)
-        adjust(embedding.transformers_model, settings.encoder_dropout, settings.attention, "embedding")
+    network = embedding.transformers_model
+    assert network is not None
+    if settings.attention is None and device == "cpu":
+        quicken(network)
+    adjust(network, settings.encoder_dropout, settings.attention, "embedding")
     ranking = LabelRanking(embedding, label_texts, settings, confused).to(embedding.device)
     recipe = Recipe(ranking)
     batches = recipe.training(_split(texts, labels), seed)

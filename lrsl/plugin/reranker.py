@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import operator
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
@@ -16,6 +17,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from lrsl import metrics
+from lrsl.embedding.apart import check_apart, listed, look_alike
 from lrsl.embedding.finetuning import embedding_settings, finetuned
 from lrsl.embedding.text_embedding import load_embedding, save_embedding
 from lrsl.reranking.detector import Detector
@@ -34,6 +36,7 @@ from lrsl.reranking.on_hard.conformal import (
     restored,
 )
 from lrsl.reranking.on_hard.defer import Defer, deferred
+from lrsl.reranking.positional import labels_of, like, logits_of, texts_of
 from lrsl.reranking.rule import Detection, FittedRule, Reranked, RowScores, Rule, recorded_scores, scores_of_texts
 from lrsl.reranking.saving import described, made_again, under
 from lrsl.reranking.threshold import ThresholdRule
@@ -58,12 +61,14 @@ FORMAT = 1
 class Reranker:
     """Finds the samples a classifier hesitates on and ranks their labels anew by what the labels mean.
 
-    The classifier is never touched: all that is needed are its logits. Logits come as numpy arrays or torch tensors
-    `(n, classes)`, and what is returned is of the same kind.
+    The classifier is never touched: all that is needed are its logits `(n, classes)`, or log-probabilities. Logits,
+    texts and labels may be lists, tuples, arrays, tensors, Series or frames. They are taken by position, whatever index
+    they have. What is returned is a tensor for logits that are a tensor, on the same device, and else a numpy array.
 
     Args:
         embedder: a SentenceTransformer, or the folder or hub id of one or of any encoder.
-        label_texts: a readable text per class, in the order of the logits' columns, no two alike.
+        label_texts: a readable text per class, in the order of the logits' columns, no two alike. Of two that differ in
+            case, width or characters that are not seen alone, a warning tells.
         k: number of largest logits whose variance tells hard samples from easy ones, and of candidates for a view that
             scores a few labels only.
         power: exponent on the similarity (eq. 10), or `auto`, which finds it on the hard held-out rows.
@@ -91,8 +96,9 @@ class Reranker:
             cross-fitting, whether it pays, and why. The accuracies are of the very rows the rule was fitted on.
 
     Raises:
-        ValueError: a label text twice, fewer than two classes, k, power or coverage out of range, no embedder for the
-            default view, or `defer` without `on_hard="defer"` or the other way round.
+        ValueError: label texts that are no strings in an order, one of them twice, fewer than two classes, k, power or
+            coverage out of range, no embedder for the default view, or `defer` without `on_hard="defer"` or the other
+            way round.
         InputError: the embedder is neither a folder with a model nor reachable, or `on_hard="set"` without crepes.
 
     Example:
@@ -104,7 +110,7 @@ class Reranker:
     def __init__(
         self,
         embedder: SentenceTransformer | str | Path | None,
-        label_texts: Sequence[str],
+        label_texts: Iterable[str],
         k: int = 3,
         power: float | str = 1.0,
         *,
@@ -118,11 +124,15 @@ class Reranker:
         coverage: float = 0.9,
         defer: Defer | None = None,
     ) -> None:
-        self.label_texts = list(label_texts)
+        self.label_texts = texts_of(
+            label_texts, "label_texts", "a list with a text per class, in the order of the logits"
+        )
         twice = sorted({text for text in self.label_texts if self.label_texts.count(text) > 1})
         if twice:
             raise ValueError(f"label text {twice[0]!r} stands for two classes; every class needs a text of its own")
-        if not 2 <= k <= len(self.label_texts):
+        if alike := look_alike(self.label_texts):
+            warnings.warn(f"label texts that look alike stand for several classes: {listed(alike)}", stacklevel=2)
+        if not hasattr(k, "__index__") or not 2 <= k <= len(self.label_texts):
             raise ValueError(f"k is {k}; with {len(self.label_texts)} classes it must be 2 to {len(self.label_texts)}")
         if embedder is None and views is None:
             raise ValueError("there is no embedder; give one, or views that need none")
@@ -132,14 +142,14 @@ class Reranker:
             raise ValueError(f"deploy is {deploy!r}; it must be one of {', '.join(DEPLOY)}")
         _check_on_hard(on_hard, coverage, defer)
         papers = rule == "paper"
-        self.k = k
+        self.k = operator.index(k)
         self.power = power
         self.deploy = deploy or ("always" if papers else "auto")
         self.on_hard = on_hard
         self.coverage = coverage
         self.defer = defer
         self.rule = Rule(
-            detector or (TopKVariance(k) if papers else Margin()),
+            detector or (TopKVariance(self.k) if papers else Margin()),
             threshold or Sigma2Mis(),
             fusion or (Paper(power) if papers else LogLinear()),
         )
@@ -169,28 +179,34 @@ class Reranker:
 
     def fit(
         self,
-        logits: Tensor | NDArray[Any],
-        labels: Tensor | NDArray[Any] | Sequence[int],
-        texts: Sequence[str],
-        train: tuple[Sequence[str], Any, Any] | None = None,
+        logits: Tensor | NDArray[Any] | Sequence[Sequence[float]],
+        labels: Tensor | NDArray[Any] | Iterable[int] | Iterable[str],
+        texts: Iterable[str],
+        train: tuple[Iterable[str], Any, Any] | None = None,
         **recipe: Any,
     ) -> Reranker:
         """Learn the threshold on held-out rows, and fine-tune the embedding when training rows are given.
 
         Args:
             logits: the classifier's logits of rows it was not trained on, `(n, classes)`.
-            labels: their true classes, `(n,)`.
+            labels: their true classes, `(n,)`, as numbers or by their label texts.
             texts: their texts.
             train: texts, labels and logits of the rows to fine-tune the embedding on. The embedder that was handed in
                 stays as it is: a copy is trained, and its best epoch on the held-out rows kept. The logits are needed
                 for `negatives=confused` alone and may be None otherwise. Views learn from these rows too.
-            recipe: how to fine-tune, by the names of the configuration's `embedding` keys, such as `epochs=2`.
+            recipe: how to fine-tune, by the names of the configuration's `embedding` keys, such as `epochs=2`. With
+                `negatives="confused"`, k is the reranker's unless given. With `finetune=False` views alone learn from
+                the training rows, and the embedder stays as it is.
 
         Raises:
-            ValueError: the parts differ in length or do not fit the classes, there is no row, or a logit is not finite.
-            InputError: a key of the recipe is unknown, has no effect here, or its value is out of range.
+            ValueError: logits, labels or texts have no order, differ in length, do not fit the classes or are of
+                another kind, the logits are probabilities or one is not finite, or there is no row.
+            InputError: a key of the recipe is unknown, has no effect here, or its value is out of range; the embedder
+                gives two label texts the same vector, or cannot be fine-tuned.
         """
-        values, gold = self._check(logits, texts), torch.as_tensor(labels).long()
+        given_texts = texts_of(texts)
+        values = self._check(logits, given_texts)
+        gold = labels_of(labels, len(self.label_texts), self.label_texts)
         if len(gold) != len(values):
             raise ValueError(f"there are {len(gold)} labels for {len(values)} rows of logits")
         if not len(values):
@@ -198,31 +214,28 @@ class Reranker:
         if recipe and (train is None or self._embedder is None):
             missing = "train, the rows to fine-tune the embedding on" if train is None else "an embedder"
             raise ValueError(f"{min(recipe)} has no effect without {missing}")
-        how = embedding_settings(**recipe)
+        how = embedding_settings(k=self.k, **recipe) if _takes_k(recipe) else embedding_settings(**recipe)
+        learnt_from = None if train is None else self._training_rows(train)
+        finetune = learnt_from is not None and self._embedder is not None and how.finetune
         needs_answers = self.rule.threshold.needs_answers
         detection = None if needs_answers else self.rule.detection(values, gold)  # before anything is trained
+        if self._embedder is not None and (finetune or any(_embeds_label_texts(view) for view in self.views)):
+            check_apart(self.embedding, self.label_texts)
         report: dict[str, Any] = {"n": len(values), "sigma2_mis": None}
         load = None if self._embedder is None else lambda: self.embedding
         given = Given(self.label_texts, load_embedding=load)
-        if train is not None:
-            train_texts, train_labels, train_logits = train
-            train_gold = torch.as_tensor(train_labels).long()
-            if len(train_texts) != len(train_gold):
-                raise ValueError(f"train has {len(train_texts)} texts and {len(train_gold)} labels")
-            given = replace(given, texts=list(train_texts), labels=train_gold.tolist())
+        if learnt_from is not None:
+            train_texts, train_gold, _ = learnt_from
+            given = replace(given, texts=train_texts, labels=train_gold.tolist())
             self.views += self._from_rows
             self._from_rows = []
-            if self._embedder is not None:
+            if finetune:
                 self._embedder, report["embedding_accuracy"] = finetuned(
-                    self.embedding,
-                    self.label_texts,
-                    (train_texts, train_gold, None if train_logits is None else self._check(train_logits, train_texts)),
-                    (texts, gold),
-                    how,
+                    self.embedding, self.label_texts, learnt_from, (given_texts, gold), how
                 )
         self._fitted_views = [view.fit(given) for view in self.views]
         every = torch.arange(len(values))
-        scores = [score(every, values).cpu() for score in self._scores(texts)]
+        scores = [score(every, values).cpu() for score in self._scores(given_texts)]
         self._fitted = self.rule.fit(values, gold, [recorded_scores(score) for score in scores], detection)
         report["sigma2_mis"] = self._fitted.detection.threshold
         reranked = self._fitted.rerank(values, [recorded_scores(score) for score in scores])
@@ -246,55 +259,60 @@ class Reranker:
         """Return which rows are hard, `(n,)` bool: the detector's number strictly below the threshold.
 
         Raises:
+            ValueError: the logits do not fit the classes, are probabilities, or one is not finite.
             RuntimeError: `fit` was not called.
         """
-        return _like(logits, self._ready().detection.is_hard(torch.as_tensor(logits)))
+        fitted = self._ready()
+        return like(logits, fitted.detection.is_hard(self._logits(logits)))
 
-    def rerank(self, logits: Array, texts: Sequence[str]) -> Array:
+    def rerank(self, logits: Array, texts: Iterable[str]) -> Array:
         """Return scores `(n, classes)` to rank by: the fusion's for hard rows (eq. 10), softmax(logits) for easy ones.
 
         Raises:
-            ValueError: the parts differ in length or do not fit the classes, or a logit is not finite.
+            ValueError: the parts differ in length or do not fit the classes, the logits are probabilities, or one is
+                not finite.
             RuntimeError: `fit` was not called.
         """
-        fitted, values = self._ready(), self._check(logits, texts)
+        fitted, asked = self._ready(), texts_of(texts)
+        values = self._check(logits, asked)
         if not self.is_on:
-            return _like(logits, values.softmax(dim=-1))
-        return _like(logits, fitted.rerank(values, self._scores(texts)).scores)
+            return like(logits, values.softmax(dim=-1))
+        return like(logits, fitted.rerank(values, self._scores(asked)).scores)
 
-    def predict(self, logits: Array, texts: Sequence[str]) -> Array:
+    def predict(self, logits: Array, texts: Iterable[str]) -> Array:
         """Return the answer to each row, `(n,)`; easy rows keep the classifier's.
 
         Hard rows have the best class after reranking, or what `on_hard` says; -1 stands for no answer.
 
         Raises:
-            ValueError: the parts differ in length or do not fit the classes, a logit is not finite, or what `defer`
-                answers is no label text.
+            ValueError: the parts differ in length or do not fit the classes, the logits are probabilities or one is not
+                finite, or what `defer` answers is no label text.
             RuntimeError: `fit` was not called, or no sets can be made.
         """
-        fitted, values = self._ready(), self._check(logits, texts)
+        fitted, asked = self._ready(), texts_of(texts)
+        values = self._check(logits, asked)
         if self.on_hard == "abstain":
-            return _like(logits, values.argmax(dim=-1).masked_fill(fitted.detection.is_hard(values), NO_LABEL))
+            return like(logits, values.argmax(dim=-1).masked_fill(fitted.detection.is_hard(values), NO_LABEL))
         if self.on_hard == "set":
-            sets = self._sets(values, texts)
-            return _like(logits, sets.int().argmax(dim=-1).where(sets.sum(dim=-1) == 1, NO_LABEL))
+            sets = self._sets(values, asked)
+            return like(logits, sets.int().argmax(dim=-1).where(sets.sum(dim=-1) == 1, NO_LABEL))
         if self.on_hard == "rerank" and not self.is_on:
-            return _like(logits, values.argmax(dim=-1))
-        reranked = self._reranked(values, texts)
+            return like(logits, values.argmax(dim=-1))
+        reranked = self._reranked(values, asked)
         if self.defer is None:
-            return _like(logits, reranked.labels)
+            return like(logits, reranked.labels)
         labels = deferred(
             self.defer,
             reranked.labels,
             reranked.hard,
             reranked.scores,
-            texts=texts,
+            texts=asked,
             names=self.label_texts,
             k=self.k,
         )
-        return _like(logits, labels)
+        return like(logits, labels)
 
-    def predict_set(self, logits: Array, texts: Sequence[str]) -> Array:
+    def predict_set(self, logits: Array, texts: Iterable[str]) -> Array:
         """Return the labels of each row, `(n, classes)` bool, whatever `on_hard` says: several for hard rows, one else.
 
         Of hard rows, the share whose set holds the true label is at least `coverage`, as nearly as new rows are like
@@ -302,12 +320,14 @@ class Reranker:
         1 / (1 - coverage) - 1 the sets are all labels.
 
         Raises:
-            ValueError: the parts differ in length or do not fit the classes, or a logit is not finite.
+            ValueError: the parts differ in length or do not fit the classes, the logits are probabilities, or one is
+                not finite.
             RuntimeError: `fit` was not called, or the reranker was saved by a version that made no sets.
             InputError: crepes is not installed.
         """
         self._ready()
-        return _like(logits, self._sets(self._check(logits, texts), texts))
+        asked = texts_of(texts)
+        return like(logits, self._sets(self._check(logits, asked), asked))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Save settings, what was learnt, the label texts and the embedding, readable by `from_pretrained`.
@@ -429,16 +449,27 @@ class Reranker:
         pairs = zip(self.views, self._fitted_views, strict=True)
         return [scores_of_texts(view, fitted, texts, self.k) for view, fitted in pairs]
 
-    def _check(self, logits: Any, texts: Sequence[str]) -> Tensor:
-        values = torch.as_tensor(logits).detach().cpu()
-        classes = len(self.label_texts)
-        if values.ndim != 2 or values.shape[1] != classes:
-            raise ValueError(
-                f"logits have shape {tuple(values.shape)}; with {classes} label texts it is (n, {classes})"
-            )
+    def _training_rows(self, train: Any) -> tuple[list[str], Tensor, Tensor | None]:
+        """Return texts, labels and, where they are given, logits of the training rows."""
+        if not isinstance(train, tuple | list) or len(train) != 3:
+            parts = f"of length {len(train)}" if isinstance(train, tuple | list) else f"of type {type(train).__name__}"
+            raise ValueError(f"train is {parts}; give (texts, labels, logits), of which the logits may be None")
+        texts = texts_of(train[0], "train texts")
+        gold = labels_of(train[1], len(self.label_texts), self.label_texts, "train labels")
+        if len(texts) != len(gold):
+            raise ValueError(f"train has {len(texts)} texts and {len(gold)} labels")
+        if not texts:
+            raise ValueError("train has no rows; leave it out to take the embedder as it is")
+        return texts, gold, None if train[2] is None else self._check(train[2], texts, "train ")
+
+    def _check(self, logits: Any, texts: Sequence[str], of: str = "") -> Tensor:
+        values = self._logits(logits, of)
         if len(texts) != len(values):
-            raise ValueError(f"there are {len(texts)} texts for {len(values)} rows of logits")
-        return values if values.is_floating_point() else values.double()
+            raise ValueError(f"there are {len(texts)} {of}texts for {len(values)} rows of {of}logits")
+        return values
+
+    def _logits(self, logits: Any, of: str = "") -> Tensor:
+        return logits_of(logits, len(self.label_texts), f"{of}logits", self.label_texts)
 
     def _ready(self) -> FittedRule:
         if self._fitted is None:
@@ -507,5 +538,9 @@ def _of_format_0(saved: Mapping[str, Any]) -> dict[str, Any]:
     return {**saved, "rule": rule}
 
 
-def _like(given: Array, result: Tensor) -> Array:
-    return result.numpy() if isinstance(given, np.ndarray) else result.to(given.device)
+def _takes_k(recipe: Mapping[str, Any]) -> bool:
+    return "k" not in recipe and recipe.get("negatives") == "confused"
+
+
+def _embeds_label_texts(view: View) -> bool:
+    return bool(getattr(view, "embeds_label_texts", False))

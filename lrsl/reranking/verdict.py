@@ -16,6 +16,7 @@ from lrsl import core
 from lrsl.reranking.checks import check_labels, check_logits, check_scores
 from lrsl.reranking.distribution import log_distribution, temperature
 from lrsl.reranking.folds import folds as dealt
+from lrsl.reranking.positional import check_no_probabilities
 from lrsl.reranking.rule import Rule, recorded_scores
 
 LEAST_HARD = 10  # hard rows, for a mean to have an error that can be told
@@ -96,8 +97,8 @@ def verdict(
         folds: number of folds, at least 2; no more than rows are dealt.
 
     Raises:
-        ValueError: the criterion is unknown, there are fewer than 2 folds, the shapes do not fit, or a logit or
-            a score is not finite.
+        ValueError: the criterion is unknown, there are fewer than 2 folds, the shapes do not fit, the logits
+            are probabilities, or a logit or a score is not finite.
     """
     criterion = criterion or ("likelihood" if rule.fusion.gives_probabilities else "accuracy")
     if criterion not in CRITERIA:
@@ -105,6 +106,7 @@ def verdict(
     if folds < 2:
         raise ValueError(f"folds is {folds}; it must be at least 2")
     check_logits(logits)
+    check_no_probabilities(logits)
     check_labels(labels, *logits.shape)
     check_scores(scores, logits)
     if len(logits) < 2:

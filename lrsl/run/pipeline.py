@@ -35,6 +35,7 @@ from lrsl.run.stages.folds import Folds, RefittedClassifier, RefittedEmbedding
 from lrsl.run.stages.test import Judge, Scores, Tested
 from lrsl.run.store import Store
 from lrsl.run.suspects import suspect_labels
+from lrsl.run.told_apart import check_embedding, warn_of_look_alikes
 from lrsl.tracking import Tracker
 
 Figures = Callable[[Path, Path], Mapping[str, Path]]
@@ -60,6 +61,8 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
     watch = Stopwatch()
     with Tracker(config, folder) as tracker, stage_store(config, folder) as store:
         context = RunContext(config, corpus if folds is None else folds.corpus, folder, tracker, store)
+        with enough_memory("embedding", "embedding", config.embedding):
+            check_embedding(context, [paper, *beside])
         with watch("classifier"), enough_memory("classifier", "model", config.model):
             classifier = classifier_of(context, paper.rule, folds)
             logits = {split: classifier.logits(split) for split in context.predicted}
@@ -127,7 +130,7 @@ def extra(folder: Path, otherwise: str) -> Iterator[Path]:
 
 
 def check(config: Config, corpus: Corpus) -> None:
-    """Check what needs both the configuration and the data.
+    """Check what needs both the configuration and the data, and warn of labels that look alike.
 
     Raises:
         InputError: k is larger than the number of labels.
@@ -138,6 +141,7 @@ def check(config: Config, corpus: Corpus) -> None:
             f"reranker.k={config.reranker.k} is too large; {corpus.name} has {classes} labels, "
             f"so it must be at most {classes}"
         )
+    warn_of_look_alikes(corpus)
 
 
 def track(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lrsl.nn.batches import Batch
 from lrsl.reranking.fusion import FittedFusion
+from lrsl.reranking.positional import labels_of, logits_of
 from lrsl.reranking.rule import Detection, FittedRule, Reranked, RowScores, Rule
 
 
@@ -41,6 +42,7 @@ class RerankingCallback(pl.Callback):
 
     Raises:
         RuntimeError: a test without a threshold or without a view.
+        ValueError: at the end of an epoch, logits that are probabilities or not finite, or labels that are no classes.
 
     Example:
         >>> def scores():
@@ -164,6 +166,6 @@ class RerankingCallback(pl.Callback):
         first = torch.ones_like(index, dtype=torch.bool)
         first[1:] = index[1:] != index[:-1]
         rows = order[first]
-        logits = torch.cat([batch["logits"] for batch in outputs])[rows]
-        labels = torch.cat([batch["label"] for batch in outputs])[rows]
+        logits = logits_of(torch.cat([batch["logits"] for batch in outputs])[rows])
+        labels = labels_of(torch.cat([batch["label"] for batch in outputs])[rows], logits.shape[1])
         return logits, labels, index[first]

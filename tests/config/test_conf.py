@@ -319,3 +319,29 @@ def test_the_folder_is_the_resolvers() -> None:
     full = compose("config", ["seed=3"], return_hydra_config=True)
     assert full.hydra.run.dir == f"outputs/{identity.folder(composed('seed=3'))}"
     assert full.hydra.sweep.subdir == identity.folder(composed("seed=3"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name", "pretrained"),
+    [
+        ((), "minilm", "sentence-transformers/all-MiniLM-L6-v2"),
+        (("dataset=iflytek119",), "bge_zh", "BAAI/bge-small-zh-v1.5"),
+        (("dataset=cmcc34", "embedding.epochs=1"), "bge_zh", "BAAI/bge-small-zh-v1.5"),
+        (("dataset=custom", "dataset.language=zh"), "bge_zh", "BAAI/bge-small-zh-v1.5"),
+        (("dataset=iflytek119", "embedding=minilm"), "minilm", "sentence-transformers/all-MiniLM-L6-v2"),
+        (("dataset=iflytek119", "experiment=paper"), "roberta", "FacebookAI/roberta-base"),
+        (("dataset=iflytek119", "embedding.pretrained=folder", "embedding.name=mine"), "mine", "folder"),
+    ],
+)
+def test_the_embedding_knows_the_language_unless_another_is_chosen(overrides, name, pretrained):
+    found = config(*overrides).embedding
+    assert (found.name, found.pretrained) == (name, pretrained)
+
+
+def test_the_default_embedding_is_the_schemas():
+    assert config("embedding=minilm").embedding.pretrained == Config().embedding.pretrained
+    assert config("reranker.fusion.letter=true").reranker.fusion == {
+        "_target_": "lrsl.Paper",
+        "power": 1.0,
+        "letter": True,
+    }

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from tiny import LABELS, samples
@@ -30,13 +31,36 @@ def test_an_unknown_recipe_key_is_refused():
         ({"pooling": "cls"}, "pooling has no effect on an embedder"),
         ({"name": "mine"}, "name has no effect on an embedder"),
         ({"pretrained": "folder"}, "pretrained has no effect on an embedder"),
-        ({"finetune": False}, "finetune has no effect here; leave out train to take the embedder as it is"),
+        ({"finetune": False, "epochs": 2}, "epochs has no effect with finetune=False; leave it out"),
         ({"k": 2}, "k has no effect with negatives=all; it goes with negatives=confused"),
     ],
 )
 def test_a_recipe_key_without_effect_is_refused(recipe, message):
     with pytest.raises(InputError, match=f"^{message}"):
         embedding_settings(**recipe)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ({"epochs": "two"}, "epochs is 'two'; it must be a whole number"),
+        ({"epochs": 1.5}, "epochs is 1.5; it must be a whole number"),
+        ({"batch_size": True}, "batch_size is True; it must be a whole number"),
+        ({"lr": "1e-3"}, "lr is '1e-3'; it must be a number"),
+        ({"scale": None}, "scale is None; it must be a number"),
+        ({"negatives": 3}, "negatives is 3; it must be a string"),
+        ({"attention": 1}, "attention is 1; it must be a string"),
+        ({"finetune": "no"}, "finetune is 'no'; it must be True or False"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused(recipe, message):
+    with pytest.raises(InputError, match=f"^{message}$"):
+        embedding_settings(**recipe)
+
+
+def test_values_of_numpy_and_none_where_it_means_something_are_taken():
+    found = embedding_settings(epochs=np.int64(2), lr=np.float32(0.5), scale=3, encoder_dropout=None, finetune=True)
+    assert (found.epochs, found.lr, found.scale, found.encoder_dropout, found.finetune) == (2, 0.5, 3, None, True)
 
 
 def test_dropout_and_attention_of_the_recipe_hold(embedding):

@@ -198,7 +198,16 @@ def test_an_unknown_embedder_is_one_sentence():
         ({"labels": VAL.labels + 1}, r"labels\[\d+\] is 4; with 4 classes"),
         ({"logits": VAL.logits / 0}, r"logits\[0, 0\] is -?inf"),
         ({"epochs": 2}, "epochs has no effect without train"),
-        ({"train": (TRAIN.texts, TRAIN.labels, None), "finetune": False}, "finetune has no effect here"),
+        (
+            {"train": (TRAIN.texts, TRAIN.labels, None), "finetune": False, "lr": 1.0},
+            "lr has no effect with finetune=F",
+        ),
+        ({"train": ([], [], None)}, "train has no rows; leave it out to take the embedder as it is"),
+        ({"train": (TRAIN.texts, TRAIN.labels)}, r"train is of length 2; give \(texts, labels, logits\), of which"),
+        ({"train": {"texts": TRAIN.texts}}, r"train is of type dict; give \(texts, labels, logits\)"),
+        ({"train": (TRAIN.texts, TRAIN.labels - 1, None)}, r"train labels\[\d+\] is -1; with 4 classes"),
+        ({"train": (TRAIN.texts, TRAIN.labels, TRAIN.logits[1:])}, "160 train texts for 159 rows of train logits"),
+        ({"train": (TRAIN.texts, TRAIN.labels, TRAIN.logits.softmax(-1))}, "train logits are probabilities"),
         ({"train": (TRAIN.texts, TRAIN.labels[1:], None)}, "train has 160 texts and 159 labels"),
         (
             {"train": (TRAIN.texts, TRAIN.labels, None), "negatives": "confused"},

@@ -84,12 +84,13 @@ def test_the_papers_products_become_a_distribution():
     assert found.deploy
     scaled = verdict(Rule(Margin(), Budget(0.5), Paper(2.0)), logits, labels, [100 * view])
     assert scaled.likelihood_gain == pytest.approx(found.likelihood_gain, rel=1e-4)
-    negative = verdict(Rule(Margin(), Budget(0.5), Paper(1.0)), logits, labels, [-view.abs()])
+    letter = Rule(Margin(), Budget(0.5), Paper(1.0, letter=True))
+    negative = verdict(letter, logits, labels, [-view.abs()])
     assert math.isfinite(negative.likelihood_gain)
     assert negative.likelihood_gain < 0
     assert not negative.deploy
     assert negative.reason.endswith("held-out rows are a loss")
-    by_accuracy = verdict(Rule(Margin(), Budget(0.5), Paper(1.0)), logits, labels, [-view.abs()], criterion="accuracy")
+    by_accuracy = verdict(letter, logits, labels, [-view.abs()], criterion="accuracy")
     assert not by_accuracy.deploy
     assert by_accuracy.reason.endswith("held-out rows are a loss")
 
@@ -234,3 +235,16 @@ def test_bounds_are_students():
 def test_what_does_not_fit_is_refused(changed, message):
     with pytest.raises(ValueError, match=message):
         verdict(RULE, **{**dict(zip(("logits", "labels", "scores"), drawn(), strict=True)), **changed})
+
+
+def test_where_no_similarity_is_positive_nothing_is_gained_or_lost():
+    logits, labels, (view,) = drawn(knows=0.6)
+    kept = verdict(Rule(Margin(), Budget(0.5), Paper(1.0)), logits, labels, [-view.abs()])
+    assert kept.likelihood_gain == kept.gain == 0
+    assert not kept.deploy
+
+
+def test_probabilities_are_no_logits():
+    logits, labels, (view,) = drawn()
+    with pytest.raises(ValueError, match=r"^logits are probabilities"):
+        verdict(Rule(Margin(), Budget(0.5), Paper(1.0)), logits.softmax(-1), labels, [view])

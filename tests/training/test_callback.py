@@ -208,6 +208,28 @@ def test_nothing_misclassified_on_validation_leaves_everything_easy():
     assert view.asked == []
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"logits": LOGITS.softmax(-1)}, r"^logits are probabilities"),
+        (
+            {"label": torch.tensor([0, 1, -100, 0])},
+            r"^labels\[2\] is -100; with 3 classes .* leave out rows without a label",
+        ),
+        ({"label": LABELS[:, None]}, r"^labels are of shape \(4, 1\)"),
+        ({"label": torch.tensor([0, 1, 0.5, 0])}, r"^labels\[2\] is 0\.5"),
+    ],
+)
+def test_probabilities_and_what_is_no_class_are_refused_at_the_end_of_the_epoch(change, message):
+    batch = {**outputs((0, 1, 2, 3))[0], **change}
+    for epoch in ("validation", "test"):
+        callback = RerankingCallback(Rule(), scores(SpyView()))
+        callback.load_state_dict({"sigma2_mis": 0.3})
+        getattr(callback, f"on_{epoch}_batch_end")(ONE_PROCESS, Log(), batch, None, 0)
+        with pytest.raises(ValueError, match=message):
+            getattr(callback, f"on_{epoch}_epoch_end")(ONE_PROCESS, Log())
+
+
 def test_a_test_without_threshold_or_view_is_an_error():
     with pytest.raises(RuntimeError, match="no view yet"):
         run_test([(0, 1, 2, 3)], None)

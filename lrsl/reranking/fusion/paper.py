@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,16 +23,24 @@ FLOOR = 1e-3  # of a score whose logarithm is taken; eq. 10 has 0, which makes a
 class Paper(Fusion, FittedFusion):
     """One view's score to a given power times softmax(logits) (eq. 10). Nothing is learnt but a power of `auto`.
 
-    Labels that the view has not scored come after those that it has, in the classifier's order.
+    Labels that the view has not scored come after those that it has, in the classifier's order. A row in which no score
+    is above 0 keeps the classifier's ranking: of it eq. 10 would make the least likely label the best, or, with another
+    power than 1, the first.
 
     Args:
         power: exponent on the score; or `auto`, which finds it on the hard held-out rows by maximum likelihood.
+        letter: whether eq. 10 is taken at its letter, in those rows too.
 
     Raises:
         ValueError: the power is not above 0.
     """
 
     power: float | str = 1.0
+    letter: bool = False
+
+    def settings(self) -> dict[str, Any]:
+        """Return the power, and `letter` where it is set, which versions before 0.2 do not know."""
+        return {"power": self.power, **({"letter": True} if self.letter else {})}
 
     def __post_init__(self) -> None:
         """Check the power."""
@@ -56,14 +65,14 @@ class Paper(Fusion, FittedFusion):
             return self
         logarithm = filled(the_one_view(NAME, scores))[hard].clamp(min=FLOOR).log()
         temperature, (beta,) = maximum_likelihood(logits[hard], labels[hard], [logarithm])
-        return PaperWithPower(beta * temperature)
+        return PaperWithPower(beta * temperature, self.letter)
 
     def restore(self, learnt: Mapping[str, Tensor]) -> FittedFusion:
         """Return the fusion itself; with `auto` the one that has found its power."""
-        return PaperWithPower(float(learnt["power"])) if self.power == AUTO else self
+        return PaperWithPower(float(learnt["power"]), self.letter) if self.power == AUTO else self
 
     def __call__(self, logits: Tensor, scores: Sequence[Tensor]) -> Tensor:
-        """Return the scores of eq. 10.
+        """Return the scores of eq. 10; softmax(logits) in rows where none is above 0, unless `letter` is set.
 
         Raises:
             ValueError: there is more than one view, or the power has yet to be found.
@@ -71,7 +80,11 @@ class Paper(Fusion, FittedFusion):
         if isinstance(self.power, str):
             raise ValueError("power is 'auto' and has yet to be found; fit the fusion first")
         power = float(self.power)
-        return ranked_by_one_view(NAME, logits, scores, lambda logits, score: core.rerank(logits, score, power))
+        ranked = ranked_by_one_view(NAME, logits, scores, lambda logits, score: core.rerank(logits, score, power))
+        if self.letter:
+            return ranked
+        positive = (ranked > 0).where(~scores[0].isnan(), False).any(-1, keepdim=True)
+        return ranked.where(positive, logits.softmax(-1, dtype=ranked.dtype))
 
 
 @dataclass(frozen=True)
@@ -80,9 +93,11 @@ class PaperWithPower(FittedFusion):
 
     Attributes:
         power: exponent on the score, at least 0; with 0 the ranking is the classifier's.
+        letter: as for `Paper`.
     """
 
     power: float
+    letter: bool = False
 
     def __call__(self, logits: Tensor, scores: Sequence[Tensor]) -> Tensor:
         """Return the scores of eq. 10; softmax(logits) with a power of 0.
@@ -93,7 +108,7 @@ class PaperWithPower(FittedFusion):
         if self.power == 0:
             the_one_view(NAME, scores)
             return logits.softmax(-1, dtype=core.at_least_float32(logits))
-        return Paper(self.power)(logits, scores)
+        return Paper(self.power, self.letter)(logits, scores)
 
     def learnt(self) -> Mapping[str, Tensor]:
         """Return the power."""

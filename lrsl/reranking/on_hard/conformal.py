@@ -15,6 +15,7 @@ from lrsl.errors import InputError
 from lrsl.reranking.checks import check_labels, check_logits, check_scores
 from lrsl.reranking.distribution import log_distribution, temperature
 from lrsl.reranking.folds import folds as dealt
+from lrsl.reranking.positional import check_no_probabilities
 from lrsl.reranking.rule import Reranked, Rule, recorded_scores
 
 ROUNDING = 1e-9  # 1 - 0.9 is not quite 0.1
@@ -102,9 +103,10 @@ def calibrated(
         folds: number of folds, at least 2; no more than rows are dealt.
 
     Raises:
-        ValueError: the shapes do not fit, or a logit or a score is not finite.
+        ValueError: the shapes do not fit, the logits are probabilities, or a logit or a score is not finite.
     """
     check_logits(logits)
+    check_no_probabilities(logits)
     check_labels(labels, *logits.shape)
     check_scores(scores, logits)
     if len(logits) < 2:

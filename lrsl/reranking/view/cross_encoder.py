@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from lrsl import core
+from lrsl.embedding.apart import check_tokens
 from lrsl.nn.optimisation import adamw, trainable
 from lrsl.nn.pretrained import adjust, load_tokenizer, loading, longest_input, quiet
 from lrsl.reranking.saving import under
@@ -81,7 +82,8 @@ class CrossEncoder(View):
         Raises:
             ValueError: there are no training rows, or their candidates do not fit them.
             RuntimeError: there is no embedding, which examples and candidates that are not given take.
-            InputError: `pretrained` is neither a folder with safetensors nor reachable.
+            InputError: `pretrained` is neither a folder with safetensors nor reachable, or its tokenizer gives two
+                label texts the same tokens.
         """
         labels = given.training_labels
         candidates = self._candidates(given, labels)
@@ -90,6 +92,7 @@ class CrossEncoder(View):
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             tokenizer = load_tokenizer(self.pretrained, "view.pretrained")
+            check_tokens(tokenizer, given.label_texts, f"view.pretrained={self.pretrained}")
             network = _load(self.pretrained)
             max_length = longest_input(tokenizer, network, self.max_length)
             made = FittedCrossEncoder(network, tokenizer, list(given.label_texts), max_length, examples)

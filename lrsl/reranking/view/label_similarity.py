@@ -15,6 +15,7 @@ from lrsl.reranking.view import Encode, FittedView, Given, View
 class LabelSimilarity(View):
     """The cosine between a text's embedding and each label's (eq. 9). The labels are embedded once."""
 
+    embeds_label_texts = True
     cost = "one pass of the text embedding, shared with the other views that use it"
 
     def fit(self, given: Given) -> FittedLabelSimilarity:

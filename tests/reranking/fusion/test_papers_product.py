@@ -23,10 +23,40 @@ EVERY = torch.ones(400, dtype=torch.bool)
 def test_a_power_that_is_given_is_taken_and_nothing_is_learnt():
     logits, similarity, labels = drawn()
     for power in (1.0, 2, 0.5):
-        fusion = Paper(power)
-        assert fusion.fit(logits, labels, [similarity], EVERY) is fusion is fusion.restore({})
-        assert fusion.learnt() == {}
+        for fusion in (Paper(power), Paper(power, letter=True)):
+            assert fusion.fit(logits, labels, [similarity], EVERY) is fusion is fusion.restore({})
+            assert fusion.learnt() == {}
         assert torch.equal(fusion(logits, [similarity]), core.rerank(logits, similarity, float(power)))
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.5, 1, 2.0, 3]))
+def test_a_row_without_a_positive_score_keeps_the_classifiers_ranking_and_any_other_is_eq_10s(seed, power):
+    logits, similarity, _ = drawn(60, classes=3, seed=seed)
+    similarity[::20] = 0
+    negative = (similarity <= 0).all(-1)
+    assert 0 < negative.sum() < 60
+    for fusion in (Paper(power), PaperWithPower(power)):
+        scores = fusion(logits, [similarity])
+        assert torch.equal(scores[negative], logits.softmax(-1)[negative])
+        assert torch.equal(scores[~negative], core.rerank(logits, similarity, float(power))[~negative])
+    for fusion in (Paper(power, letter=True), PaperWithPower(power, letter=True)):
+        assert torch.equal(fusion(logits, [similarity]), core.rerank(logits, similarity, float(power)))
+
+
+def test_where_none_of_the_scored_labels_is_positive_those_that_are_not_scored_count_for_nothing():
+    logits = torch.tensor([[3.0, 2.0, 1.0, 0.0]] * 3)
+    scores = torch.tensor([[torch.nan, -0.2, -0.1, torch.nan], [torch.nan] * 4, [torch.nan, 0.2, -0.1, torch.nan]])
+    for power in (1.0, 2.0):
+        order = Paper(power)(logits, [scores]).argsort(descending=True)
+        assert order.tolist() == [[0, 1, 2, 3], [0, 1, 2, 3], [1, 2, 0, 3]]
+    assert Paper(1.0, letter=True)(logits, [scores])[0].argmax() == 2
+
+
+def test_the_letter_is_among_the_settings_where_it_is_set():
+    for settings in ({"power": 2.0}, {"power": "auto", "letter": True}):
+        assert Paper(**settings).settings() == settings
+    fitted = Paper("auto", letter=True).restore({"power": torch.tensor(1.0)})
+    assert fitted == PaperWithPower(1.0, letter=True)
 
 
 @pytest.mark.parametrize("power", [0.5, 1.0, 2.0, 3.0])
@@ -55,7 +85,7 @@ def test_it_ranks_as_eq_10_with_that_power_and_as_the_weighted_sum_does(seed):
     temperature, (beta,) = maximum_likelihood(logits.double(), labels, [similarity.log()])
     scores = fitted(logits.double(), [similarity])
     summed = logits.double() / temperature + beta * similarity.log()
-    if fitted.power:
+    if fitted.power:  # every score is above 0
         assert torch.equal(scores, core.rerank(logits.double(), similarity, fitted.power))
     assert torch.equal(scores.argsort(-1), summed.argsort(-1))
 
