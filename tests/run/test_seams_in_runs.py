@@ -72,8 +72,8 @@ def test_a_run_with_what_is_shipped(config, tmp_path, threshold, fusion):
 @pytest.mark.parametrize("edited", ["counted.py", "counted_by.py", "counted.txt"])
 def test_an_edit_of_what_a_view_runs_or_reads_makes_its_scores_anew(config, tmp_path, monkeypatch, edited):
     made = []
-    text = "from seams import SecondGuess as Base\n\n\nclass Guess(Base):\n    def helper(self):\n        import counted_by\n"
-    (tmp_path / "counted.py").write_text(text)
+    text = "from seams import SecondGuess as Base\n\n\nclass Guess(Base):\n    def helper(self):\n"
+    (tmp_path / "counted.py").write_text(f"{text}        import counted_by\n")
     (tmp_path / "counted_by.py").write_text("WORDS = 'counted.txt'\n")
     (tmp_path / "counted.txt").write_text("the\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -119,7 +119,9 @@ def test_other_code_libraries_or_weights_are_other_scores_of_a_view(
         )
         test = SimpleNamespace(fingerprint=lambda: "test", texts=[])
         settings = SimpleNamespace(reranker=SimpleNamespace(k=2), model=SimpleNamespace(name="tiny"), seed=0)
-        context = SimpleNamespace(corpus=corpus, config=settings, split=lambda _: test, store=Store(tmp_path))
+        context = SimpleNamespace(
+            corpus=corpus, config=settings, split=lambda _, test=test: test, store=Store(tmp_path)
+        )
         view = ConfiguredView(
             CrossEncoder(str(tiny_bert)), {"_target_": "lrsl.CrossEncoder", "pretrained": str(tiny_bert)}
         )
