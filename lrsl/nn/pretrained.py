@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
@@ -20,6 +21,8 @@ from lrsl.errors import InputError
 from lrsl.fingerprint import MINILM
 from lrsl.nn.dropout import quicken
 
+_BROKEN = (ImportError, AttributeError, TypeError, KeyError, IndexError, RuntimeError, AssertionError)
+"""What libraries raise at a folder that is no model they know, or half of one."""
 PROBED = 512
 """Tokens of the longest text that a network is tried with when it is loaded."""
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -114,7 +117,7 @@ def loading(pretrained: str, key: str) -> Iterator[str]:
         ) from error
     except torch.OutOfMemoryError:
         raise
-    except (ImportError, AttributeError, TypeError, KeyError, IndexError, RuntimeError, AssertionError) as error:
+    except (*_BROKEN, SafetensorError) as error:
         raise InputError(
             f"{key}={pretrained} cannot be loaded ({type(error).__name__}: {_first_sentence(error)}); "
             "give a model of texts"
