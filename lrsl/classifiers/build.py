@@ -12,7 +12,15 @@ from lrsl.classifiers.hldic import LabelTreeNetwork
 from lrsl.classifiers.network import Network
 from lrsl.config.schema import ModelConfig
 from lrsl.data.corpus import Corpus
-from lrsl.nn.pretrained import adjust, load_encoder, load_tokenizer
+from lrsl.errors import InputError
+from lrsl.nn.pretrained import (
+    adjust,
+    check_reads_texts,
+    is_causal,
+    load_encoder,
+    load_tokenizer,
+    longest_input,
+)
 
 KEY = "model.pretrained"
 
@@ -51,6 +59,13 @@ def _pretrained(settings: ModelConfig) -> tuple[PreTrainedModel, PreTrainedToken
     tokenizer = load_tokenizer(settings.pretrained, KEY)
     encoder = load_encoder(settings.pretrained, KEY)
     adjust(encoder, settings.encoder_dropout, settings.attention, "model")
+    named = f"{KEY}={settings.pretrained}"
+    check_reads_texts(encoder, tokenizer, longest_input(tokenizer, encoder, settings.max_length), named)
+    if settings.architecture != "aphan" and (settings.pooling or "cls") == "cls" and is_causal(encoder, tokenizer):
+        raise InputError(
+            f"{named} reads from left to right, so that its first token knows nothing of the text; set "
+            "model.pooling=mean, or model.architecture=llm"
+        )
     return encoder, tokenizer
 
 

@@ -115,17 +115,18 @@ def do(composed: DictConfig, configuration: dict[str, Any], folder: Path) -> boo
     config = composition.to_config(composed)
     print(f"reading {config.dataset.name} …", flush=True)
     threads.prepare()
-    from lrsl.run import finished, results
+    from lrsl.run import finished, provenance, results
 
     known = None if config.rerun else finished.results_of(config, configuration, folder)
     if known is not None:
         print(f"already finished: {folder} (rerun=true runs it again)", flush=True)
         results.show(known)
         return False
+    made_of = provenance.provenance(configuration)  # now: someone may change weights or code while this trains
     from lrsl.run import pipeline  # torch, now that there is something to do
 
     pipeline.run(config, folder, figures)
-    finished.record_finish(configuration, folder)
+    finished.record_finish(configuration, folder, made_of)
     return True
 
 

@@ -463,7 +463,8 @@ class TrainerConfig:
     devices: int = 1
     """Number of devices: 1, since a run computes on one; several are used by as many runs, with a launcher."""
     precision: str = "auto"
-    """Lightning's precision, or `auto`: bf16-mixed where the machine computes it natively, else 32-true."""
+    """32-true, bf16-mixed, or 16-mixed (on a CUDA GPU); `auto`: bf16-mixed where the machine computes it natively, else
+    32-true."""
     progress: bool = True
     """Whether to draw progress bars."""
 
@@ -475,8 +476,12 @@ class TrainerConfig:
                 "several by running seeds side by side (-m, with launcher=joblib, ray or submitit_slurm)"
             )
         _one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu", "cuda", "mps"))
-        precisions = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true")
-        _one_of("trainer.precision", self.precision, precisions)
+        if self.precision in ("bf16-true", "16-true"):
+            raise InputError(
+                f"trainer.precision={self.precision} does not work: logits and cosines are computed in float32, since "
+                "their last digits decide what is hard; set bf16-mixed, or auto"
+            )
+        _one_of("trainer.precision", self.precision, ("auto", "32-true", "bf16-mixed", "16-mixed"))
 
 
 @dataclass

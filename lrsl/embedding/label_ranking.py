@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lrsl import core
 from lrsl.config.schema import EmbeddingConfig
 from lrsl.data.corpus import Split
+from lrsl.embedding.inputs import Inputs, longest_of
 from lrsl.nn.batches import Batch, TokenDataset, Tokenize, pad, tokenize
 
 
@@ -27,6 +28,7 @@ class LabelRanking(nn.Module):
 
     Raises:
         ValueError: `negatives=confused` without confused labels.
+        InputError: the embedding prepares texts in a way that only itself knows.
     """
 
     confused: Tensor | None
@@ -45,26 +47,24 @@ class LabelRanking(nn.Module):
         self.embedding = embedding
         self.settings = settings
         self.register_buffer("confused", confused, persistent=False)
-        tokenizer = embedding.tokenizer
-        self.label_ids = [
-            tokens["input_ids"] for tokens in tokenize(tokenizer, [(text,) for text in label_texts], self.max_length)
-        ]
+        self.inputs = Inputs.for_training(embedding)
+        tokenizer, read = embedding.tokenizer, [(self.inputs.read(text),) for text in label_texts]
+        self.label_ids = [tokens["input_ids"] for tokens in tokenize(tokenizer, read, self.max_length)]
         self.pad_token_id = int(tokenizer.pad_token_id or 0)
 
     @property
     def max_length(self) -> int:
         """Longest input in tokens."""
-        return int(self.embedding.max_seq_length or self.settings.max_length)
+        return longest_of(self.embedding) or self.settings.max_length
 
     def samples(self, split: Split) -> TokenDataset:
         """Return the token ids of a split's texts."""
-        return TokenDataset(self.embedding.tokenizer, split.texts, split.labels, self.max_length, self.tokenize)
+        read = [self.inputs.read(text) for text in split.texts]
+        return TokenDataset(self.embedding.tokenizer, read, split.labels, self.max_length, self.tokenize)
 
     def encode(self, batch: Batch) -> Tensor:
         """Return embeddings `(n, d)`, float32, for `input_ids` and `attention_mask` `(n, tokens)`."""
-        features = {key: batch[key] for key in ("input_ids", "attention_mask")}
-        vectors: Tensor = self.embedding(features)["sentence_embedding"]
-        return vectors.float()
+        return self.inputs(batch)
 
     def encode_labels(self, labels: Sequence[int]) -> Tensor:
         """Return the embeddings `(u, d)` of u labels."""

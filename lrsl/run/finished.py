@@ -1,8 +1,8 @@
 """A run's life, as its folder tells it: finished, failed, or neither.
 
-A finished run leaves its results and, last, the configuration they are of. A failed run leaves results that say why. A
-run that has only started, or was interrupted, leaves neither: it starts again, and takes the stages it was through with
-from the store.
+A finished run leaves its results, what they were made of and, last, the configuration they are of. A failed run leaves
+results that say why. A run that has only started, or was interrupted, leaves neither: it starts again, and takes the
+stages it was through with from the store. So does one whose weights, code, libraries or data have changed since.
 """
 
 from __future__ import annotations
@@ -17,12 +17,16 @@ from lrsl.config.schema import Config
 from lrsl.data import load_corpus
 from lrsl.run import results
 from lrsl.run.commit import commit
+from lrsl.run.provenance import difference, provenance, settled
 
 CONFIGURATION = "config.json"
+MADE_OF = "made_of.json"
 
 
 def results_of(config: Config, configuration: dict[str, Any], folder: Path) -> dict[str, Any] | None:
-    """Return the results in a folder if they are of this run, finished, with the same data and code; else None.
+    """Return the results in a folder if they are of this run, finished, and it would give the same again; else None.
+
+    Says in a line why a run that has finished is run again.
 
     Args:
         config: the run.
@@ -35,16 +39,30 @@ def results_of(config: Config, configuration: dict[str, Any], folder: Path) -> d
     if not _is_of(folder / CONFIGURATION, configuration):
         return None
     known = results.read(folder)
-    if not _is_finished(known) or known.get("versions", {}).get("lrsl") != version("lrsl"):
+    if not _is_finished(known):
         return None
-    same_data = known.get("data") == load_corpus(config.dataset, config.data_dir).fingerprint()
-    return known if same_data else None
+    reason = difference(_read(folder / MADE_OF), configuration)
+    if (used := version("lrsl")) != (was := known.get("versions", {}).get("lrsl")):
+        reason = f"lrsl is {used} and was {was}"
+    if not reason and known.get("data") != load_corpus(config.dataset, config.data_dir).fingerprint():
+        reason = "the data have changed"
+    if reason:
+        print(f"running again, for {reason}: {folder}", flush=True)
+        return None
+    return known
 
 
-def record_finish(configuration: dict[str, Any], folder: Path) -> None:
-    """Note which configuration the results in a folder are of; to be called when those are written."""
-    text = json.dumps(configuration, indent=2, ensure_ascii=False)
-    (folder / CONFIGURATION).write_text(f"{text}\n", encoding="utf-8")
+def record_finish(configuration: dict[str, Any], folder: Path, made_of: dict[str, Any] | None = None) -> None:
+    """Note which configuration the results in a folder are of; to be called when those are written.
+
+    Args:
+        configuration: the run's, as plain data.
+        folder: where the results are.
+        made_of: what `provenance` returned before the run; None takes what it returns now.
+    """
+    now = provenance(configuration)
+    _write(folder / MADE_OF, now if made_of is None else settled(made_of, now))
+    _write(folder / CONFIGURATION, configuration)
 
 
 def record_failure(configuration: dict[str, Any], folder: Path, reason: str) -> None:
@@ -60,8 +78,16 @@ def _is_finished(known: dict[str, Any] | None) -> TypeGuard[dict[str, Any]]:
 
 
 def _is_of(marker: Path, configuration: dict[str, Any]) -> bool:
-    try:
-        done = json.loads(marker.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
+    done = _read(marker)
     return isinstance(done, dict) and identity.same_run(done, configuration)
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(f"{json.dumps(content, indent=2, ensure_ascii=False)}\n", encoding="utf-8")

@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 FOLDER = "cache"
 VARIABLE = "LRSL_CACHE_DIR"
 MANIFEST = "stage.json"
+STAGES = ("classifier", "logits", "embedding", "similarity", "labels", "tokens")
 WHOLE_FILE = 1 << 20  # bytes read at a time
 
 _checked: dict[Path, tuple[int, int]] = {}  # files whose content was found right by this process, as they were then

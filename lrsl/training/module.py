@@ -35,8 +35,14 @@ class TrainingModule(pl.LightningModule, ABC):
         """Switch dropout on: pretrained networks arrive in evaluation mode, and Lightning leaves modes as they are."""
         self.train()
 
-    def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
-        """Clip here: under mixed precision Lightning refuses to clip for a fused optimiser, though bfloat16 may."""
+    def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
+        """Clip here: under mixed precision Lightning refuses to clip for a fused optimiser, though bfloat16 may.
+
+        In float16 the gradient comes scaled, and is clipped at its own size.
+        """
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is not None:
+            scaler.unscale_(optimizer)
         self.clip()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

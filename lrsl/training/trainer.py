@@ -87,7 +87,13 @@ class StageProgress(TQDMProgressBar):
 
 
 def precision(config: TrainerConfig) -> str:
-    """Return the precision of a run."""
+    """Return the precision of a run.
+
+    Raises:
+        InputError: the device does not compute in it.
+    """
+    if config.precision == "16-mixed" and (kind := device(config)) != "cuda":
+        raise InputError(f"trainer.precision=16-mixed needs a CUDA GPU, and this run is on {kind}; set it to auto")
     return native_precision(config.accelerator) if config.precision == "auto" else config.precision
 
 

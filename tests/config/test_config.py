@@ -127,3 +127,14 @@ def test_several_devices_are_refused_before_anything_is_loaded() -> None:
     assert str(caught.value).startswith("trainer.devices=2 does not work: a run computes on one device; leave it at 1")
     assert "launcher=joblib" in str(caught.value)
     assert config("trainer.devices=1").trainer.devices == 1
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true"])
+def test_a_precision_that_leaves_no_float32_is_refused_before_anything_is_loaded(precision: str) -> None:
+    with pytest.raises(InputError) as caught:
+        config(f"trainer.precision={precision}", "model.pretrained=/nowhere")
+    assert str(caught.value).startswith(f"trainer.precision={precision} does not work: ")
+    assert "set bf16-mixed, or auto" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    for known in ("auto", "32-true", "bf16-mixed", "16-mixed"):
+        assert config(f"trainer.precision={known}").trainer.precision == known

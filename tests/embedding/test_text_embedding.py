@@ -52,18 +52,6 @@ def test_another_pooling_than_the_folder_brings_is_refused(tiny_bert, tmp_path):
         configured_embedding(EmbeddingConfig(pretrained=str(tmp_path), pooling="cls"))
 
 
-def test_a_default_prompt_is_left_out_here_and_after_saving(tiny_bert, tmp_path):
-    prompted = load_embedding(str(tiny_bert))
-    prompted.prompts, prompted.default_prompt_name = {"query": "please please "}, "query"
-    save_embedding(prompted, tmp_path / "prompted")
-    embedding = load_embedding(str(tmp_path / "prompted"))
-    expected = encode(load_embedding(str(tiny_bert)), TEXTS)
-    torch.testing.assert_close(encode(embedding, TEXTS), expected)
-    save_embedding(embedding, tmp_path / "saved")
-    plain = SentenceTransformer(str(tmp_path / "saved"), device="cpu")
-    np.testing.assert_allclose(plain.encode(TEXTS), expected.numpy(), rtol=0, atol=1e-6)
-
-
 def test_batched_vectors_equal_single_ones_in_the_order_given(tiny_bert):
     embedding = load_embedding(str(tiny_bert))
     together = encode(embedding, TEXTS, batch_size=3)

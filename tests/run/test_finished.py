@@ -1,4 +1,9 @@
+import importlib.metadata
 import json
+import os
+import shutil
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -7,9 +12,10 @@ from typing import Any
 import pytest
 import tiny
 
-from lrsl.config.schema import Config
+from lrsl import fingerprint
+from lrsl.config.schema import Config, EmbeddingConfig
 from lrsl.data import load_corpus
-from lrsl.run import finished, results
+from lrsl.run import finished, provenance, results
 
 
 @pytest.fixture
@@ -97,3 +103,169 @@ def test_a_failure_is_recorded_over_anything_but_finished_results(
     assert results.read(tmp_path) == measured
     finished.record_failure(asdict(replace(config, rerun=True)), tmp_path, "no such luck")
     assert (results.read(tmp_path) or {})["status"] == "failed"
+
+
+@pytest.fixture
+def own(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+    """A run with weights, a view and a fusion of its own, in a working directory of its own."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("model", "embedding"):
+        shutil.copytree(config.model.pretrained, tmp_path / name)
+    (tmp_path / "overlap.py").write_text("from counting import counted\n\n\nclass Overlap: ...\n")
+    (tmp_path / "counting.py").write_text("def counted(): return open('stop.txt').read()\n")
+    (tmp_path / "sums.py").write_text("class Sum: ...\n")
+    (tmp_path / "stop.txt").write_text("the")
+    (tmp_path / "given.txt").write_text("the")
+    view = {"_target_": "overlap.Overlap", "words": "given.txt"}
+    return replace(
+        config,
+        model=replace(config.model, pretrained="model"),
+        embedding=replace(config.embedding, pretrained=str(tmp_path / "embedding")),
+        reranker=replace(
+            config.reranker, rules=[{"name": "mine", "views": [view]}], fusion={"_target_": "sums.Sum", "strength": 1}
+        ),
+    )
+
+
+def flipped(path: Path) -> None:
+    """Change one bit of a file; its size and the time of its last change stay."""
+    times = path.stat()
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("model/model.safetensors", "the weights in model.pretrained have changed"),
+        ("model/tokenizer.json", "the weights in model.pretrained have changed"),
+        ("embedding/model.safetensors", "the weights in embedding.pretrained have changed"),
+        ("embedding/config.json", "the weights in embedding.pretrained have changed"),
+        ("overlap.py", "the code of overlap.Overlap has changed"),
+        ("counting.py", "the code of overlap.Overlap has changed"),
+        ("sums.py", "the code of sums.Sum has changed"),
+        ("given.txt", "what reranker.rules.0.views.0.words names has changed"),
+        ("stop.txt", "stop.txt, which overlap.Overlap reads, has changed"),
+    ],
+)
+@pytest.mark.parametrize("change", ["flipped", "gone", "moved"])
+def test_a_finished_run_is_known_until_what_it_is_made_of_changes(
+    own: Config, measured: dict[str, Any], tmp_path: Path, capsys: Any, name: str, reason: str, change: str
+) -> None:
+    run = tmp_path / "run"
+    finish(own, run, measured)
+    assert known(own, run) == measured
+    assert capsys.readouterr().out == ""
+    if change == "flipped":
+        flipped(tmp_path / name)
+    elif change == "gone":
+        (tmp_path / name).unlink()
+    else:  # the same content in another file is the same
+        shutil.copy(tmp_path / name, tmp_path / "copy")
+        (tmp_path / "copy").replace(tmp_path / name)
+    assert known(own, run) == (measured if change == "moved" else None)
+    told = capsys.readouterr().out
+    if change == "flipped":
+        assert told.startswith("running again, for ")
+        assert told.endswith(f"{reason}: {run}\n")
+    assert told.count("\n") == (change != "moved")
+
+
+@pytest.mark.parametrize(
+    ("package", "reason"),
+    [
+        ("torch", "torch is 9.9 and was "),
+        ("scikit-learn", "scikit-learn is 9.9 and was "),
+        ("sentence-transformers", "sentence-transformers is 9.9 and was "),
+        ("numpy", "numpy is 9.9 and was "),
+        ("lrsl", "lrsl is 9.9 and was "),
+    ],
+)
+def test_another_version_of_a_library_is_another_run(
+    config: Config,
+    measured: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
+    package: str,
+    reason: str,
+) -> None:
+    finish(config, tmp_path, measured)
+    of = importlib.metadata.version
+    for module in (importlib.metadata, finished):
+        monkeypatch.setattr(module, "version", lambda name: "9.9" if name == package else of(name))
+    assert known(config, tmp_path) is None
+    assert reason in capsys.readouterr().out
+
+
+def test_other_code_of_this_package_is_another_run(
+    config: Config, measured: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    finish(config, tmp_path / "run", measured)
+    copy = shutil.copytree(provenance.PACKAGE, tmp_path / "lrsl", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(provenance, "PACKAGE", copy)
+    provenance.code.cache_clear()
+    assert known(config, tmp_path / "run") == measured
+    with (copy / "metrics.py").open("a") as file:
+        file.write("\n# more\n")
+    provenance.code.cache_clear()
+    assert known(config, tmp_path / "run") is None
+    assert "lrsl's code has changed" in capsys.readouterr().out
+    monkeypatch.undo()
+    provenance.code.cache_clear()
+
+
+@pytest.mark.parametrize("damaged", [None, "", "[]", "{}", '{"hashed": [], "libraries": {}}', '{"hashed": [["x"]]}'])
+def test_a_run_that_does_not_say_what_it_is_made_of_is_run_again(
+    config: Config, measured: dict[str, Any], tmp_path: Path, capsys: Any, damaged: str | None
+) -> None:
+    finish(config, tmp_path, measured)
+    if damaged is None:
+        (tmp_path / finished.MADE_OF).unlink()
+    else:
+        (tmp_path / finished.MADE_OF).write_text(damaged)
+    assert known(config, tmp_path) is None
+    assert "running again, for " in capsys.readouterr().out
+
+
+def test_what_cannot_be_known_is_run_again(own: Config, measured: dict[str, Any], tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "counting.py").write_text("import sys\nmine = __import__(sys.argv[0])\n")
+    finish(own, tmp_path / "run", measured)
+    assert known(own, tmp_path / "run") is None
+    assert "the code of overlap.Overlap cannot be told from others" in capsys.readouterr().out
+    elsewhere = replace(own, embedding=EmbeddingConfig(name="tiny", pretrained="nobody/nothing-of-the-kind"))
+    finish(elsewhere, tmp_path / "run", measured)
+    assert known(elsewhere, tmp_path / "run") is None
+    assert "the weights in embedding.pretrained cannot be told from others" in capsys.readouterr().out
+
+
+def test_what_a_run_writes_itself_does_not_make_it_another(
+    own: Config, measured: dict[str, Any], tmp_path: Path
+) -> None:
+    before = provenance.provenance(asdict(own))
+    (tmp_path / "stop.txt").write_text("written by the view, as a log")
+    results.write(tmp_path / "run", measured)
+    finished.record_finish(asdict(own), tmp_path / "run", before)
+    assert known(own, tmp_path / "run") == measured
+
+
+def test_what_changes_while_a_run_trains_makes_it_another(
+    own: Config, measured: dict[str, Any], tmp_path: Path
+) -> None:
+    before = provenance.provenance(asdict(own))
+    flipped(tmp_path / "model" / "model.safetensors")
+    results.write(tmp_path / "run", measured)
+    finished.record_finish(asdict(own), tmp_path / "run", before)
+    assert known(own, tmp_path / "run") is None
+
+
+def test_nothing_slow_is_loaded_to_tell_whether_a_run_has_finished() -> None:
+    program = (
+        "import sys; from lrsl.run import finished, provenance; from lrsl import fingerprint\n"
+        f"fingerprint.folder_of({fingerprint.MINILM!r}); fingerprint.folder_of('a/b')\n"
+        "print([name for name in ('torch', 'transformers', 'sentence_transformers') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -1,12 +1,19 @@
 """A run with a detector, a threshold rule, a view and a fusion of the user's own, named in the configuration."""
 
 import json
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import tiny
+import torch
 
+from lrsl.reranking.view.cross_encoder import CrossEncoder
 from lrsl.run import pipeline
+from lrsl.run.rules import ConfiguredView
+from lrsl.run.stages import embedding, made_of
+from lrsl.run.store import Store
 
 OWN = {
     "detector": {"_target_": "seams.Margin", "scale": 2.0},
@@ -62,10 +69,16 @@ def test_a_run_with_what_is_shipped(config, tmp_path, threshold, fusion):
         assert written["validation"]["hard_fraction"] <= 0.1
 
 
-def test_an_edit_of_the_views_module_makes_its_scores_anew(config, tmp_path, monkeypatch):
+@pytest.mark.parametrize("edited", ["counted.py", "counted_by.py", "counted.txt"])
+def test_an_edit_of_what_a_view_runs_or_reads_makes_its_scores_anew(config, tmp_path, monkeypatch, edited):
     made = []
-    (tmp_path / "counted.py").write_text("from seams import SecondGuess as Base\n\n\nclass Guess(Base):\n    pass\n")
+    text = "from seams import SecondGuess as Base\n\n\nclass Guess(Base):\n    def helper(self):\n"
+    (tmp_path / "counted.py").write_text(f"{text}        import counted_by\n")
+    (tmp_path / "counted_by.py").write_text("WORDS = 'counted.txt'\n")
+    (tmp_path / "counted.txt").write_text("the\n")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "counted", raising=False)
+    config = replace(config, cache_dir=str(tmp_path / "store"))
     reranker = replace(config.reranker, view={"_target_": "counted.Guess"})
     get = pipeline.Store.get
 
@@ -78,7 +91,40 @@ def test_an_edit_of_the_views_module_makes_its_scores_anew(config, tmp_path, mon
     made.clear()
     pipeline.run(replace(config, reranker=reranker), tmp_path / "again")
     assert made == []
-    with (tmp_path / "counted.py").open("a") as file:
+    with (tmp_path / edited).open("a") as file:
         file.write("\n# a helper below the class, say\n")
     pipeline.run(replace(config, reranker=reranker), tmp_path / "edited")
     assert made == ["similarity", "similarity"]
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value"),
+    [
+        (made_of, "code", lambda *rooms: f"other {rooms}"),  # view/__init__.py, gaps.py or whatever they import
+        (embedding, "versions", lambda packages: dict.fromkeys(packages, "0")),  # scikit-learn
+        (made_of, "fingerprint", lambda *_: "other"),  # of the cross-encoder
+    ],
+)
+def test_other_code_libraries_or_weights_are_other_scores_of_a_view(
+    tmp_path, tiny_bert, monkeypatch, module, name, value
+):
+    keys = []
+    for changed in (False, True):
+        if changed:
+            monkeypatch.setattr(module, name, value)
+        monkeypatch.setattr(Store, "get", lambda self, stage, made_of, *_, **__: keys.append(made_of) or tmp_path)
+        monkeypatch.setattr(embedding, "load", lambda folder: None)
+        corpus = SimpleNamespace(
+            label_texts=tiny.LABELS, name="tiny", train=SimpleNamespace(fingerprint=lambda: "train")
+        )
+        test = SimpleNamespace(fingerprint=lambda: "test", texts=[])
+        settings = SimpleNamespace(reranker=SimpleNamespace(k=2), model=SimpleNamespace(name="tiny"), seed=0)
+        context = SimpleNamespace(
+            corpus=corpus, config=settings, split=lambda _, test=test: test, store=Store(tmp_path)
+        )
+        view = ConfiguredView(
+            CrossEncoder(str(tiny_bert)), {"_target_": "lrsl.CrossEncoder", "pretrained": str(tiny_bert)}
+        )
+        embedding.TextEmbedding(context, {"of": "one"}, "").scores(view, "test", torch.rand(3, 4))
+    first, second = ({**made_of, "candidates": None} for made_of in keys)
+    assert first != second

@@ -165,6 +165,51 @@ def test_pruning_without_a_choice_removes_nothing(filled, capsys):
     assert len(list(entries(filled))) == 3
 
 
+@pytest.mark.parametrize("flag", ["--unused-for", "--keep"])
+@pytest.mark.parametrize("value", ["-1", "-0.5", "nan", "inf", "-inf", "-1e9", "1e999", "two", "", "1,5"])
+def test_a_number_that_chooses_nothing_sensible_is_refused(filled, flag, value, capsys):
+    for arguments in ([f"{flag}={value}"], [flag, value], [flag, value, "--all"]):
+        assert main(["--dir", str(filled), "prune", *arguments]) == 2
+        output = capsys.readouterr()
+        assert (output.out, output.err.count("\n")) == ("", 1)
+        assert flag in output.err
+    assert len(list(entries(filled))) == 3
+
+
+@pytest.mark.parametrize(
+    ("stage", "hint"), [("clasifier", "did you mean 'classifier'?"), ("", "choose one of"), ("*", "choose one of")]
+)
+def test_an_unknown_stage_is_refused(filled, stage, hint, capsys):
+    assert main(["--dir", str(filled), "prune", "--stage", stage, "--unused-for", "0"]) == 2
+    error = capsys.readouterr().err
+    assert f"--stage={stage} is no stage" in error
+    assert hint in error
+    assert error.count("\n") == 1
+    assert len(list(entries(filled))) == 3
+
+
+def test_a_stage_of_another_version_can_be_pruned(filled, capsys):
+    Store(filled).get("vectors", {"seed": 9}, writes("x"))
+    assert main(["--dir", str(filled), "prune", "--stage", "vectors"]) == 0
+    assert "removed 1 of 4" in capsys.readouterr().out
+    assert main(["--dir", str(filled), "prune", "--stage", "tokens"]) == 0  # there may be none
+    assert "removed 0 of 3" in capsys.readouterr().out
+
+
+def test_what_is_mistyped_is_one_sentence(filled, capsys):
+    for arguments in (["prnue"], ["prune", "--older-than", "3"], ["prune", "--keep"]):
+        assert main(["--dir", str(filled), *arguments]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert "--help" in error
+
+
+def test_zero_is_a_number_like_any_other(filled, capsys):
+    assert main(["--dir", str(filled), "prune", "--keep", "0", "--stage", "embedding"]) == 0
+    assert main(["--dir", str(filled), "prune", "--unused-for", "0"]) == 0
+    assert not list(entries(filled))
+
+
 def test_what_is_being_made_is_not_removed(filled):
     entry = next(entries(filled))
     with store.FileLock(f"{entry.place}.lock"):

@@ -1,10 +1,29 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from scripted import ScriptedClassifier, batches, wrong
 
 from lrsl.config.schema import TrainerConfig
+from lrsl.errors import InputError
 from lrsl.nn.precision import native_precision
+from lrsl.training.module import TrainingModule
 from lrsl.training.trainer import build_trainer, precision
+
+
+class Clipped(TrainingModule):
+    """Two weights, whose gradient may have a norm of 10."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(2))
+
+    def optimisation(self, steps):
+        raise NotImplementedError
+
+    def clip(self):
+        torch.nn.utils.clip_grad_norm_(self.parameters(), 10.0)
+
 
 CPU = TrainerConfig(accelerator="cpu", precision="32-true", progress=False)
 
@@ -54,6 +73,31 @@ def test_a_torch_that_cannot_tell_trains_in_float32(machine, monkeypatch):
 def test_a_precision_that_is_asked_for_is_taken(machine):
     machine(bf16=True)
     assert precision(TrainerConfig(precision="32-true")) == "32-true"
+
+
+@pytest.mark.parametrize("kind", ["cpu", "mps"])
+def test_float16_is_for_a_cuda_gpu(machine, monkeypatch, kind):
+    machine(bf16=True)
+    with pytest.raises(
+        InputError, match=rf"^trainer\.precision=16-mixed needs a CUDA GPU, and this run is on {kind}; "
+    ):
+        precision(TrainerConfig(accelerator=kind, precision="16-mixed"))
+    machine(bf16=True, gpu=True)
+    assert precision(TrainerConfig(accelerator="gpu", precision="16-mixed")) == "16-mixed"
+
+
+def test_a_gradient_that_comes_scaled_is_clipped_at_its_own_size():
+    module = Clipped()
+    optimizer = torch.optim.AdamW(module.parameters())
+    module.weight.grad = torch.tensor([3.0, 4.0]) * 1024
+    scaler = SimpleNamespace(unscale_=lambda _: module.weight.grad.div_(1024))
+    module._trainer = SimpleNamespace(precision_plugin=SimpleNamespace(scaler=scaler))
+    module.configure_gradient_clipping(optimizer, None, None)
+    assert module.weight.grad.norm().item() == pytest.approx(5)  # and not 10
+    module._trainer = SimpleNamespace(precision_plugin=SimpleNamespace())
+    module.weight.grad = torch.tensor([30.0, 40.0])
+    module.configure_gradient_clipping(optimizer, None, None)
+    assert module.weight.grad.norm().item() == pytest.approx(10)
 
 
 def test_training_stops_after_patience_and_keeps_the_first_of_equally_good_epochs(tmp_path):

@@ -23,7 +23,7 @@ from lrsl.reranking.rule import scores_of_texts
 from lrsl.reranking.view import FittedCandidateView, FittedView, Given
 from lrsl.run.rules import ConfiguredView
 from lrsl.run.stages.context import RunContext
-from lrsl.run.stages.made_of import about, conditions, source
+from lrsl.run.stages.made_of import LIBRARIES_OF_VIEWS, about, conditions, named, source, versions
 from lrsl.run.stages.tensor import load, save
 from lrsl.run.stages.tokens import StoredTokens
 from lrsl.run.store import key_of, link
@@ -187,6 +187,8 @@ class TextEmbedding:
         made_of = {
             "embedding": key_of(self.made_of),
             "view": [dict(configured.settings), source(view)],
+            "named": named(configured.settings),
+            "libraries": versions(LIBRARIES_OF_VIEWS),
             "data": [corpus.label_texts, corpus.train.fingerprint()],
             "of": samples.fingerprint(),
         }

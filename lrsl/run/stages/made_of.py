@@ -5,16 +5,19 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.metadata
-import inspect
-from collections.abc import Sequence
+import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lrsl.nn.pretrained import fingerprint
+from lrsl.run import provenance, sources
 from lrsl.run.stages.context import RunContext
 from lrsl.training.trainer import device, precision
 
-LIBRARIES = ("torch", "transformers", "tokenizers", "pytorch-lightning", "sentence-transformers")
+LIBRARIES = ("torch", "transformers", "tokenizers", "pytorch-lightning", "sentence-transformers", "torchmetrics")
 LIBRARIES_OF_LLMS = ("peft", "bitsandbytes")
+LIBRARIES_OF_VIEWS = ("scikit-learn", "scipy", "numpy")
 EVERY_STAGE = ("core.py", "nn", "training", "run/stages")
 """What runs in every stage, relative to the package; what stages add is given by `rooms`."""
 
@@ -48,13 +51,31 @@ def code(*rooms: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def source(component: object) -> str:
-    """Return a hash of the module of a component, which need not be this package's; empty where it has no file."""
+def source(component: object) -> dict[str, Any]:
+    """Return what the code of a component comes to: this package's, and the modules of its class and their imports.
+
+    A class of the user's own may call whatever this package has. One whose source cannot be known is never the same
+    again.
+    """
+    classes = [f"{of.__module__}.{of.__qualname__}" for of in type(component).__mro__[:-1]]
+    own = [name for name in classes if name.partition(".")[0] not in (sources.OWN, "typing", "abc")]
     try:
-        text = Path(inspect.getfile(type(component))).read_bytes()
-    except (OSError, TypeError):
-        return ""
-    return hashlib.sha256(text).hexdigest()[:16]
+        found = {name: {**sources.sources(name), **sources.files_named(name)} for name in own}
+    except sources.UnknownSourceError:
+        return {"unknown": uuid.uuid4().hex}
+    return {"rules": code("reranking"), **({"lrsl": provenance.code(), "own": found} if own else {})}
+
+
+def named(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return hashes of the pretrained weights and of the files that the settings of a component name, by their keys.
+
+    Raises:
+        InputError: weights are neither in a folder nor reachable.
+    """
+    weights = {
+        key: fingerprint(value, key) for key, value in provenance.texts(settings, "view") if key.endswith(".pretrained")
+    }
+    return weights | {key: provenance.content(path) for key, path in provenance.paths(settings, "view")}
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:

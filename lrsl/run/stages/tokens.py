@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lrsl.nn.batches import Text, Tokens, tokenize
 from lrsl.run.stages.context import RunContext
-from lrsl.run.stages.made_of import versions
+from lrsl.run.stages.made_of import code, versions
 from lrsl.run.stages.tensor import TENSOR
 from lrsl.run.store import key_of
 
@@ -47,6 +47,7 @@ class StoredTokens:
         made_of = {
             "tokenizer": key_of(settings),
             "library": versions(["tokenizers", "transformers"]),
+            "code": code(),
             "max_length": max_length,
             "token_types": token_types,
             "texts": key_of({"texts": texts}),

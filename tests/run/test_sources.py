@@ -1,0 +1,99 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from lrsl.run.sources import UnknownSourceError, files_named, sources, targets
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a module `overlap`, what it imports, and what that imports."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "words").mkdir()
+    for name, text in {
+        "overlap.py": (
+            "import json\nimport numpy\nfrom lrsl import View\nfrom words import count\n\n\n"
+            "class Overlap(View):\n    def fit(self, given):\n        import late\n        return late\n"
+        ),
+        "words/__init__.py": "from .count import counted\n",
+        "words/count.py": "from . import stop as stopped\n\nLEXICON = 'lexicon.txt'\n\n\ndef counted(): ...\n",
+        "words/stop.py": "import importlib\n\nother = importlib.import_module('by_name')\n",
+        "by_name.py": "",
+        "late.py": "try:\n    import not_there_at_all\nexcept ImportError:\n    pass\n",
+        "unrelated.py": "",
+        "lexicon.txt": "the",
+        "words/lexicon.txt": "a",
+    }.items():
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+READ = {"overlap", "words", "words.count", "words.stop", "by_name", "late"}
+
+
+@pytest.mark.parametrize("target", ["overlap.Overlap", "overlap:Overlap", "overlap", "overlap.Overlap.fit"])
+def test_all_that_a_name_imports_is_read_and_nothing_is_run(own: Path, target: str) -> None:
+    found = sources(target)
+    assert set(found) == {*READ, "numpy", "not_there_at_all"}
+    assert found["numpy"] == __import__("numpy").__version__
+    assert found["not_there_at_all"] == "missing"
+    assert READ.isdisjoint(sys.modules)
+
+
+@pytest.mark.parametrize("name", sorted(READ))
+def test_an_edit_of_any_of_them_is_seen(own: Path, name: str) -> None:
+    before = sources("overlap.Overlap")
+    path = own / (name.replace(".", "/") + ("/__init__.py" if name == "words" else ".py"))
+    path.write_text(path.read_text() + "\n# more\n")
+    after = sources("overlap.Overlap")
+    assert {module for module in before if before[module] != after[module]} == {name}
+
+
+def test_what_is_not_imported_does_not_count(own: Path) -> None:
+    before = sources("overlap.Overlap")
+    (own / "unrelated.py").write_text("changed = True\n")
+    assert sources("overlap.Overlap") == before
+    (own / "not_there_at_all.py").write_text("")  # from now on it is imported
+    assert sources("overlap.Overlap") != before
+
+
+def test_files_that_a_module_names_are_found_beside_it_and_in_the_working_directory(own: Path) -> None:
+    before = files_named("overlap.Overlap")
+    assert set(before) == {str(own / "lexicon.txt"), str(own / "words" / "lexicon.txt")}
+    (own / "words" / "lexicon.txt").write_text("an")
+    after = files_named("overlap.Overlap")
+    assert [path for path in before if before[path] != after[path]] == [str(own / "words" / "lexicon.txt")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from importlib import import_module\nother = import_module('a' + 'b')\n",
+        "other = __import__(input())\n",
+        "exec(open('x').read())\n",
+    ],
+)
+def test_what_is_imported_by_a_name_that_is_computed_is_unknown(own: Path, text: str) -> None:
+    (own / "late.py").write_text(text)
+    with pytest.raises(UnknownSourceError, match="late imports what it computes the name of"):
+        sources("overlap.Overlap")
+
+
+def test_a_name_without_a_module_is_unknown(own: Path) -> None:
+    with pytest.raises(UnknownSourceError, match=r"nowhere\.Overlap is not found"):
+        sources("nowhere.Overlap")
+
+
+def test_a_module_that_does_not_parse_is_read_all_the_same(own: Path) -> None:
+    (own / "overlap.py").write_text("class Overlap(:\n")
+    assert set(sources("overlap.Overlap")) == {"overlap"}
+
+
+def test_the_names_in_settings_are_found_wherever_they_stand() -> None:
+    settings = {
+        "detector": {"_target_": "lrsl.Margin"},
+        "view": {"_target_": "mine.View", "inner": {"_target_": "mine.Inner"}},
+        "rules": [{"name": "x", "views": ["lexical", {"_target_": "other.View"}]}],
+    }
+    assert list(targets(settings)) == ["mine.View", "mine.Inner", "other.View"]
