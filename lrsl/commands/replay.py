@@ -83,6 +83,7 @@ def _show(folders: Sequence[Path], rules: Sequence[Any]) -> None:
     from rich.table import Table  # noqa: PLC0415
 
     from lrsl import metrics  # noqa: PLC0415
+    from lrsl.screen import literal  # noqa: PLC0415
 
     table = Table(title="gain over origin on test, in points", title_justify="left")
     words = ("data set", "model", "rule")
@@ -102,7 +103,7 @@ def _show(folders: Sequence[Path], rules: Sequence[Any]) -> None:
             before, after = (np.array([getattr(run, part) for run in each]) for part in ("before", "after"))
             gain = metrics.clustered_bootstrap_gain(before, after)
             spread = metrics.mean_std([float(run.after.mean() - run.before.mean()) for run in each]).std
-            table.add_row(
+            cells = (
                 *(shown, model, name, f"{runs[0][1]['n_train']:,}", str(len(each))),
                 *(f"{100 * before.mean():.2f}", f"{100 * after.mean():.2f}"),
                 f"{100 * gain.gain:+.2f}" + (f" ± {100 * spread:.2f}" if len(each) > 1 else ""),
@@ -111,6 +112,7 @@ def _show(folders: Sequence[Path], rules: Sequence[Any]) -> None:
                 f"{100 * np.mean([run.hard for run in each]):.1f}",
                 f"{sum(run.pays for run in each)} of {len(each)}",
             )
+            table.add_row(*map(literal, cells))
     console = Console()
     if not console.is_terminal:
         console.width = 200  # a file has no edge to wrap at

@@ -10,10 +10,10 @@ from itertools import combinations
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from lrsl.config.schema import DatasetConfig
 from lrsl.data.corpus import Corpus, Split
+from lrsl.screen import literal
 
 UNSPACED = ("ja", "lo", "km", "my", "th", "zh")
 """Languages written without spaces between words."""
@@ -154,11 +154,11 @@ def show(card: DatasetCard, console: Console) -> None:
     """Print a card."""
     several = f" in {card.groups} groups" if card.groups else ""
     shared = ", ".join(f"{n} of {other} also in {first}" for (first, other), n in card.shared.items() if n)
-    console.print(Text(f"{card.name}: {len(card.labels)} labels{several}, language {card.language}", "bold"))
-    console.print(Text(f"licence: {card.licence or 'not stated'}\nsource: {card.source or 'not stated'}"))
-    console.print(Text(f"splits (length in {card.unit}); texts that stand in two of them: {shared or 'none'}"))
+    console.print(literal(f"{card.name}: {len(card.labels)} labels{several}, language {card.language}", "bold"))
+    console.print(literal(f"licence: {card.licence or 'not stated'}\nsource: {card.source or 'not stated'}"))
+    console.print(literal(f"splits (length in {card.unit}); texts that stand in two of them: {shared or 'none'}"))
     console.print(_split_table(card))
-    console.print(Text("labels, by their number of training samples"))
+    console.print(literal("labels, by their number of training samples"))
     console.print(_label_table(card))
 
 
@@ -188,7 +188,7 @@ def _label_table(card: DatasetCard) -> Table:
             table.add_row("…", "…", *["…"] * (3 if grouped else 2))
         else:
             names = [label.name, label.group or "", label.text] if grouped else [label.name, label.text]
-            table.add_row(f"{label.count:,}", f"{label.count / total:.2%}", *map(Text, names))
+            table.add_row(f"{label.count:,}", f"{label.count / total:.2%}", *map(literal, names))
     return table
 
 
