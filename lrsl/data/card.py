@@ -13,6 +13,7 @@ from rich.table import Table
 
 from lrsl.config.schema import DatasetConfig
 from lrsl.data.corpus import Corpus, Split
+from lrsl.data.remarks import remarks
 from lrsl.screen import literal
 
 UNSPACED = ("ja", "lo", "km", "my", "th", "zh")
@@ -74,6 +75,7 @@ class DatasetCard:
         length: of the texts of train, val and test together.
         labels: all labels, the most frequent in train first.
         shared: by a pair of splits, the texts of the later one that also stand in the earlier one.
+        remarks: sentences on what will likely be learnt wrongly.
     """
 
     name: str
@@ -86,6 +88,7 @@ class DatasetCard:
     length: Length
     labels: list[LabelCard]
     shared: dict[tuple[str, str], int]
+    remarks: tuple[str, ...] = ()
 
 
 def describe(
@@ -137,6 +140,7 @@ def describe(
             for label in order
         ],
         shared={(first, other): _in(distinct[first], splits[other]) for first, other in combinations(splits, 2)},
+        remarks=tuple(remarks(corpus)),
     )
 
 
@@ -160,6 +164,8 @@ def show(card: DatasetCard, console: Console) -> None:
     console.print(_split_table(card))
     console.print(literal("labels, by their number of training samples"))
     console.print(_label_table(card))
+    for remark in card.remarks:
+        console.print(literal(remark), soft_wrap=True)
 
 
 def _split_table(card: DatasetCard) -> Table:

@@ -19,6 +19,7 @@ from torch import Tensor
 from lrsl.config.schema import Config, EmbeddingConfig, ModelConfig
 from lrsl.data import Corpus, load_corpus
 from lrsl.data.leaderboard import write_leaderboard
+from lrsl.data.remarks import remarks
 from lrsl.errors import InputError
 from lrsl.nn.memory import release
 from lrsl.reranking.rule import Rule, recorded_scores
@@ -55,6 +56,8 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
     commit()  # now: someone may commit while this trains
     corpus = load_corpus(config.dataset, config.data_dir)
     check(config, corpus)
+    for remark in remarks(corpus):
+        print(remark, flush=True)
     folds = Folds(corpus, config.reranker.folds, config.dataset.split_seed) if config.reranker.folds else None
     paper, beside, defer = papers_rule(config), rules_beside(config), deferral(config)
     watch = Stopwatch()
