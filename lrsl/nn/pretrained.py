@@ -151,6 +151,24 @@ def load_encoder(pretrained: str, key: str = "pretrained") -> PreTrainedModel:
     return encoder
 
 
+def load_outline(pretrained: str, key: str = "pretrained") -> PreTrainedModel:
+    """Return a pretrained network without its weights, on torch's device `meta`: what it is, at no cost.
+
+    Args:
+        pretrained: hub id or local folder.
+        key: the configuration key that an error names.
+
+    Raises:
+        InputError: it is neither a folder with a model nor reachable.
+    """
+    with loading(pretrained, key) as path, warnings.catch_warnings(), torch.device("meta"):
+        warnings.simplefilter("ignore")
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        outline = AutoModel.from_config(config, trust_remote_code=False)
+    assert isinstance(outline, PreTrainedModel)
+    return outline
+
+
 def adjust(network: PreTrainedModel, dropout: float | None, attention: str | None, group: str) -> None:
     """Change the dropout inside a pretrained network and how it computes attention.
 

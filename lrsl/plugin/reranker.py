@@ -18,6 +18,7 @@ from torch import Tensor
 from lrsl import metrics
 from lrsl.embedding.finetuning import embedding_settings, finetuned
 from lrsl.embedding.text_embedding import load_embedding, save_embedding
+from lrsl.plugin.cut_off import warns_what_is_cut
 from lrsl.reranking.detector import Detector
 from lrsl.reranking.detector.margin import Margin
 from lrsl.reranking.detector.topk_variance import TopKVariance
@@ -167,6 +168,7 @@ class Reranker:
             self._embedder = load_embedding(str(self._embedder))
         return self._embedder
 
+    @warns_what_is_cut
     def fit(
         self,
         logits: Tensor | NDArray[Any],
@@ -250,6 +252,7 @@ class Reranker:
         """
         return _like(logits, self._ready().detection.is_hard(torch.as_tensor(logits)))
 
+    @warns_what_is_cut
     def rerank(self, logits: Array, texts: Sequence[str]) -> Array:
         """Return scores `(n, classes)` to rank by: the fusion's for hard rows (eq. 10), softmax(logits) for easy ones.
 
@@ -262,6 +265,7 @@ class Reranker:
             return _like(logits, values.softmax(dim=-1))
         return _like(logits, fitted.rerank(values, self._scores(texts)).scores)
 
+    @warns_what_is_cut
     def predict(self, logits: Array, texts: Sequence[str]) -> Array:
         """Return the answer to each row, `(n,)`; easy rows keep the classifier's.
 
@@ -294,6 +298,7 @@ class Reranker:
         )
         return _like(logits, labels)
 
+    @warns_what_is_cut
     def predict_set(self, logits: Array, texts: Sequence[str]) -> Array:
         """Return the labels of each row, `(n, classes)` bool, whatever `on_hard` says: several for hard rows, one else.
 

@@ -24,7 +24,7 @@ from lrsl.errors import InputError
 from lrsl.nn.memory import release
 from lrsl.reranking.rule import Rule, recorded_scores
 from lrsl.reranking.view.second_classifier import SecondClassifier
-from lrsl.run import artifacts, results, scored
+from lrsl.run import artifacts, results, scored, truncation
 from lrsl.run.commit import commit
 from lrsl.run.on_hard import Acted, act, deferral
 from lrsl.run.outcome import Measured, describe_labels, hard_sample_table, measure, summary_metrics
@@ -56,13 +56,12 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
     commit()  # now: someone may commit while this trains
     corpus = load_corpus(config.dataset, config.data_dir)
     check(config, corpus)
-    for remark in remarks(corpus):
-        print(remark, flush=True)
     folds = Folds(corpus, config.reranker.folds, config.dataset.split_seed) if config.reranker.folds else None
     paper, beside, defer = papers_rule(config), rules_beside(config), deferral(config)
     watch = Stopwatch()
     with Tracker(config, folder) as tracker, stage_store(config, folder) as store:
         context = RunContext(config, corpus if folds is None else folds.corpus, folder, tracker, store)
+        cut = foretell(context, corpus)
         with watch("classifier"), enough_memory("classifier", "model", config.model):
             classifier = classifier_of(context, paper.rule, folds)
             logits = {split: classifier.logits(split) for split in context.predicted}
@@ -94,6 +93,7 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
             tested = Tested(logits, similarity, judge.through_callback(paper, scores["rerank"]), others)
             acted = act(config, context.corpus, tested, scores, defer)
             measured = measure(config, context.corpus, tested, acted)
+        measured.results["truncated"] = cut
         measured.results["seconds"] = watch.seconds
         measured.results |= out_of_fold(corpus, classifier, embedding)
         suspects = None if folds is None else suspects_of(folds.corpus, logits["val"], [*beside, paper], scores)
@@ -141,6 +141,14 @@ def check(config: Config, corpus: Corpus) -> None:
             f"reranker.k={config.reranker.k} is too large; {corpus.name} has {classes} labels, "
             f"so it must be at most {classes}"
         )
+
+
+def foretell(context: RunContext, corpus: Corpus) -> truncation.Truncated:
+    """Say what will likely be learnt wrongly, or not be read, and return how much is not read."""
+    cut = truncation.stored(context, corpus)
+    for sentence in (*remarks(corpus), *truncation.sentences(cut, corpus)):
+        print(sentence, flush=True)
+    return cut
 
 
 def track(
