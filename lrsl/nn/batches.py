@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 Batch = dict[str, Tensor]
 
 EVALUATION_BATCH = 128
-_noted: ContextVar[dict[tuple[str, ...], int] | None] = ContextVar("_noted", default=None)
+_noted: ContextVar[tuple[dict[tuple[str, ...], int], ...]] = ContextVar("_noted", default=())
 WINDOW = 32  # batches among which texts are sorted by length: enough to save padding, few enough to stay random
 
 
@@ -87,9 +87,7 @@ def tokenize(
                 elif len(tokens[row]["input_ids"]) >= max_length:  # a tokenizer in Python does not tell
                     whole = tokenizer(*texts[row], return_attention_mask=False, verbose=False)["input_ids"]
                     tokens[row].cut = len(whole) > max_length
-    for text, of_text in zip(texts, tokens, strict=True):
-        if of_text.cut:
-            _note(text, max_length)
+    note_what_is_cut({text: max_length for text, of_text in zip(texts, tokens, strict=True) if of_text.cut})
     return tokens
 
 
@@ -97,23 +95,20 @@ def tokenize(
 def noting_what_is_cut() -> Iterator[dict[Text, int]]:
     """Give what will hold the texts that are tokenised inside and cut, with the number of tokens that are left.
 
-    Inside another one they are noted by the outer one alone.
+    Inside another one both hold them.
     """
-    if _noted.get() is not None:
-        yield {}
-        return
     noted: dict[Text, int] = {}
-    token = _noted.set(noted)
+    token = _noted.set((*_noted.get(), noted))
     try:
         yield noted
     finally:
         _noted.reset(token)
 
 
-def _note(text: Text, max_length: int) -> None:
-    noted = _noted.get()
-    if noted is not None:
-        noted[text] = max_length
+def note_what_is_cut(texts: Mapping[Text, int]) -> None:
+    """Note texts that are cut, with the number of tokens that are left, wherever `noting_what_is_cut` asks for them."""
+    for noted in _noted.get():
+        noted.update(texts)
 
 
 class TokenDataset(Dataset[dict[str, list[int]]]):
