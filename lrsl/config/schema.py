@@ -56,7 +56,7 @@ class DatasetConfig:
     name: str = "custom"
     """The name under which results are reported."""
     reader: str = "table"
-    """Which reader returns the corpus: `table` (CSV, TSV, JSON lines), `cmcc34` (those, and the raw format of CCL2018),
+    """Which reader returns the corpus: `table` (the files below), `cmcc34` (those, and the raw format of CCL2018),
     `iflytek119` (those, and FewCLUE's files in place of train) or `telecom34` (the embedded one)."""
     train: str | None = None
     """The training samples: a file whose ending (.csv, .tsv, .jsonl, .json, .parquet) says how it is read, or a folder

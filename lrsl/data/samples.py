@@ -1,4 +1,4 @@
-"""The table reader: CSV, TSV and JSON lines files become a `Corpus`."""
+"""The table reader: files of any kind, and saved data sets, become a `Corpus`."""
 
 from __future__ import annotations
 
@@ -274,16 +274,17 @@ def _text(record: Record, config: DatasetConfig) -> str:
 
 def _name(record: Record, key: str, config: DatasetConfig) -> str:
     value = _value(record, key, config)
-    where = (
-        f"{record.place} has {{}} in the column dataset.{key}={getattr(config, key)}; "
-        f"a {key} must be a name or a number"
-    )
-    if not isinstance(value, str | int | float | Decimal | None):
-        raise InputError(where.format(f"a value of type {type(value).__name__}"))
     name = "" if value is None else str(value)
-    if not name.strip():
-        raise InputError(where.format(f"an empty {key}"))
-    return name
+    if not isinstance(value, str | int | float | Decimal | None):
+        wrong = f"a value of type {type(value).__name__}"
+    elif not name.strip():
+        wrong = f"an empty {key}"
+    else:
+        return name
+    raise InputError(
+        f"{record.place} has {wrong} in the column dataset.{key}={getattr(config, key)}; a {key} must be a name or a "
+        "number"
+    )
 
 
 def _of_labels(labels: list[str], samples: list[Sample], key: str) -> list[str]:

@@ -325,3 +325,10 @@ def test_another_separator_is_told() -> None:
         "t.csv:2 has no column 'text' (dataset.text); it has text;label; the fields of a .csv file are set apart by "
         "commas and those of a .tsv file by tabs, so save it as one"
     )
+
+
+def test_names_of_files_and_columns_are_no_formats() -> None:
+    Path("{0}{x}.csv").write_text("text,{y}\na,x\nb,\n")
+    assert refused(train="{0}{x}.csv", label="{y}") == (
+        "{0}{x}.csv:3 has an empty label in the column dataset.label={y}; a label must be a name or a number"
+    )
