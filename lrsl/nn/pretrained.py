@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import pickle
@@ -151,8 +152,10 @@ def load_encoder(pretrained: str, key: str = "pretrained") -> PreTrainedModel:
     return encoder
 
 
-def load_outline(pretrained: str, key: str = "pretrained") -> PreTrainedModel:
+def load_outline(pretrained: str, key: str = "pretrained") -> nn.Module:
     """Return a pretrained network without its weights, on torch's device `meta`: what it is, at no cost.
+
+    Of a network that cannot be made so there is the configuration alone.
 
     Args:
         pretrained: hub id or local folder.
@@ -163,9 +166,11 @@ def load_outline(pretrained: str, key: str = "pretrained") -> PreTrainedModel:
     """
     with loading(pretrained, key) as path, warnings.catch_warnings(), torch.device("meta"):
         warnings.simplefilter("ignore")
-        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-        outline = AutoModel.from_config(config, trust_remote_code=False)
-    assert isinstance(outline, PreTrainedModel)
+        config: Any = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        outline = nn.Module()
+        with contextlib.suppress(Exception):
+            outline = AutoModel.from_config(config, trust_remote_code=False)
+    outline.config = config
     return outline
 
 

@@ -72,13 +72,13 @@ def sentences(counted: Mapping[str, Mapping[str, int]], corpus: Corpus) -> Itera
     sizes = {name: len(split) for name, split in _splits(corpus).items()} | {LABELS: len(corpus.labels)}
     for name, size in sizes.items():
         parts = [
-            f"{of_reader[name]:,} are longer than the {_limit(reader, of_reader)}"
+            f"{of_reader[name]:,} {'is' if of_reader[name] == 1 else 'are'} longer than the {_limit(reader, of_reader)}"
             for reader, of_reader in counted.items()
             if of_reader.get(name)
         ]
         if parts:
             what = "label texts" if name == LABELS else f"texts of {name}"
-            yield f"of {size:,} {what} {', and '.join(parts)}; the rest of them is cut off"
+            yield f"of {size:,} {what} {', and '.join(parts)}; what is beyond is cut off"
 
 
 def _limit(reader: str, counted: Mapping[str, int]) -> str:

@@ -34,18 +34,18 @@ def test_texts_that_are_longer_are_counted(config: Config) -> None:
     }
 
     def both(size: int, name: str, n: int) -> str:
+        longer = f"{n} {'is' if n == 1 else 'are'} longer than the 24 tokens that the"
         return (
-            f"of {size} texts of {name} {n} are longer than the 24 tokens that the classifier reads "
-            f"(model.max_length), and {n} are longer than the 24 tokens that the embedding reads "
-            "(embedding.max_length); the rest of them is cut off"
+            f"of {size} texts of {name} {longer} classifier reads (model.max_length), and {longer} embedding reads "
+            "(embedding.max_length); what is beyond is cut off"
         )
 
     assert list(truncation.sentences(found, corpus())) == [
         both(4, "train", 2),
         both(2, "val", 1),
         both(2, "test", 2),
-        "of 2 label texts 1 are longer than the 24 tokens that the embedding reads (embedding.max_length); the rest of "
-        "them is cut off",
+        "of 2 label texts 1 is longer than the 24 tokens that the embedding reads (embedding.max_length); what is "
+        "beyond is cut off",
     ]
 
 
@@ -70,7 +70,7 @@ def test_aphan_reads_so_many_pairs(config: Config) -> None:
     said = next(truncation.sentences(found, corpus(train=pairs)))
     assert said.startswith(
         "of 3 texts of train 2 are longer than the 1 pairs of 24 tokens that the classifier reads (model.aphan.pairs, "
-        "model.max_length), and 1 are longer than the 24 tokens that the embedding reads"
+        "model.max_length), and 1 is longer than the 24 tokens that the embedding reads"
     )
     more = replace(config, model=replace(settings, aphan=AphanConfig(pairs=2)))
     assert truncation.truncated(more, corpus(train=pairs))["classifier"]["train"] == 1
