@@ -82,3 +82,10 @@ def test_without_the_package_one_sentence_says_what_to_install(tmp_path: Path, m
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(InputError, match=r"pip install 'lrsl\[tensorboard\]'"):
         Tracker(configuration(name="tensorboard"), tmp_path).__enter__()
+
+
+def test_texts_are_no_markdown() -> None:
+    from lrsl.tracking.tensorboard_run import _literal
+
+    assert _literal("a_b 3 < 4") == "a_b 3 &lt; 4"
+    assert _literal("*bold* _so_ [x](y) `c` \\ &amp; <b>") == (r"\*bold\* \_so\_ \[x\](y) \`c\` \\ &amp;amp; &lt;b>")

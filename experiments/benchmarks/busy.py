@@ -96,7 +96,6 @@ def answer(network: str, rows: int, tokens: int) -> None:
     """Take steps of a network for as long as each line says, and print how long one took."""
     import torch  # noqa: PLC0415  (in the processes alone, each under variables of its own)
 
-    from lrsl.fingerprint import MINILM  # noqa: PLC0415
     from lrsl.nn.optimisation import adamw  # noqa: PLC0415
     from lrsl.nn.pretrained import adjust, load_encoder  # noqa: PLC0415
 

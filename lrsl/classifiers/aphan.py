@@ -56,6 +56,18 @@ def utterances(turns: Sequence[Turn]) -> list[str]:
     return [text for speaker, texts in runs for text in ([" ".join(texts)] if speaker else texts)]
 
 
+def units_of(split: Split) -> Iterator[list[str]]:
+    """Yield what pairs up, of each sample: what is said in turn, or sentences where there are no turns."""
+    yield from map(sentences, split.texts) if split.turns is None else map(utterances, split.turns)
+
+
+def tells_parts_apart(encoder: nn.Module, tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Tell whether an encoder knows the parts of a pair by their token types."""
+    config: Any = encoder.config
+    kinds = getattr(config, "type_vocab_size", 0) or 0
+    return kinds > 1 and "token_type_ids" in tokenizer.model_input_names
+
+
 def adjacency_pairs(units: Sequence[str], max_pairs: int) -> list[Text]:
     """Return the units two by two, in order; what is left over at the end is a half-pair."""
     return [tuple(units[i : i + 2]) for i in range(0, min(len(units), 2 * max_pairs), 2)]
@@ -71,6 +83,9 @@ class PairDataset(Dataset[dict[str, Any]]):
         max_length: longest pair in tokens; the longer part is cut first.
         token_types: whether the network tells the parts of a pair apart by token types.
         tokenize: how the tokenizer is asked.
+
+    Attributes:
+        cut: of each sample, whether one of its pairs is longer.
     """
 
     def __init__(
@@ -88,6 +103,7 @@ class PairDataset(Dataset[dict[str, Any]]):
         flat = [pair for sample in pairs for pair in sample]
         encoded = iter(tokenize(tokenizer, flat, max_length, token_types=token_types))
         self.pairs = [[next(encoded) for _ in sample] for sample in pairs]
+        self.cut = [any(pair.cut for pair in sample) for sample in self.pairs]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -192,14 +208,12 @@ class AdjacencyPairNetwork(Network):
         self.tokenizer = tokenizer
         self.max_pairs = settings.aphan.pairs
         self.max_length = longest_input(tokenizer, encoder, settings.max_length)
-        kinds = getattr(encoder.config, "type_vocab_size", 0) or 0
-        self.token_types = kinds > 1 and "token_type_ids" in tokenizer.model_input_names
+        self.token_types = tells_parts_apart(encoder, tokenizer)
         self.head = PairAttention(encoder.config.hidden_size, classes, settings)
 
     def samples(self, split: Split) -> PairDataset:
         """Return the token ids of the pairs of each sample."""
-        units = map(sentences, split.texts) if split.turns is None else map(utterances, split.turns)
-        pairs = [adjacency_pairs(of_sample, self.max_pairs) for of_sample in units]
+        pairs = [adjacency_pairs(of_sample, self.max_pairs) for of_sample in units_of(split)]
         return PairDataset(
             self.tokenizer,
             pairs,

@@ -104,6 +104,7 @@ def _show(folders: Sequence[Path], rules: Sequence[Any]) -> None:
     from rich.table import Table  # noqa: PLC0415
 
     from lrsl import metrics  # noqa: PLC0415
+    from lrsl.screen import literal  # noqa: PLC0415
 
     table = Table(title="gain over origin on test, in points", title_justify="left")
     words = ("data set", "model", "rule")
@@ -123,7 +124,7 @@ def _show(folders: Sequence[Path], rules: Sequence[Any]) -> None:
             before, after = (np.array([getattr(run, part) for run in each]) for part in ("before", "after"))
             gain = metrics.clustered_bootstrap_gain(before, after)
             spread = metrics.mean_std([float(run.after.mean() - run.before.mean()) for run in each]).std
-            table.add_row(
+            cells = (
                 *(shown, model, name, f"{runs[0][1]['n_train']:,}", str(len(each))),
                 *(f"{100 * before.mean():.2f}", f"{100 * after.mean():.2f}"),
                 f"{100 * gain.gain:+.2f}" + (f" ± {100 * spread:.2f}" if len(each) > 1 else ""),
@@ -132,6 +133,7 @@ def _show(folders: Sequence[Path], rules: Sequence[Any]) -> None:
                 f"{100 * np.mean([run.hard for run in each]):.1f}",
                 f"{sum(run.pays for run in each)} of {len(each)}",
             )
+            table.add_row(*map(literal, cells))
     _print(Console(), table)
 
 
@@ -140,6 +142,7 @@ def _show_verdicts(folders: Sequence[Path], rules: Sequence[Any], draws: int) ->
     from rich.table import Table  # noqa: PLC0415
 
     from lrsl.reranking.verdict import CRITERIA  # noqa: PLC0415
+    from lrsl.screen import literal  # noqa: PLC0415
 
     table = Table(title="verdicts, and the gain on the rest in points", title_justify="left")
     words = ("data set", "model", "rule", "criterion")
@@ -157,10 +160,9 @@ def _show_verdicts(folders: Sequence[Path], rules: Sequence[Any], draws: int) ->
             shares = [len(on), sum(gain < 0 for gain in on), sum(gain > 0 for gain in off)]
             of_all, losses, missed = (f"{100 * share / len(each):.0f} %" for share in shares)
             always = sum(drawn.gain for drawn in each) / len(each)
-            table.add_row(
-                *(dataset, model, name, criterion, str(len(each)), f"{100 * always:+.2f}", of_all),
-                *(f"{100 * sum(on) / len(on):+.2f}" if on else "", losses, missed),
-            )
+            cells = [dataset, model, name, criterion, str(len(each)), f"{100 * always:+.2f}", of_all]
+            cells += [f"{100 * sum(on) / len(on):+.2f}" if on else "", losses, missed]
+            table.add_row(*map(literal, cells))
     _print(Console(), table)
 
 

@@ -20,13 +20,14 @@ from rich.table import Table
 from lrsl.config import place
 from lrsl.errors import InputError, nearest
 from lrsl.run.store import FOLDER, STAGES, VARIABLE, Entry, entries, remove
+from lrsl.screen import literal
 
 
 def main(arguments: list[str] | None = None) -> int:
     """List the store, or prune it, and return the exit status."""
     parser = _Parser(prog=place.typed("store"), description="List or prune the results of stages.")
     default = os.environ.get(VARIABLE, FOLDER)
-    parser.add_argument("--dir", type=Path, default=Path(default), help=f"the store (default: {default})")
+    parser.add_argument("--dir", type=Path, default=Path(default), help="the store (default: %(default)s)")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("list", help="list what is there, with sizes (the default)")
     prune = commands.add_parser("prune", help="remove what is chosen; runs that used it keep their files")
@@ -113,9 +114,9 @@ def show(stored: list[Entry], folder: Path, console: Console | None = None) -> N
         table.add_column(heading, justify="right")
     for entry in stored:
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
-        table.add_row(entry.stage, entry.place.name, entry.about, decimal(entry.bytes), used)
+        table.add_row(*map(literal, (entry.stage, entry.place.name, entry.about, decimal(entry.bytes), used)))
     console = console or Console()
     if stored:
         console.print(table)
     total = decimal(sum(entry.bytes for entry in stored))
-    console.print(f"{folder}: {len(stored)} results, {total}", highlight=False, soft_wrap=True)
+    console.print(literal(f"{folder}: {len(stored)} results, {total}"), soft_wrap=True)

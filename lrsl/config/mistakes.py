@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+import shlex
 from difflib import get_close_matches
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from lrsl.config import place
 from lrsl.config.keys import GROUPS, RENAMED, is_schema, known_keys
+from lrsl.config.quotation import typed_text
 from lrsl.config.schema import Config
 from lrsl.errors import nearest
 
@@ -35,10 +38,7 @@ def explain(error: Exception) -> str:
     if isinstance(error, MissingConfigException):
         sentence = _explain_choice(error)
     elif isinstance(error, OverrideParseException):
-        sentence = (
-            f"{error.override} cannot be read; write key=value, and quote a value that holds any of , = ( ) [ ] {{ }}, "
-            "as in \"key='a,b'\""
-        )
+        sentence = _explain_override(str(error.override))
     elif "Ambiguous value" in message or "requires --multirun" in message:
         sentence = f"{argument} asks for several runs; add -m to run them all"
     elif isinstance(cause, ValidationError):
@@ -53,6 +53,25 @@ def explain(error: Exception) -> str:
         parts = [message] if cause is error else [message, str(cause)]
         sentence = " ".join(re.sub(r"\s*\n\s*", ", ", part.strip()) for part in parts)
     return sentence
+
+
+def _explain_override(override: str) -> str:
+    """Return what is wrong with an override that Hydra cannot read, and how the same text is typed so that it can."""
+    key, _, value = override.partition("=")
+    start = f"{override} cannot be read; write key=value, and quote a value"
+    if re.fullmatch(r"[+~]*[a-zA-Z_][\w./@:-]*", key, re.ASCII) and value.strip() and value.strip()[0] not in "[{'\"":
+        typed = typed_text(key, value)
+        if _reads(typed, value):
+            return f"{start} with characters such as these twice, for Hydra and for the shell: {typed}"
+    return f"{start} that holds any of , = ( ) [ ] {{ }} or letters other than a to z, as in \"key='a,b'\""
+
+
+def _reads(typed: str, value: str) -> bool:
+    """Tell whether Hydra reads a text in what a shell makes of what is typed."""
+    try:
+        return bool(OverridesParser.create().parse_override(shlex.split(typed)[0]).value() == value)
+    except (HydraException, ValueError):
+        return False
 
 
 def _where(message: str) -> str:

@@ -56,10 +56,11 @@ class DatasetConfig:
     name: str = "custom"
     """The name under which results are reported."""
     reader: str = "table"
-    """Which reader returns the corpus: `table` (CSV, TSV, JSON lines), `cmcc34` (those, and the raw format of CCL2018),
+    """Which reader returns the corpus: `table` (the files below), `cmcc34` (those, and the raw format of CCL2018),
     `iflytek119` (those, and FewCLUE's files in place of train) or `telecom34` (the embedded one)."""
     train: str | None = None
-    """File of the training samples; its ending (.csv, .tsv, .jsonl, .json) says how it is read."""
+    """The training samples: a file whose ending (.csv, .tsv, .jsonl, .json, .parquet) says how it is read, or a folder
+    that `save_to_disk` of the library `datasets` has written. All but Parquet may be compressed (.csv.gz)."""
     val: str | None = None
     """File of the validation samples; without one, `val_fraction` of train is carved off."""
     test: str | None = None
@@ -85,6 +86,10 @@ class DatasetConfig:
     label_texts: Any = None
     """Label → readable text: a mapping, or a YAML or JSON file holding one. Labels left out keep the text
     they have without it."""
+    quoting: str = "checked"
+    """What quotation marks in CSV and TSV mean: with `checked` a field may stand in them, and the run stops where one
+    may have swallowed other records; with `trusted` such a field is taken at its word; with `none` marks are characters
+    like any other, and every line is a record."""
     empty_text: str = "error"
     """What becomes of a record with an empty text: `error` stops the run, `drop` leaves it out and says how many."""
     group: str | None = None
@@ -129,6 +134,7 @@ class DatasetConfig:
         _above("dataset.split_seed", self.split_seed, 0)
         if self.per_class is not None:
             _above("dataset.per_class", self.per_class, 1)
+        _one_of("dataset.quoting", self.quoting, ("checked", "trusted", "none"))
         _one_of("dataset.empty_text", self.empty_text, ("error", "drop"))
         _one_of("dataset.size", self.size, ("small", "full"))
         if self.size != "small" and self.reader != "telecom34":

@@ -10,10 +10,11 @@ from itertools import combinations
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from lrsl.config.schema import DatasetConfig
 from lrsl.data.corpus import Corpus, Split
+from lrsl.data.remarks import remarks
+from lrsl.screen import literal
 
 UNSPACED = ("ja", "lo", "km", "my", "th", "zh")
 """Languages written without spaces between words."""
@@ -74,6 +75,7 @@ class DatasetCard:
         length: of the texts of train, val and test together.
         labels: all labels, the most frequent in train first.
         shared: by a pair of splits, the texts of the later one that also stand in the earlier one.
+        remarks: sentences on what will likely be learnt wrongly.
     """
 
     name: str
@@ -86,6 +88,7 @@ class DatasetCard:
     length: Length
     labels: list[LabelCard]
     shared: dict[tuple[str, str], int]
+    remarks: tuple[str, ...] = ()
 
 
 def describe(
@@ -137,6 +140,7 @@ def describe(
             for label in order
         ],
         shared={(first, other): _in(distinct[first], splits[other]) for first, other in combinations(splits, 2)},
+        remarks=tuple(remarks(corpus)),
     )
 
 
@@ -154,12 +158,14 @@ def show(card: DatasetCard, console: Console) -> None:
     """Print a card."""
     several = f" in {card.groups} groups" if card.groups else ""
     shared = ", ".join(f"{n} of {other} also in {first}" for (first, other), n in card.shared.items() if n)
-    console.print(Text(f"{card.name}: {len(card.labels)} labels{several}, language {card.language}", "bold"))
-    console.print(Text(f"licence: {card.licence or 'not stated'}\nsource: {card.source or 'not stated'}"))
-    console.print(Text(f"splits (length in {card.unit}); texts that stand in two of them: {shared or 'none'}"))
+    console.print(literal(f"{card.name}: {len(card.labels)} labels{several}, language {card.language}", "bold"))
+    console.print(literal(f"licence: {card.licence or 'not stated'}\nsource: {card.source or 'not stated'}"))
+    console.print(literal(f"splits (length in {card.unit}); texts that stand in two of them: {shared or 'none'}"))
     console.print(_split_table(card))
-    console.print(Text("labels, by their number of training samples"))
+    console.print(literal("labels, by their number of training samples"))
     console.print(_label_table(card))
+    for remark in card.remarks:
+        console.print(literal(remark), soft_wrap=True)
 
 
 def _split_table(card: DatasetCard) -> Table:
@@ -188,7 +194,7 @@ def _label_table(card: DatasetCard) -> Table:
             table.add_row("…", "…", *["…"] * (3 if grouped else 2))
         else:
             names = [label.name, label.group or "", label.text] if grouped else [label.name, label.text]
-            table.add_row(f"{label.count:,}", f"{label.count / total:.2%}", *map(Text, names))
+            table.add_row(f"{label.count:,}", f"{label.count / total:.2%}", *map(literal, names))
     return table
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lrsl.config.schema import DatasetConfig
 from lrsl.data.corpus import Corpus
-from lrsl.data.samples import read_table_corpus
-from lrsl.data.table import TABLE_ENDINGS, Record, read_records, read_text
+from lrsl.data.samples import is_table, read_table, read_table_corpus
+from lrsl.data.table import Record, read_text
 from lrsl.errors import InputError
 
 _INQUIRY, _TRANSACTION, _COMPLAINT = "咨询（含查询）", "办理", "投诉（含抱怨）"
@@ -68,7 +67,7 @@ def read_cmcc34(config: DatasetConfig, data_dir: str | None) -> Corpus:
     Raises:
         InputError: a file or one of its records is wrong.
     """
-    return read_table_corpus(config, data_dir, partial(_read, config))
+    return read_table_corpus(config, data_dir, _read)
 
 
 def read_calls(path: Path, config: DatasetConfig) -> list[Record]:
@@ -115,10 +114,9 @@ def _call(path: Path, number: int, fields: list[str], config: DatasetConfig) -> 
     return Record(path, number, values if config.group is None else {**values, config.group: group})
 
 
-def _read(config: DatasetConfig, path: Path) -> list[Record]:
-    if path.suffix.lower() not in TABLE_ENDINGS:
-        return [_described(record, config) for record in read_calls(path, config)]
-    return [_described(record, config) for record in read_records(path)]
+def _read(path: Path, config: DatasetConfig) -> list[Record]:
+    read = read_table if is_table(path) else read_calls
+    return [_described(record, config) for record in read(path, config)]
 
 
 def _described(record: Record, config: DatasetConfig) -> Record:
@@ -133,7 +131,7 @@ def _described(record: Record, config: DatasetConfig) -> Record:
     if config.label_text is not None and config.label_text not in values:
         group = values.get(config.group) if config.group is not None else _GROUP_OF.get(label)
         values[config.label_text] = _text(label, str(group or ""))
-    return Record(record.file, record.line, values)
+    return record._replace(values=values)
 
 
 def _text(label: str, group: str) -> str:

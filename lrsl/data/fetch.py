@@ -8,13 +8,14 @@ from pathlib import Path
 import pooch
 
 from lrsl.config.schema import DownloadConfig
+from lrsl.data.arrow import is_saved_dataset
 from lrsl.errors import InputError
 
 logger = logging.getLogger("lrsl.data")
 
 
 def locate(key: str, name: str, data_dir: str | None, download: dict[str, DownloadConfig]) -> Path:
-    """Return the local path of a data file.
+    """Return the local path of a data file, or of a folder that `datasets.Dataset.save_to_disk` has written.
 
     A file that has a public address comes from `data_dir` when that is set, else from the cache, into which it is
     fetched once. Any other is looked for in the working directory, then in `data_dir`.
@@ -32,17 +33,27 @@ def locate(key: str, name: str, data_dir: str | None, download: dict[str, Downlo
         return _fetch(name, download[name])
     places = _places(name, data_dir, download)
     for place in places:
-        if place.is_file():
+        if _is_there(place):
             return place
     if name in download:
         raise InputError(f"{places[0]} does not exist; data_dir={data_dir} must name a folder that holds {name}")
+    for place in places:
+        if place.is_dir():
+            raise InputError(
+                f"{key}={name} is a folder that no save_to_disk of datasets has written; give the path of a file in "
+                "it, or of such a folder"
+            )
     where = f"in the working directory nor in data_dir={data_dir}" if data_dir else "in the working directory"
     raise InputError(f"{key}={name} is no file {where}; give the path of one")
 
 
 def available(name: str, data_dir: str | None, download: dict[str, DownloadConfig]) -> bool:
     """Tell whether `locate` can find the file, the network permitting."""
-    return (name in download and not data_dir) or any(path.is_file() for path in _places(name, data_dir, download))
+    return (name in download and not data_dir) or any(_is_there(path) for path in _places(name, data_dir, download))
+
+
+def _is_there(path: Path) -> bool:
+    return path.is_file() or is_saved_dataset(path)
 
 
 def _places(name: str, data_dir: str | None, download: dict[str, DownloadConfig]) -> list[Path]:

@@ -1,27 +1,46 @@
-"""The table reader: CSV, TSV and JSON lines files become a `Corpus`."""
+"""The table reader: files of any kind, and saved data sets, become a `Corpus`."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from lrsl.config.quotation import typed_text
 from lrsl.config.schema import DatasetConfig
+from lrsl.data.arrow import read_parquet, read_saved_dataset, split_of
 from lrsl.data.carve import carve
 from lrsl.data.corpus import Corpus, Split, Turn
 from lrsl.data.fetch import available, locate
 from lrsl.data.label_texts import readable
-from lrsl.data.table import Record, read_records
+from lrsl.data.table import PARQUET, TABLE_ENDINGS, Record, format_of, read_records
 from lrsl.data.turns import dialogue_text, parse_turns
 from lrsl.errors import InputError, nearest
 
 logger = logging.getLogger("lrsl.data")
 
 
-Read = Callable[[Path], list[Record]]
+Read = Callable[[Path, DatasetConfig], list[Record]]
 """Returns the records of a file."""
+
+
+def read_table(path: Path, config: DatasetConfig) -> list[Record]:
+    """Return the records of a file of any kind, or of a folder that `datasets.Dataset.save_to_disk` has written.
+
+    Raises:
+        InputError: it cannot be read, or is malformed.
+    """
+    if path.is_dir():
+        return read_saved_dataset(path)
+    return read_parquet(path) if format_of(path) == PARQUET else read_records(path, config.quoting)
+
+
+def is_table(path: Path) -> bool:
+    """Tell by its name whether `read_table` takes a file, or that it is a folder."""
+    return path.is_dir() or format_of(path) in (*TABLE_ENDINGS, PARQUET)
 
 
 @dataclass(frozen=True)
@@ -37,7 +56,7 @@ class Sample:
     label_text: str | None
 
 
-def read_table_corpus(config: DatasetConfig, data_dir: str | None, read: Read = read_records) -> Corpus:
+def read_table_corpus(config: DatasetConfig, data_dir: str | None, read: Read = read_table) -> Corpus:
     """Return the corpus in the files that `config.train`, `config.val` and `config.test` name.
 
     The labels are those of train, sorted. Without a validation file, part of train is carved off; so is test, when
@@ -58,7 +77,7 @@ def read_table_corpus(config: DatasetConfig, data_dir: str | None, read: Read = 
     return make_corpus(config, train, val, test, read_unlabelled(config, data_dir, read))
 
 
-def read_split(split: str, config: DatasetConfig, data_dir: str | None, read: Read = read_records) -> list[Sample]:
+def read_split(split: str, config: DatasetConfig, data_dir: str | None, read: Read = read_table) -> list[Sample]:
     """Return the samples in the file that `config.train`, `config.val` or `config.test` names.
 
     Raises:
@@ -67,16 +86,17 @@ def read_split(split: str, config: DatasetConfig, data_dir: str | None, read: Re
     name = getattr(config, split)
     if not name:
         raise InputError(f"dataset.{split} is not set, so there is nothing to read; give dataset.{split}=FILE")
-    return read_samples(locate(f"dataset.{split}", name, data_dir, config.download), split, config, read)
+    path = split_of(locate(f"dataset.{split}", name, data_dir, config.download), split)
+    return read_samples(path, split, config, read)
 
 
-def read_samples(path: Path, split: str, config: DatasetConfig, read: Read = read_records) -> list[Sample]:
+def read_samples(path: Path, split: str, config: DatasetConfig, read: Read = read_table) -> list[Sample]:
     """Return the samples in a file, named after their split and their place in the file.
 
     Raises:
         InputError: the file or one of its records is wrong.
     """
-    records = read(path)
+    records = read(path, config)
     text_is_turns = _text_is_turns(records, config)
     samples: list[Sample] = []
     empty: list[str] = []
@@ -148,7 +168,7 @@ def make_corpus(
     )
 
 
-def read_unlabelled(config: DatasetConfig, data_dir: str | None, read: Read = read_records) -> Split | None:
+def read_unlabelled(config: DatasetConfig, data_dir: str | None, read: Read = read_table) -> Split | None:
     """Return the texts in the file that `config.unlabelled` names; None, and a warning, when it is not there.
 
     Raises:
@@ -159,7 +179,8 @@ def read_unlabelled(config: DatasetConfig, data_dir: str | None, read: Read = re
     if not available(config.unlabelled, data_dir, config.download):
         logger.warning("%s is not there, so no %s will be written", config.unlabelled, config.leaderboard)
         return None
-    records = read(locate("dataset.unlabelled", config.unlabelled, data_dir, config.download))
+    path = split_of(locate("dataset.unlabelled", config.unlabelled, data_dir, config.download), "unlabelled")
+    records = read(path, config)
     text_is_turns = _text_is_turns(records, config)
     contents = [_content(record, config, text_is_turns) for record in records]
     for record, (text, turns) in zip(records, contents, strict=True):
@@ -198,9 +219,38 @@ def _value(record: Record, key: str, config: DatasetConfig) -> Any:
         columns = list(record.values)
         raise InputError(
             f"{record.place} has no column '{column}' (dataset.{key}); it has {', '.join(columns)}"
-            f"{nearest(column, columns)}"
+            f"{_typed_without_quotes(column, columns, key) or _one_column(columns) or nearest(column, columns)}"
         )
     return record.values[column]
+
+
+def _typed_without_quotes(column: str, columns: list[str], key: str) -> str:
+    """Return how a column's name is typed that has been read as another kind of value, such as true; else nothing."""
+    spellings = [name for name in columns if _as_value(name) == column]
+    if not spellings and column not in ("True", "False"):
+        return ""
+    name = spellings[0] if spellings else column.lower()
+    how = typed_text(f"dataset.{key}", name)
+    return f"; {name} without quotation marks is read as {column}: for a column of that name type {how}"
+
+
+def _as_value(name: str) -> str:
+    """Return what comes of a text where it is read as a truth value or a number."""
+    if name.lower() in ("true", "false"):
+        return name.capitalize()
+    for kind in (int, float):
+        try:
+            return str(kind(name))
+        except ValueError:
+            continue
+    return name
+
+
+def _one_column(columns: list[str]) -> str:
+    """Return what to do about a table whose fields are set apart by what it takes for part of a name; else nothing."""
+    if len(columns) > 1 or not any(mark in columns[0] for mark in ",;|\t"):
+        return ""
+    return "; the fields of a .csv file are set apart by commas and those of a .tsv file by tabs, so save it as one"
 
 
 def _text(record: Record, config: DatasetConfig) -> str:
@@ -224,16 +274,17 @@ def _text(record: Record, config: DatasetConfig) -> str:
 
 def _name(record: Record, key: str, config: DatasetConfig) -> str:
     value = _value(record, key, config)
-    where = (
-        f"{record.place} has {{}} in the column dataset.{key}={getattr(config, key)}; "
-        f"a {key} must be a name or a number"
-    )
-    if isinstance(value, list | dict):
-        raise InputError(where.format(f"a value of type {type(value).__name__}"))
     name = "" if value is None else str(value)
-    if not name.strip():
-        raise InputError(where.format(f"an empty {key}"))
-    return name
+    if not isinstance(value, str | int | float | Decimal | None):
+        wrong = f"a value of type {type(value).__name__}"
+    elif not name.strip():
+        wrong = f"an empty {key}"
+    else:
+        return name
+    raise InputError(
+        f"{record.place} has {wrong} in the column dataset.{key}={getattr(config, key)}; a {key} must be a name or a "
+        "number"
+    )
 
 
 def _of_labels(labels: list[str], samples: list[Sample], key: str) -> list[str]:

@@ -1,52 +1,81 @@
-"""Tables as records that remember the line they start on: CSV, TSV and JSON lines."""
+"""Tables as records that remember the line they start on: CSV, TSV and JSON lines, as they are or compressed."""
 
 from __future__ import annotations
 
 import codecs
 import csv
+import gzip
 import io
 import json
 import re
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn
 
 from lrsl.errors import InputError, nearest
 
 TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".json")
+PARQUET = ".parquet"
+COMPRESSED = ".gz"
+CHECKED, TRUSTED, LITERAL = QUOTING = ("checked", "trusted", "none")
+"""What quotation marks in CSV and TSV may mean, see `read_records`."""
+_LINE_END = re.compile(r"\r\n|\r|\n")
 _LONGEST_FIELD = 2**31 - 1  # the csv module stops at 131,072 characters unless told
 _BETWEEN_RECORDS = re.compile(r"[\s,]*")
 
 
 class Record(NamedTuple):
-    """One record of a table: where it starts, and its value per column."""
+    """One record of a table: where it starts, and its value per column.
+
+    Attributes:
+        file: the file, or the folder.
+        line: on which line it starts; where the file has none, which row it is, 1 for the first.
+        values: its value per column.
+        unit: what `line` counts, lines or rows.
+    """
 
     file: Path
     line: int
     values: dict[str, Any]
+    unit: str = "line"
 
     @property
     def place(self) -> str:
         """File and line, the way editors and compilers write it."""
-        return f"{self.file}:{self.line}"
+        return f"{self.file}:{self.line}" if self.unit == "line" else f"{self.file}, row {self.line}"
 
 
-def read_records(path: Path) -> list[Record]:
+def read_records(path: Path, quoting: str = CHECKED) -> list[Record]:
     """Return the records of a CSV, TSV or JSON lines file, told apart by the file's ending, in file order.
 
     A .json file may hold one object per line or one array of objects. Files are UTF-8, with or without a byte order
-    mark. Blank lines between records are skipped. CSV and TSV have a header and double their quotation marks.
+    mark, and compressed where .gz follows their ending. Blank lines between records are skipped. CSV and TSV have a
+    header.
+
+    Args:
+        path: the file.
+        quoting: what quotation marks mean in CSV and TSV. With `checked` a field may stand in them, and doubles those
+            it holds; one that may have swallowed other records is refused: in TSV any field of several lines, in CSV
+            one that holds the separator, and whose first and last line have as many fields as the header. `trusted`
+            takes such fields at their word. With `none` the marks are characters like any other, and every line is a
+            record.
 
     Raises:
         InputError: the ending is unknown, the file cannot be read, is not UTF-8, is malformed or holds no record.
     """
-    readers = dict(zip(TABLE_ENDINGS, (_csv_records, _tsv_records, _json_records, _json_records), strict=True))
-    ending = path.suffix.lower()
+    readers: dict[str, Callable[[Path, str], Iterator[Record]]] = {
+        ".csv": partial(_csv_records, delimiter=",", quoting=quoting),
+        ".tsv": partial(_csv_records, delimiter="\t", quoting=quoting),
+        ".jsonl": _json_records,
+        ".json": _json_records,
+    }
+    ending = format_of(path)
     if ending not in readers:
         known = ", ".join(TABLE_ENDINGS)
-        raise InputError(
-            f"{path} has the unknown ending '{ending}'; use one of {known}{nearest(ending, list(TABLE_ENDINGS))}"
-        )
+        hint = nearest(ending, [*TABLE_ENDINGS, PARQUET]) or f"; {PARQUET} is read, too"
+        raise InputError(f"{path} has the unknown ending '{ending}'; use one of {known}{hint}")
     text = read_text(path)
     if not text.strip():
         raise InputError(f"{path}:1 is empty; the file must hold at least one record")
@@ -56,16 +85,29 @@ def read_records(path: Path) -> list[Record]:
     return records
 
 
+def format_of(path: Path) -> str:
+    """Return the ending that says how a file is read, in small letters; that of compression aside."""
+    compressed = path.suffix.lower() == COMPRESSED
+    return (path.with_suffix("") if compressed else path).suffix.lower()
+
+
 def read_text(path: Path) -> str:
-    """Return the file's text without its byte order mark, line endings untouched.
+    """Return the file's text without its byte order mark, line endings untouched; a .gz file's is decompressed.
 
     Raises:
-        InputError: the file cannot be read, or is not UTF-8; then with line and byte.
+        InputError: the file cannot be read, is no gzip though its name says so, or is not UTF-8; then with line and
+            byte.
     """
     try:
-        content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+        content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); name a readable file") from None
+    if path.suffix.lower() == COMPRESSED:
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise InputError(f"{path} is no whole gzip file ({error}); compress it again with gzip") from None
+    content = content.removeprefix(codecs.BOM_UTF8)
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -76,10 +118,12 @@ def read_text(path: Path) -> str:
         ) from None
 
 
-def _csv_records(path: Path, text: str, delimiter: str = ",") -> Iterator[Record]:
+def _csv_records(path: Path, text: str, delimiter: str, quoting: str) -> Iterator[Record]:
     csv.field_size_limit(_LONGEST_FIELD)
+    lines = list(io.StringIO(text, newline=""))
+    marks: Literal[0, 3] = csv.QUOTE_NONE if quoting == LITERAL else csv.QUOTE_MINIMAL
     # strict: a quotation mark that is never closed would otherwise swallow the rest of the file in silence
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(lines, delimiter=delimiter, quoting=marks, strict=True)
     columns: list[str] = []
     line = 1
     try:
@@ -87,24 +131,97 @@ def _csv_records(path: Path, text: str, delimiter: str = ",") -> Iterator[Record
             start, line = line, reader.line_num + 1
             if not fields:
                 continue
+            if quoting == CHECKED and reader.line_num > start:
+                _check_span(
+                    path, start, lines[start - 1 : reader.line_num], fields, columns or fields, delimiter=delimiter
+                )
             if not columns:
                 columns = _header(path, start, fields)
             elif len(fields) == len(columns):
                 yield Record(path, start, dict(zip(columns, fields, strict=True)))
             else:
+                remedy = (
+                    "with dataset.quoting=none no field can hold the separator"
+                    if quoting == LITERAL
+                    else "put a field that holds the separator in quotation marks"
+                )
                 raise InputError(
                     f"{path}:{start} has {len(fields)} fields where the header names {len(columns)} "
-                    f"({', '.join(columns)}); put a field that holds the separator in quotation marks"
+                    f"({', '.join(columns)}); {remedy}"
                 )
     except csv.Error as error:
         raise InputError(
-            f"{path}:{line} is malformed ({error}); put a field that holds a quotation mark in quotation marks and "
-            "double the mark inside"
+            f"{path}:{_line_of_mistake(''.join(lines[line - 1 :]), line, delimiter)} is malformed ({error}); put a "
+            "field that holds a quotation mark in quotation marks and double the mark inside, or read the marks as "
+            "they are with dataset.quoting=none"
         ) from None
 
 
-def _tsv_records(path: Path, text: str) -> Iterator[Record]:
-    return _csv_records(path, text, delimiter="\t")
+def _check_span(
+    path: Path, start: int, lines: Sequence[str], fields: Sequence[str], columns: Sequence[str], *, delimiter: str
+) -> None:
+    """Refuse a field of several lines that may have swallowed other records.
+
+    Args:
+        path: the file.
+        start: the line on which the record starts.
+        lines: the record's lines.
+        fields: its fields.
+        columns: the header's.
+        delimiter: what stands between two fields.
+    """
+    first = 0
+    for field in fields:
+        last = first + len(_LINE_END.findall(field))
+        of_field = lines[first : last + 1]
+        if last > first and (delimiter == "\t" or _looks_like_records(field, of_field, columns, delimiter)):
+            raise InputError(
+                f"{path}:{start + first} opens a field with a quotation mark that is closed on line {start + last}, so "
+                f"that {last - first + 1} lines become one record; read the marks as they are with "
+                "dataset.quoting=none, or, if the field is meant to have several lines, say so with "
+                "dataset.quoting=trusted"
+            )
+        first = last
+
+
+def _looks_like_records(field: str, lines: Sequence[str], columns: Sequence[str], delimiter: str) -> bool:
+    """Tell whether a field of several lines, in a CSV file, may be records that a quotation mark has swallowed.
+
+    It is none where its first or last line would be a record of a quotation mark alone, or where its lines end
+    otherwise than its record does, as in what spreadsheets save.
+    """
+    own = _LINE_END.split(field)
+    other_ends = lines[-1].endswith("\r\n") and "\r\n" not in field
+    return (
+        delimiter in field
+        and bool(own[0].strip() and own[-1].strip())
+        and not other_ends
+        and min(_count(line, delimiter) for line in (lines[0], lines[-1])) >= len(columns) > 1
+    )
+
+
+def _count(line: str, delimiter: str) -> int:
+    """Return the number of fields of a line by itself; where quotation marks lead to two numbers, the larger."""
+    (fields,) = csv.reader([line.rstrip("\r\n")], delimiter=delimiter)
+    return max(line.count(delimiter) + 1, len(fields))
+
+
+def _line_of_mistake(text: str, line: int, delimiter: str) -> int:
+    """Return the line of the field at which the first record of a text is malformed.
+
+    Args:
+        text: begins with the record.
+        line: on which line that is.
+        delimiter: what stands between two fields.
+    """
+    field_pattern = re.compile(rf'"[^"]*(?:""[^"]*)*(?:"(?=[{delimiter}\r\n]|\Z)|(?P<wrong>))|[^{delimiter}\r\n]*')
+    position = 0
+    while field := field_pattern.match(text, position):
+        position = field.end() + 1
+        if field["wrong"] is not None or text[field.end() : position] != delimiter:
+            break
+        line += len(_LINE_END.findall(field[0]))
+    return line
 
 
 def _header(path: Path, line: int, columns: list[str]) -> list[str]:
@@ -115,7 +232,7 @@ def _header(path: Path, line: int, columns: list[str]) -> list[str]:
 
 
 def _json_records(path: Path, text: str) -> Iterator[Record]:
-    values = _array_values if path.suffix.lower() == ".json" and text.lstrip().startswith("[") else _line_values
+    values = _array_values if format_of(path) == ".json" and text.lstrip().startswith("[") else _line_values
     for line, value in values(path, text):
         if not isinstance(value, dict):
             raise InputError(

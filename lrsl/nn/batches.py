@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 import torch
@@ -14,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 Batch = dict[str, Tensor]
 
 EVALUATION_BATCH = 128
+_noted: ContextVar[tuple[dict[tuple[str, ...], int], ...]] = ContextVar("_noted", default=())
 WINDOW = 32  # batches among which texts are sorted by length: enough to save padding, few enough to stay random
 
 
@@ -37,8 +40,15 @@ class Samples(Protocol):
 Text = tuple[str, ...]
 """A text, or the two texts of a pair."""
 
-Tokens = dict[str, list[int]]
-"""What a network is given for one text: `input_ids` and perhaps `token_type_ids`."""
+
+class Tokens(dict[str, list[int]]):
+    """What a network is given for one text: `input_ids` and perhaps `token_type_ids`.
+
+    Attributes:
+        cut: whether the text is longer than that.
+    """
+
+    cut: bool = False
 
 
 class Tokenize(Protocol):
@@ -58,7 +68,7 @@ def tokenize(
 
     A pair is joined as its network knows it, `[CLS] … [SEP] … [SEP]`, and its longer part is cut first.
     """
-    tokens: list[Tokens] = [{} for _ in texts]
+    tokens = [Tokens() for _ in texts]
     for size in (1, 2):
         rows = [row for row, text in enumerate(texts) if len(text) == size]
         if rows:
@@ -71,8 +81,34 @@ def tokenize(
                 verbose=False,
             )
             for i, row in enumerate(rows):
-                tokens[row] = {key: values[i] for key, values in encoded.items()}
+                tokens[row].update({key: values[i] for key, values in encoded.items()})
+                if encoded.is_fast:
+                    tokens[row].cut = bool(encoded.encodings[i].overflowing)
+                elif len(tokens[row]["input_ids"]) >= max_length:  # a tokenizer in Python does not tell
+                    whole = tokenizer(*texts[row], return_attention_mask=False, verbose=False)["input_ids"]
+                    tokens[row].cut = len(whole) > max_length
+    note_what_is_cut({text: max_length for text, of_text in zip(texts, tokens, strict=True) if of_text.cut})
     return tokens
+
+
+@contextmanager
+def noting_what_is_cut() -> Iterator[dict[Text, int]]:
+    """Give what will hold the texts that are tokenised inside and cut, with the number of tokens that are left.
+
+    Inside another one both hold them.
+    """
+    noted: dict[Text, int] = {}
+    token = _noted.set((*_noted.get(), noted))
+    try:
+        yield noted
+    finally:
+        _noted.reset(token)
+
+
+def note_what_is_cut(texts: Mapping[Text, int]) -> None:
+    """Note texts that are cut, with the number of tokens that are left, wherever `noting_what_is_cut` asks for them."""
+    for noted in _noted.get():
+        noted.update(texts)
 
 
 class TokenDataset(Dataset[dict[str, list[int]]]):
@@ -84,6 +120,9 @@ class TokenDataset(Dataset[dict[str, list[int]]]):
         labels: their labels.
         max_length: longest input in tokens; the rest is cut off.
         tokenize: how the tokenizer is asked.
+
+    Attributes:
+        cut: of each text, whether it is longer.
     """
 
     def __init__(
@@ -96,6 +135,7 @@ class TokenDataset(Dataset[dict[str, list[int]]]):
     ) -> None:
         tokens = tokenize(tokenizer, [(text,) for text in texts], max_length)
         self.input_ids = [of_text["input_ids"] for of_text in tokens]
+        self.cut = [of_text.cut for of_text in tokens]
         self.labels = list(labels)
         self.pad_token_id = int(tokenizer.pad_token_id or 0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import pickle
 import warnings
@@ -197,6 +198,28 @@ def _ids(tokenizer: PreTrainedTokenizerBase, length: int) -> Tensor:
     special = {*tokenizer.all_special_ids}
     usual = [number for number in range(min(len(tokenizer), 1000)) if number not in special][:50] or [0]
     return torch.tensor([[usual[place % len(usual)] for place in range(length)]])
+
+
+def load_outline(pretrained: str, key: str = "pretrained") -> nn.Module:
+    """Return a pretrained network without its weights, on torch's device `meta`: what it is, at no cost.
+
+    Of a network that cannot be made so there is the configuration alone.
+
+    Args:
+        pretrained: hub id or local folder.
+        key: the configuration key that an error names.
+
+    Raises:
+        InputError: it is neither a folder with a model nor reachable.
+    """
+    with loading(pretrained, key) as path, warnings.catch_warnings(), torch.device("meta"):
+        warnings.simplefilter("ignore")
+        config: Any = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        outline = nn.Module()
+        with contextlib.suppress(Exception):
+            outline = AutoModel.from_config(config, trust_remote_code=False)
+    outline.config = config
+    return outline
 
 
 def adjust(network: PreTrainedModel, dropout: float | None, attention: str | None, group: str) -> None:

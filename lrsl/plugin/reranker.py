@@ -20,6 +20,7 @@ from lrsl import metrics
 from lrsl.embedding.apart import check_apart, listed, look_alike
 from lrsl.embedding.finetuning import embedding_settings, finetuned
 from lrsl.embedding.text_embedding import load_embedding, save_embedding
+from lrsl.plugin.cut_off import warns_what_is_cut
 from lrsl.reranking.detector import Detector
 from lrsl.reranking.detector.margin import Margin
 from lrsl.reranking.detector.topk_variance import TopKVariance
@@ -177,6 +178,7 @@ class Reranker:
             self._embedder = load_embedding(str(self._embedder))
         return self._embedder
 
+    @warns_what_is_cut
     def fit(
         self,
         logits: Tensor | NDArray[Any] | Sequence[Sequence[float]],
@@ -265,6 +267,7 @@ class Reranker:
         fitted = self._ready()
         return like(logits, fitted.detection.is_hard(self._logits(logits)))
 
+    @warns_what_is_cut
     def rerank(self, logits: Array, texts: Iterable[str]) -> Array:
         """Return scores `(n, classes)` to rank by: the fusion's for hard rows (eq. 10), softmax(logits) for easy ones.
 
@@ -279,6 +282,7 @@ class Reranker:
             return like(logits, values.softmax(dim=-1))
         return like(logits, fitted.rerank(values, self._scores(asked)).scores)
 
+    @warns_what_is_cut
     def predict(self, logits: Array, texts: Iterable[str]) -> Array:
         """Return the answer to each row, `(n,)`; easy rows keep the classifier's.
 
@@ -312,6 +316,7 @@ class Reranker:
         )
         return like(logits, labels)
 
+    @warns_what_is_cut
     def predict_set(self, logits: Array, texts: Iterable[str]) -> Array:
         """Return the labels of each row, `(n, classes)` bool, whatever `on_hard` says: several for hard rows, one else.
 

@@ -19,11 +19,12 @@ from torch import Tensor
 from lrsl.config.schema import Config, EmbeddingConfig, ModelConfig
 from lrsl.data import Corpus, load_corpus
 from lrsl.data.leaderboard import write_leaderboard
+from lrsl.data.remarks import remarks
 from lrsl.errors import InputError
 from lrsl.nn.memory import release
 from lrsl.reranking.rule import Rule, recorded_scores
 from lrsl.reranking.view.second_classifier import SecondClassifier
-from lrsl.run import artifacts, results, scored
+from lrsl.run import artifacts, results, scored, truncation
 from lrsl.run.commit import commit
 from lrsl.run.on_hard import Acted, act, deferral
 from lrsl.run.outcome import Measured, describe_labels, hard_sample_table, measure, summary_metrics
@@ -63,6 +64,7 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
         context = RunContext(config, corpus if folds is None else folds.corpus, folder, tracker, store)
         with enough_memory("embedding", "embedding", config.embedding):
             check_embedding(context, [paper, *beside])
+        cut = foretell(context, corpus)
         with watch("classifier"), enough_memory("classifier", "model", config.model):
             classifier = classifier_of(context, paper.rule, folds)
             logits = {split: classifier.logits(split) for split in context.predicted}
@@ -94,8 +96,8 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
             tested = Tested(logits, similarity, judge.through_callback(paper, scores["rerank"]), others)
             acted = act(config, context.corpus, tested, scores, defer)
             measured = measure(config, context.corpus, tested, acted)
-        measured.results["seconds"] = watch.seconds
-        measured.results |= out_of_fold(corpus, classifier, embedding)
+        told = out_of_fold(corpus, classifier, embedding)
+        measured.results.update(truncated=cut, seconds=watch.seconds, **told)
         suspects = None if folds is None else suspects_of(folds.corpus, logits["val"], [*beside, paper], scores)
         if corpus.unlabelled is not None and config.dataset.leaderboard is not None:
             predicted = answers(tested, config.reranker.deploy, scores)
@@ -142,6 +144,14 @@ def check(config: Config, corpus: Corpus) -> None:
             f"so it must be at most {classes}"
         )
     warn_of_look_alikes(corpus)
+
+
+def foretell(context: RunContext, corpus: Corpus) -> truncation.Truncated:
+    """Say what will likely be learnt wrongly, or not be read, and return how much is not read."""
+    cut = truncation.stored(context, corpus)
+    for sentence in (*remarks(corpus), *truncation.sentences(cut, corpus)):
+        print(sentence, flush=True)
+    return cut
 
 
 def track(

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lrsl import metrics
+from lrsl.screen import literal
 
 RESULTS = "results.json"
 PREDICTIONS = "predictions.jsonl"
@@ -106,7 +107,7 @@ def read(folder: Path) -> dict[str, Any] | None:
 def show(results: Mapping[str, Any], console: Console | None = None) -> None:
     """Print one small table of what the systems come to, what the difference is worth, and what is deployed."""
     title = f"{results['dataset']}, {results['model']}, seed {results['seed']}: accuracy in %"
-    table = Table(title=title, title_justify="left")
+    table = Table(title=literal(title), title_justify="left")
     table.add_column("")
     parts = {"accuracy": results["n_test"], "accuracy_hard": results["n_hard"]}
     parts["accuracy_easy"] = results["n_test"] - results["n_hard"]
@@ -116,25 +117,21 @@ def show(results: Mapping[str, Any], console: Console | None = None) -> None:
         if system not in results:
             continue
         values = [results[system][name] for name in parts]
-        table.add_row(system, *("–" if value is None else f"{100 * value:.2f}" for value in values))
+        table.add_row(literal(system), *("–" if value is None else f"{100 * value:.2f}" for value in values))
     console = console or Console()
     console.print(table)
     for system in ("rerank", "fitted", "control"):
         if system in results:
             worth = results["significance"] if system == "rerank" else results[system]["significance"]
-            console.print(f"{system} − origin: {_told(worth)}", highlight=False, soft_wrap=True)
-    console.print(
-        f"σ²_mis = {results['sigma2_mis']:.4g} from validation; "
-        f"hard samples: {100 * results['hard_fraction']:.1f} % of test",
-        highlight=False,
-        soft_wrap=True,
-    )
+            console.print(literal(f"{system} − origin: {_told(worth)}"), soft_wrap=True)
+    hard = f"hard samples: {100 * results['hard_fraction']:.1f} % of test"
+    console.print(literal(f"σ²_mis = {results['sigma2_mis']:.4g} from validation; {hard}"), soft_wrap=True)
     if "verdict" in results:
         verdict = results["verdict"]
-        console.print(f"deployed: {verdict['deployed']} ({verdict['reason']})", highlight=False, soft_wrap=True)
+        console.print(literal(f"deployed: {verdict['deployed']} ({verdict['reason']})"), soft_wrap=True)
     on_hard = results.get("on_hard", {"action": "rerank"})
     if on_hard["action"] != "rerank":
-        console.print(f"hard samples: {on_hard['action']}, {_of_hard(on_hard)}", highlight=False, soft_wrap=True)
+        console.print(literal(f"hard samples: {on_hard['action']}, {_of_hard(on_hard)}"), soft_wrap=True)
 
 
 def _of_hard(told: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from lrsl.metrics import MeanStd, mean_std
 from lrsl.run import results
+from lrsl.screen import literal
 
 MARKDOWN = "summary.md"
 CSV = "summary.csv"
@@ -124,13 +125,13 @@ def show(summaries: Sequence[Summary], console: Console | None = None) -> None:
     table = Table(title="mean ± standard deviation over seeds, in %", title_justify="left", box=box.SIMPLE_HEAD)
     header, *body = _cells(summaries)
     for index, name in enumerate(header):
-        table.add_column(name, justify="left" if index < 3 else "right", overflow="fold")
+        table.add_column(literal(name), justify="left" if index < 3 else "right", overflow="fold")
     for cells in body:
-        table.add_row(*cells)
+        table.add_row(*map(literal, cells))
     if body:
-        console.print(table, markup=False)
+        console.print(table)
     for failure in _failures(summaries):
-        console.print(f"failed: {failure}", markup=False, highlight=False, soft_wrap=True)
+        console.print(literal(f"failed: {failure}"), soft_wrap=True)
 
 
 def save(summaries: Sequence[Summary], folder: Path) -> None:

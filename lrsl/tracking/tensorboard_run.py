@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ class TensorBoardRun:
         self._logger.log_hyperparams(dict(_flat(self._config)), numbers)
         for name, value in metrics.items():
             if isinstance(value, str):
-                self._text(name, value)
+                self._text(name, _literal(value))
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Log a table as Markdown."""
@@ -106,4 +107,10 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def _cell(value: Any) -> str:
-    return str(value).replace("|", "\\|").replace("\n", " ")
+    return _literal(str(value)).replace("|", "\\|").replace("\n", " ")
+
+
+def _literal(text: str) -> str:
+    """Return Markdown that is shown as the text, which is a label's, a sample's or a sentence's."""
+    marked = re.sub(r"([\\`*\[\]#]|\b_|_\b)", r"\\\1", text)
+    return marked.replace("&", "&amp;").replace("<", "&lt;")

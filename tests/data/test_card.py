@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -131,3 +132,12 @@ def test_cards_of_real_data(
 ) -> None:
     assert main([*arguments, f"data_dir={data_dir}"]) == 0
     assert said in capsys.readouterr().out
+
+
+def test_whatever_stands_in_the_data_is_printed_as_it_is() -> None:
+    odd = "[/x][bold]:smile:[link=file:///etc]"
+    texts = [odd, f"{odd} 1", f"{odd} 2"]
+    found = replace(corpus(), name=odd, labels=[f"{text}!" for text in texts], label_texts=texts, groups=texts)
+    printed_card = printed(describe(found, DatasetConfig(name=odd, language=odd, licence=odd, source=odd)))
+    for part in (f"{odd}: 3 labels in 3 groups, language {odd}", f"licence: {odd}", f"source: {odd}", f"{odd} 1!"):
+        assert part in printed_card

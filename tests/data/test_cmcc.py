@@ -1,4 +1,5 @@
 import csv
+import gzip
 import json
 import shutil
 from collections.abc import Callable
@@ -220,3 +221,16 @@ def test_no_files_at_all(folder: Path) -> None:
     said = refused()
     assert said.startswith("the files of dataset=cmcc34 are not in the working directory nor in data_dir=data; ")
     assert "cmcc34/train.txt and cmcc34/val.txt and cmcc34/test.txt, or the files of another of dataset.forms: " in said
+
+
+def test_raw_calls_and_tables_with_stray_marks_and_compressed(folder: Path) -> None:
+    raw = HEADER + '1\t"您好\n2\t取消"一个业务\n'
+    calls = f"{raw}\n{raw}\n" + raw.replace("取消\n", "开通\n")
+    (folder / "calls.txt.gz").write_bytes(gzip.compress(calls.encode()))
+    keys = {"train": "cmcc34/calls.txt.gz", "form": None, "forms": {}}
+    corpus = load(**keys, test="cmcc34/calls.txt.gz", carve_test=False)
+    assert corpus.test.texts == ['客服："您好\n客户：取消"一个业务'] * 3
+    (folder / "t.tsv").write_text('text\tlabel\n"客服\t取消\n客户"\t开通\n好\t取消\n', encoding="utf-8")
+    table = {"train": "cmcc34/t.tsv", "test": "cmcc34/t.tsv", "val": "cmcc34/t.tsv", "turns": None, "group": None}
+    assert refused(**table).startswith("data/cmcc34/t.tsv:2 opens a field with a quotation mark that is closed on")
+    assert load(**table, quoting="none").train.texts == ['"客服', '客户"', "好"]

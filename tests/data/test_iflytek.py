@@ -1,3 +1,4 @@
+import gzip
 import json
 import logging
 from pathlib import Path
@@ -152,3 +153,11 @@ def test_the_real_files(data_dir: Path, caplog: pytest.LogCaptureFixture) -> Non
     assert dict(zip(corpus.labels, corpus.label_texts, strict=True)) == known
     assert corpus.unlabelled is not None
     assert corpus.unlabelled.ids == [str(i) for i in range(2600)]
+
+
+def test_compressed_files(folder: Path) -> None:
+    clue = folder / "iflytek119" / "clue"
+    for name in ("train", "dev"):
+        (clue / f"{name}.json.gz").write_bytes(gzip.compress((clue / f"{name}.json").read_bytes()))
+    compressed = load(folder, train="iflytek119/clue/train.json.gz", test="iflytek119/clue/dev.json.gz")
+    assert compressed.fingerprint() == load(folder).fingerprint()

@@ -1,4 +1,5 @@
 import csv
+import gzip
 import json
 import logging
 import subprocess
@@ -283,3 +284,51 @@ def test_data_never_wait_for_torch() -> None:
     code = "import sys, lrsl.data; sys.exit(any(name in sys.modules for name in ('torch', 'transformers')))"
     root = Path(lrsl.data.__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+def test_stray_quotation_marks_stop_a_corpus_or_are_read_as_they_are() -> None:
+    content = 'text\tlabel\n"card lost\tx\ncard found\ty\nbye"\tx\nhi\ty\nyou\tx\n'
+    Path("t.tsv").write_text(content)
+    assert refused(train="t.tsv", test="t.tsv").startswith("t.tsv:2 opens a field with a quotation mark that is closed")
+    corpus = load(train="t.tsv", val="t.tsv", test="t.tsv", quoting="none")
+    assert (corpus.train.texts, corpus.train.labels) == (
+        ['"card lost', "card found", 'bye"', "hi", "you"], [0, 1, 0, 1, 0],
+    )  # fmt: skip
+    assert "dataset.quoting=nnoe is unknown; use one of checked, trusted, none; did you" in refused(quoting="nnoe")
+
+
+def test_compressed_tables() -> None:
+    for name in ("train.csv", "test.csv"):
+        Path(f"{name}.gz").write_bytes(gzip.compress(Path(name).read_bytes()))
+    assert load(train="train.csv.gz", test="test.csv.gz").fingerprint() == load().fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("columns", "key", "typed"),
+    [
+        ("text,true", "True", "true without quotation marks is read as True: for a column of that name type "
+         "'dataset.label=\"true\"'"),
+        ("text,label", "True", "true without quotation marks is read as True: for a column of that name type "),
+        ("text,FALSE", "False", "FALSE without quotation marks is read as False: for a column of that name type "),
+        ("text,007", "7", "for a column of that name type 'dataset.label=\"007\"'"),
+        ("text,1e3", "1000.0", "for a column of that name type 'dataset.label=\"1e3\"'"),
+    ],
+)  # fmt: skip
+def test_a_column_read_as_another_kind_of_value_is_typed_in_quotation_marks(columns: str, key: str, typed: str) -> None:
+    Path("t.csv").write_text(f"{columns}\na,x\nb,y\n")
+    assert typed in refused(train="t.csv", test="t.csv", label=key)
+
+
+def test_another_separator_is_told() -> None:
+    Path("t.csv").write_text("text;label\na;x\nb;y\n")
+    assert refused(train="t.csv", test="t.csv") == (
+        "t.csv:2 has no column 'text' (dataset.text); it has text;label; the fields of a .csv file are set apart by "
+        "commas and those of a .tsv file by tabs, so save it as one"
+    )
+
+
+def test_names_of_files_and_columns_are_no_formats() -> None:
+    Path("{0}{x}.csv").write_text("text,{y}\na,x\nb,\n")
+    assert refused(train="{0}{x}.csv", label="{y}") == (
+        "{0}{x}.csv:3 has an empty label in the column dataset.label={y}; a label must be a name or a number"
+    )

@@ -1,3 +1,5 @@
+import csv
+import gzip
 import json
 from pathlib import Path
 
@@ -102,7 +104,11 @@ def test_what_is_wrong_is_said_with_file_and_line(
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("x.cvs", "'.cvs'; use one of .csv, .tsv, .jsonl, .json; did you mean '.csv'?"), ("x", "unknown ending ''")],
+    [
+        ("x.cvs", "'.cvs'; use one of .csv, .tsv, .jsonl, .json; did you mean '.csv'?"),
+        ("x", "unknown ending '';"),
+        ("x.parqet", "did you mean '.parquet'?"),
+    ],
 )
 def test_unknown_ending(tmp_path: Path, name: str, said: str) -> None:
     with pytest.raises(InputError) as caught:
@@ -115,3 +121,108 @@ def test_unreadable_file(tmp_path: Path) -> None:
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(InputError, match=r"folder\.csv cannot be read \(.+\); name a readable file"):
         read_records(tmp_path / "folder.csv")
+
+
+def gz(folder: Path, name: str, content: str) -> Path:
+    return write(folder, name, gzip.compress(content.encode()))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.csv.gz", "\ufefftext,label\r\nhi,a\r\n"),
+        ("x.TSV.GZ", "text\tlabel\nhi\ta\n"),
+        ("x.jsonl.gz", '{"text": "hi", "label": "a"}'),
+        ("x.json.gz", '[{"text": "hi", "label": "a"}]'),
+    ],
+)
+def test_compressed_files_are_read_by_the_ending_before(tmp_path: Path, name: str, content: str) -> None:
+    assert [record.values for record in read_records(gz(tmp_path, name, content))] == [{"text": "hi", "label": "a"}]
+
+
+@pytest.mark.parametrize("content", [b"text,label\nhi,a\n", gzip.compress(b"text,label\nhi,a\n")[:-9]])
+def test_what_is_no_whole_gzip_file_is_said(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(InputError, match=r"x\.csv\.gz is no whole gzip file \(.+\); compress it again with gzip$"):
+        read_records(write(tmp_path, "x.csv.gz", content))
+
+
+SWALLOWED = {  # name, content, the line on which the field begins, and the one on which it ends
+    "five lines, three samples": ("x.csv", 'text,label\n"hi,a\nyou,b\nbye",c\nx,a\ny,b\n', 2, 4),
+    "the label first": ("x.csv", 'label,text\na,"hi\nb,bye"\n', 2, 3),
+    "in the second of three columns": ("x.csv", 'id,text,label\n0,a,x\n1,"b,x\n2,c",y\n', 3, 4),
+    "after a field of several lines": ("x.csv", 'note,text,label\n"one\ntwo","b,x\nthree,c",y\n', 3, 4),
+    "a line with one field too many": ("x.csv", 'text,label\n"hi,a\noh, well,b\nbye",c\n', 2, 4),
+    "CRLF and a byte order mark": ("x.csv", '\ufefftext,label\r\n"hi,a\r\n\r\nbye",c\r\n', 2, 4),
+    "the header": ("x.csv", '"text,label\nhi",a\n', 1, 2),
+    "a proper field after it": ("x.csv", 'text,label\n"hi,a\nbye","b, c"\n', 2, 3),
+    "a TSV": ("x.tsv", 'text\tlabel\n"hi\ta\nyou\tb\nbye"\tc\n', 2, 4),
+    "a TSV without tabs inside": ("x.tsv", 'text\tlabel\n"one\ntwo"\tc\n', 2, 3),
+    "a TSV, the last column": ("x.tsv", 'label\ttext\na\t"hi\nb\tbye"\n', 2, 3),
+    "a TSV of one column": ("x.tsv", 'text\n"hi\nbye"\n', 2, 3),
+}
+
+
+@pytest.mark.parametrize(("name", "content", "begins", "ends"), SWALLOWED.values(), ids=SWALLOWED.keys())
+def test_a_quotation_mark_swallows_no_records(tmp_path: Path, name: str, content: str, begins: int, ends: int) -> None:
+    path = write(tmp_path, name, content)
+    with pytest.raises(InputError) as caught:
+        read_records(path)
+    sentence = str(caught.value)
+    assert sentence.startswith(
+        f"{path}:{begins} opens a field with a quotation mark that is closed on line {ends}, so that "
+        f"{ends - begins + 1} lines become one record; "
+    )
+    assert "dataset.quoting=none" in sentence
+
+
+def test_marks_can_be_read_as_they_are(tmp_path: Path) -> None:
+    path = write(tmp_path, "x.tsv", 'text\tlabel\n"hi\ta\nyou "two"\tb\n\nbye"\tc\n"all"\ta\n"never\tb')
+    records = read_records(path, "none")
+    assert [(record.line, *record.values.values()) for record in records] == [
+        (2, '"hi', "a"), (3, 'you "two"', "b"), (5, 'bye"', "c"), (6, '"all"', "a"), (7, '"never', "b"),
+    ]  # fmt: skip
+    commas = write(tmp_path, "x.csv", 'text,label\n"a, b",x\n')
+    with pytest.raises(InputError, match=r":2 has 3 fields .*; with dataset\.quoting=none no field can hold the"):
+        read_records(commas, "none")
+
+
+def test_a_field_of_several_lines_can_be_trusted(tmp_path: Path) -> None:
+    spreadsheet = write(tmp_path, "y.csv", 'text,label\r\n"one, two\nthree, four",a\r\n')
+    assert [record.values["text"] for record in read_records(spreadsheet)] == ["one, two\nthree, four"]
+    letter = "Dear Sir,\nI lost it, help\nBye"
+    path = write(tmp_path, "x.csv", f'text,label\n"{letter}",a\n')
+    with pytest.raises(InputError, match=r":2 opens a field .* say so with dataset\.quoting=trusted$"):
+        read_records(path)
+    assert [record.values["text"] for record in read_records(path, "trusted")] == [letter]
+
+
+@pytest.mark.parametrize(
+    "field", ["\nI want, please, a card\n\n", "one, two\n three, four\n", "one\r\ntwo", "a\n", "one\ntwo, three"]
+)
+def test_correct_fields_of_several_lines_survive(tmp_path: Path, field: str) -> None:
+    path = write(tmp_path, "x.csv", f'text,label\n"{field}",a\n"{field}",b\n')
+    assert [record.values["text"] for record in read_records(path)] == [field, field]
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ('note,text\n"a\nb",c\n"d\ne","never\nclosed\n', 5),
+        ('note,text\na,b\n"c\nd","he" said\n', 4),
+        ('text\n"so ""it"" is\nand, again', 2),
+    ],
+)
+def test_the_line_of_the_field_that_is_malformed(tmp_path: Path, content: str, line: int) -> None:
+    path = write(tmp_path, "x.csv", content)
+    with pytest.raises(InputError) as caught:
+        read_records(path)
+    assert str(caught.value).startswith(f"{path}:{line} is malformed (")
+    assert str(caught.value).endswith("or read the marks as they are with dataset.quoting=none")
+
+
+def test_banking77s_fields_of_several_lines(data_dir: Path) -> None:
+    path = data_dir / "banking77" / "train.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sum("\n" in row["text"] for row in rows) == 10
+    assert [record.values for record in read_records(path)] == rows

@@ -1,3 +1,4 @@
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -111,3 +112,16 @@ def test_the_real_files(data_dir: Path) -> None:
     assert (len(corpus.train) + len(corpus.val), len(corpus.test)) == (27_480, 3_534)
     assert corpus.labels == LABELS
     assert {len(corpus.train), len(corpus.val)} == {21_984, 5_496}
+
+
+def test_a_stray_mark_is_told_and_compressed_files_are_read(tmp_path: Path) -> None:
+    write_competition(tmp_path)
+    keys = {"train": "tsec/train.csv.gz", "test": "tsec/test.csv.gz", "download": {}, "label": "sentiment"}
+    for name in ("train", "test"):
+        path = tmp_path / "tsec" / f"{name}.csv"
+        (tmp_path / "tsec" / f"{name}.csv.gz").write_bytes(gzip.compress(path.read_bytes()))
+    assert load(tmp_path, **keys).fingerprint() == load(tmp_path).fingerprint()
+    train = tmp_path / "tsec" / "train.csv"
+    train.write_text(train.read_text() + '77,"so,so,neutral\n78,well",well,negative\n')
+    with pytest.raises(InputError, match=r"train\.csv:12 opens a field with a quotation mark that is closed on li"):
+        load(tmp_path)

@@ -8,7 +8,16 @@ from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertMode
 from lrsl.embedding.text_embedding import load_embedding
 from lrsl.errors import InputError
 from lrsl.nn import pretrained
-from lrsl.nn.pretrained import MINILM, MINILM_SHA256, adjust, load_encoder, load_tokenizer, locate, longest_input
+from lrsl.nn.pretrained import (
+    MINILM,
+    MINILM_SHA256,
+    adjust,
+    load_encoder,
+    load_outline,
+    load_tokenizer,
+    locate,
+    longest_input,
+)
 
 
 @pytest.fixture
@@ -148,3 +157,19 @@ def test_dropout_and_attention_are_changed_where_asked(tiny_bert):
 def test_an_attention_nobody_knows_is_one_sentence(tiny_bert):
     with pytest.raises(InputError, match=r"^embedding\.attention=flesh does not work here: .+"):
         adjust(load_encoder(str(tiny_bert)), None, "flesh", "embedding")
+
+
+def test_an_outline_has_the_configuration_and_no_weights(tiny_bert):
+    outline, encoder = load_outline(str(tiny_bert)), load_encoder(str(tiny_bert))
+    assert {parameter.device.type for parameter in outline.parameters()} == {"meta"}
+    assert outline.config.max_position_embeddings == encoder.config.max_position_embeddings
+    assert longest_input(load_tokenizer(str(tiny_bert)), outline, 256) == 24
+    with pytest.raises(InputError, match=r"^model\.pretrained=/no/such is no folder here"):
+        load_outline("/no/such", "model.pretrained")
+
+
+def test_of_a_network_that_cannot_be_outlined_there_is_the_configuration(tiny_bert, monkeypatch):
+    monkeypatch.setattr(pretrained.AutoModel, "from_config", None)
+    outline = load_outline(str(tiny_bert))
+    assert list(outline.parameters()) == []
+    assert outline.config.max_position_embeddings == 24

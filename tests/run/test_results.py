@@ -81,11 +81,16 @@ def test_the_table_shows_every_figure():
         "sigma2_mis": 1.23456,
         "hard_fraction": 0.0833,
     }
+    shown |= {"verdict": {"deployed": "[/x]", "reason": "[bold]reranker.deploy[/] says :smile:"}}
+    output = io.StringIO()
+    results.show(shown | {"dataset": "[/x]", "model": "[red]:smile:"}, Console(file=output, width=100))
+    assert "[/x], [red]:smile:, seed 0: accuracy in %" in output.getvalue()
+    assert "deployed: [/x] ([bold]reranker.deploy[/] says :smile:)" in output.getvalue()
     output = io.StringIO()
     results.show(shown, Console(file=output, width=100))
     text = output.getvalue()
     for expected in (
-        "seed 0: accuracy in %",
+        "tiny[1], bert, seed 0: accuracy in %",
         "all (1,200)",
         "hard (100)",
         "easy (1,100)",

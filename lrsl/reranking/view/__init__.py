@@ -12,6 +12,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from lrsl.embedding.text_embedding import encode
+from lrsl.nn.batches import Text, note_what_is_cut, noting_what_is_cut
 from lrsl.reranking.component import Component, Fitted
 
 Encode = Callable[[Sequence[str]], Tensor]
@@ -85,12 +86,16 @@ class _Remembering:
 
     def __init__(self, embedding: SentenceTransformer) -> None:
         self.embedding = embedding
-        self.last: tuple[list[str], Tensor] | None = None
+        self.last: tuple[list[str], Tensor, Mapping[Text, int]] | None = None
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         asked, last = list(texts), self.last
         if last is None or last[0] != asked:
-            self.last = last = asked, encode(self.embedding, asked)
+            with noting_what_is_cut() as cut:
+                vectors = encode(self.embedding, asked)
+            self.last = last = asked, vectors, cut
+        else:
+            note_what_is_cut(last[2])
         return last[1]
 
 

@@ -40,6 +40,7 @@ class StoredTokens:
                 key: torch.tensor(list(chain.from_iterable(of[key] for of in tokens)), dtype=torch.int32)
                 for key in tokens[0]
             }
+            tensors["cut"] = torch.tensor([of_text.cut for of_text in tokens])
             tensors["lengths"] = torch.tensor([len(of_text["input_ids"]) for of_text in tokens])
             save_file(tensors, folder / f"{TENSOR}.safetensors")
 
@@ -49,6 +50,7 @@ class StoredTokens:
             "library": versions(["tokenizers", "transformers"]),
             "code": code(),
             "max_length": max_length,
+            "holds": ["ids", "cut"],
             "token_types": token_types,
             "texts": key_of({"texts": texts}),
         }
@@ -57,5 +59,9 @@ class StoredTokens:
         )
         tensors = load_file(folder / f"{TENSOR}.safetensors")
         lengths = tensors.pop("lengths").tolist()
+        cut = tensors.pop("cut").tolist()
         parts = {key: [ids.tolist() for ids in tensor.split(lengths)] for key, tensor in tensors.items()}
-        return [dict(zip(parts, of_text, strict=True)) for of_text in zip(*parts.values(), strict=True)]
+        taken = [Tokens(zip(parts, of_text, strict=True)) for of_text in zip(*parts.values(), strict=True)]
+        for of_text, is_cut in zip(taken, cut, strict=True):
+            of_text.cut = is_cut
+        return taken

@@ -1,0 +1,17 @@
+"""What is shown to people: any text as it is, whatever characters it holds."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+
+def literal(text: object, style: str = "") -> Text:
+    """Return a text for rich that is shown as it is: neither `[bold]` nor `:smile:` nor a number in it means anything.
+
+    Whatever holds a name, a label, a path or a sentence that a user or a file has given goes through here.
+
+    Args:
+        text: what to show.
+        style: rich's style for all of it.
+    """
+    return Text(str(text), style)
