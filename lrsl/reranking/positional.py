@@ -239,4 +239,4 @@ def _short(value: Any) -> str:
 
 
 def _are(what: str) -> str:
-    return "are" if what.endswith("s") else "is"
+    return "are" if what.split(" of ")[0].endswith("s") else "is"

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrsl.reranking.positional import MANY, check_no_probabilities, labels_of, like, logits_of, texts_of
+from lrsl.reranking.rule import scores_of_texts
+from lrsl.reranking.view import Given, View
 
 NAMES = ["card", "cash", "loan"]
 ROWS = [[1.0, 2.5, -3.0], [0.0, 0.5, 1.0]]
@@ -256,3 +258,18 @@ def test_a_result_is_of_the_kind_that_was_given():
     assert like(torch.tensor(ROWS), result) is result
     for logits in (ROWS, np.array(ROWS), pd.DataFrame(ROWS), pa.table(TABLE)):
         assert isinstance(like(logits, result), np.ndarray)
+
+
+def test_what_views_are_given_is_taken_by_position_too():
+    given = Given(
+        pd.Series(NAMES, index=[2, 0, 1]), pd.Series(["two", "one"], index=INDEX), pd.Series(["loan", "card"])
+    )
+    assert (given.label_texts, given.texts) == (NAMES, ["two", "one"])
+    assert given.training_labels.tolist() == [2, 0]
+    with pytest.raises(ValueError, match=r"^label_texts are a mapping"):
+        Given(dict(enumerate(NAMES)))
+    asked = []
+    texts = pd.Series(["two", "one"], index=INDEX)
+    scores = scores_of_texts(View, lambda texts: asked.append(texts) or torch.zeros(1, 3), texts, 3)
+    scores(torch.tensor([1]), torch.zeros(1, 3))
+    assert asked == [["one"]]
