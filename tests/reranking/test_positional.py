@@ -113,6 +113,7 @@ def test_labels_are_taken_in_their_order_and_by_their_names(labels):
         ([-100, 0], r"labels\[0\] is -100; with 3 classes it must be 0 to 2; leave out rows without a label"),
         (np.array([3]), r"labels\[0\] is 3; with 3 classes it must be 0 to 2$"),
         (np.array([2**63], dtype=np.uint64), r"labels\[0\] is 9223372036854775808; with 3 classes"),
+        ([10**400], r"labels\[0\] is 10+; with 3 classes"),
         ([True], r"labels\[0\] is True, which does not say which class"),
         (np.array([False]), r"labels\[0\] is False, which does not say which class"),
         (np.array([[0], [1]]), r"labels are of shape \(2, 1\); give a list with the number of a class per row, 0 to 2"),
