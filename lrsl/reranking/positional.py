@@ -125,7 +125,7 @@ def _listed(given: Any, what: str, right: str) -> list[Any]:
     _check_ordered(given, what, right)
     shape = getattr(given, "shape", None)
     if isinstance(shape, tuple) and len(shape) != 1:
-        raise ValueError(f"{what} {_are(what)} of shape {tuple(shape)}; give {right}")
+        raise ValueError(f"{what} are of shape {tuple(shape)}; give {right}")
     for name in ("to_pylist", "to_list", "tolist"):
         if callable(method := getattr(given, name, None)):
             return list(method())
@@ -137,11 +137,11 @@ def _check_ordered(given: Any, what: str, right: str) -> None:
     if isinstance(given, Mapping | Set) and not isinstance(given, ValuesView):
         kind = "mapping" if isinstance(given, Mapping) else "set"
         why = "whose keys are no positions" if kind == "mapping" else "which has no order"
-        raise ValueError(f"{what} {_are(what)} a {kind} ({type(given).__name__}), {why}; give {right}")
+        raise ValueError(f"{what} are a {kind} ({type(given).__name__}), {why}; give {right}")
     if isinstance(given, str | bytes):
-        raise ValueError(f"{what} {_are(what)} a single string, {_short(given)}; give {right}")
+        raise ValueError(f"{what} are a single string, {_short(given)}; give {right}")
     if not isinstance(given, Iterable) and not hasattr(given, "__array__"):
-        raise ValueError(f"{what} {_are(what)} {_short(given)}; give {right}")
+        raise ValueError(f"{what} are {_short(given)}; give {right}")
 
 
 def _class(label: Any, number_of: Mapping[str, int], what: str, classes: int) -> int:
@@ -159,10 +159,12 @@ def _class(label: Any, number_of: Mapping[str, int], what: str, classes: int) ->
         )
     if isinstance(label, bool):
         raise ValueError(f"{what} is {label}, which does not say which class; {right}")
-    if not (isinstance(label, numbers.Real) and float(label).is_integer()):
+    if isinstance(label, numbers.Real) and not isinstance(label, numbers.Integral) and float(label).is_integer():
+        label = int(float(label))
+    if not isinstance(label, numbers.Integral):
         several = isinstance(label, Sequence) or hasattr(label, "shape")
         raise ValueError(f"{what} is {'a row of several' if several else _short(label)}; {right}")
-    number = int(float(label))
+    number = int(label)
     if not 0 <= number < classes:
         ignored = "; leave out rows without a label" if number < 0 else ""
         raise ValueError(f"{what} is {number}; with {classes} classes it must be 0 to {classes - 1}{ignored}")
@@ -172,7 +174,7 @@ def _class(label: Any, number_of: Mapping[str, int], what: str, classes: int) ->
 def _check_columns(given: Any, what: str, names: Sequence[str]) -> None:
     """Check that the columns of a frame do not name the classes in another order."""
     columns = getattr(given, "column_names", getattr(given, "columns", None))
-    if columns is None:
+    if columns is None or callable(columns):
         return
     found = _listed(columns, f"the columns of {what}", "a list")
     for expected in (list(names), list(range(len(found)))):
@@ -203,8 +205,9 @@ def _matrix(given: Any, what: str) -> np.ndarray[Any, Any]:
         odd = next((one for one in values.ravel().tolist() if not isinstance(one, float | int) or one is True), False)
         raise ValueError(f"{what} hold {_short(odd)}; every value must be a number")
     known = values.dtype in (np.float16, np.float32, np.float64)
-    # in the machine's order of bytes, forwards and its own: torch takes no other, and would write into it
-    return np.array(values, dtype=values.dtype.newbyteorder("=") if known else np.float64, order="C")
+    return np.array(
+        values, dtype=values.dtype if known else np.float64, order="C"
+    )  # a copy, which torch may write into
 
 
 def _array(given: Any, what: str) -> np.ndarray[Any, Any]:
@@ -236,7 +239,3 @@ def _of_row(row: Any) -> Any:
 def _short(value: Any) -> str:
     text = " ".join(repr(value).split())
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _are(what: str) -> str:
-    return "are" if what.endswith("s") else "is"

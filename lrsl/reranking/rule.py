@@ -14,6 +14,7 @@ from lrsl.reranking.detector.topk_variance import TopKVariance
 from lrsl.reranking.folds import folds
 from lrsl.reranking.fusion import FittedFusion, Fusion
 from lrsl.reranking.fusion.paper import Paper
+from lrsl.reranking.positional import texts_of
 from lrsl.reranking.threshold import ThresholdRule
 from lrsl.reranking.threshold.sigma2_mis import Sigma2Mis
 from lrsl.reranking.view import FittedCandidateView, FittedView, View
@@ -35,7 +36,11 @@ def scores_of_texts(view: View, fitted: FittedView | FittedCandidateView, texts:
         fitted: the same view, fitted.
         texts: the text of each row.
         k: number of candidates.
+
+    Raises:
+        ValueError: the texts are no strings in an order.
     """
+    texts = texts_of(texts)
 
     def scores(rows: Tensor, logits: Tensor) -> Tensor:
         asked = [texts[row] for row in rows.tolist()]

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrsl.reranking.positional import MANY, check_no_probabilities, labels_of, like, logits_of, texts_of
+from lrsl.reranking.rule import scores_of_texts
+from lrsl.reranking.view import Given, View
 
 NAMES = ["card", "cash", "loan"]
 ROWS = [[1.0, 2.5, -3.0], [0.0, 0.5, 1.0]]
@@ -111,6 +113,7 @@ def test_labels_are_taken_in_their_order_and_by_their_names(labels):
         ([-100, 0], r"labels\[0\] is -100; with 3 classes it must be 0 to 2; leave out rows without a label"),
         (np.array([3]), r"labels\[0\] is 3; with 3 classes it must be 0 to 2$"),
         (np.array([2**63], dtype=np.uint64), r"labels\[0\] is 9223372036854775808; with 3 classes"),
+        ([10**400], r"labels\[0\] is 10+; with 3 classes"),
         ([True], r"labels\[0\] is True, which does not say which class"),
         (np.array([False]), r"labels\[0\] is False, which does not say which class"),
         (np.array([[0], [1]]), r"labels are of shape \(2, 1\); give a list with the number of a class per row, 0 to 2"),
@@ -256,3 +259,18 @@ def test_a_result_is_of_the_kind_that_was_given():
     assert like(torch.tensor(ROWS), result) is result
     for logits in (ROWS, np.array(ROWS), pd.DataFrame(ROWS), pa.table(TABLE)):
         assert isinstance(like(logits, result), np.ndarray)
+
+
+def test_what_views_are_given_is_taken_by_position_too():
+    given = Given(
+        pd.Series(NAMES, index=[2, 0, 1]), pd.Series(["two", "one"], index=INDEX), pd.Series(["loan", "card"])
+    )
+    assert (given.label_texts, given.texts) == (NAMES, ["two", "one"])
+    assert given.training_labels.tolist() == [2, 0]
+    with pytest.raises(ValueError, match=r"^label_texts are a mapping"):
+        Given(dict(enumerate(NAMES)))
+    asked = []
+    texts = pd.Series(["two", "one"], index=INDEX)
+    scores = scores_of_texts(View, lambda texts: asked.append(texts) or torch.zeros(1, 3), texts, 3)
+    scores(torch.tensor([1]), torch.zeros(1, 3))
+    assert asked == [["one"]]

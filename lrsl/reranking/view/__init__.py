@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from lrsl.embedding.text_embedding import encode
 from lrsl.nn.batches import Text, note_what_is_cut, noting_what_is_cut
 from lrsl.reranking.component import Component, Fitted
+from lrsl.reranking.positional import labels_of, texts_of
 
 Encode = Callable[[Sequence[str]], Tensor]
 """Gives the unit-length embeddings `(n, d)` of n texts."""
@@ -31,6 +31,9 @@ class Given:
         candidates: gives the labels `(n, k)`, likeliest first, that a classifier which has not seen a training row
             holds likeliest for it (out-of-fold); n is the number of training rows.
         second: gives the logits `(n, classes)` of another classifier, such as the same one trained with another seed.
+
+    Raises:
+        ValueError: the texts or label texts are no strings in an order.
     """
 
     label_texts: Sequence[str]
@@ -39,6 +42,11 @@ class Given:
     load_embedding: Callable[[], SentenceTransformer] | None = None
     candidates: Callable[[], Tensor] | None = None
     second: Callable[[Sequence[str]], Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        """Take the texts by position."""
+        for name in ("label_texts", "texts"):
+            object.__setattr__(self, name, texts_of(getattr(self, name), name))
 
     @functools.cached_property
     def embedding(self) -> SentenceTransformer:
@@ -72,11 +80,10 @@ class Given:
                 "this view learns from training rows, and there are none; "
                 "give train=(texts, labels, None) to Reranker.fit"
             )
-        labels, classes = torch.as_tensor(self.labels).long(), len(self.label_texts)
-        if len(labels) != len(self.texts) or labels.min() < 0 or labels.max() >= classes:
+        labels = labels_of(self.labels, len(self.label_texts), self.label_texts)
+        if len(labels) != len(self.texts):
             raise ValueError(
-                f"there are {len(self.texts)} training texts and {len(labels)} labels of {labels.min()} to "
-                f"{labels.max()}; there must be one per text, from 0 to {classes - 1}"
+                f"there are {len(self.texts)} training texts and {len(labels)} labels; there must be one per text"
             )
         return labels
 

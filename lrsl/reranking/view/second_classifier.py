@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lrsl.reranking.positional import logits_of
 from lrsl.reranking.view import FittedView, Given, View
 
 
@@ -62,11 +63,11 @@ class FittedSecondClassifier(FittedView):
         """Return the log-probabilities `(n, classes)`.
 
         Raises:
-            ValueError: the other classifier gives logits of another shape.
+            ValueError: the other classifier gives probabilities, or logits of another shape or that are not finite.
         """
         if not texts:
             return torch.zeros(0, self.classes)
-        logits = torch.as_tensor(self.second(texts)).detach()
+        logits = logits_of(self.second(texts), what=f"logits of the view {self.name!r}")
         if logits.shape != (len(texts), self.classes):
             raise ValueError(
                 f"the view {self.name!r} got logits of shape {tuple(logits.shape)} for {len(texts)} texts; "

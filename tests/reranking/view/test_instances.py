@@ -126,7 +126,8 @@ def test_settings_out_of_range_are_refused(settings, message):
     [
         ([], [], r"learns from training rows, and there are none; give train="),
         (["a", "b"], [0], "there are 2 training texts and 1 labels"),
-        (["a", "b"], [0, 4], "0 to 4; there must be one per text, from 0 to 3"),
+        (["a", "b"], [0, 4], r"labels\[1\] is 4; with 4 classes it must be 0 to 3"),
+        (["a", "b"], [0, 0.9], r"labels\[1\] is 0\.9; with 4 classes it must be a whole number, 0 to 3"),
     ],
 )
 def test_training_rows_are_needed(texts, labels, message):

@@ -27,3 +27,12 @@ def test_without_the_other_classifier_it_says_so_and_names_itself():
 def test_logits_of_another_shape_are_refused():
     with pytest.raises(ValueError, match=r"got logits of shape \(1, 3\) for 1 texts; it must be \(1, 2\)"):
         SecondClassifier().fit(Given(["a", "b"], second=second))(["one"])
+
+
+def test_lists_are_logits_and_probabilities_are_not():
+    given = Given(["a", "b", "c"], second=lambda texts: second(texts).tolist())
+    found = SecondClassifier().fit(given)(["two", "one"])
+    torch.testing.assert_close(found, second(["two", "one"]).double().log_softmax(-1))
+    given = Given(["a", "b", "c"], second=lambda texts: second(texts).softmax(-1))
+    with pytest.raises(ValueError, match=r"^logits of the view 'seed 1' are probabilities"):
+        SecondClassifier("seed 1").fit(given)(["two", "one"])
