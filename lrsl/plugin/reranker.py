@@ -61,6 +61,7 @@ class Reranker:
 
     The classifier is never touched: all that is needed are its logits. Logits come as numpy arrays or torch tensors
     `(n, classes)`, and what is returned is of the same kind.
+    Texts that are longer than what is read of them are cut off, and each call warns once of how many there were.
 
     Args:
         embedder: a SentenceTransformer, or the folder or hub id of one or of any encoder.
