@@ -125,6 +125,7 @@ def _csv_records(path: Path, text: str, delimiter: str, quoting: str) -> Iterato
     # strict: a quotation mark that is never closed would otherwise swallow the rest of the file in silence
     reader = csv.reader(lines, delimiter=delimiter, quoting=marks, strict=True)
     columns: list[str] = []
+    header = ""
     line = 1
     try:
         for fields in reader:
@@ -132,11 +133,11 @@ def _csv_records(path: Path, text: str, delimiter: str, quoting: str) -> Iterato
             if not fields:
                 continue
             if quoting == CHECKED and reader.line_num > start:
-                _check_span(
-                    path, start, lines[start - 1 : reader.line_num], fields, columns or fields, delimiter=delimiter
-                )
+                of_record = lines[start - 1 : reader.line_num]
+                _check_span(path, start, of_record, fields, header or "".join(of_record), delimiter=delimiter)
             if not columns:
                 columns = _header(path, start, fields)
+                header = "".join(lines[start - 1 : reader.line_num])
             elif len(fields) == len(columns):
                 yield Record(path, start, dict(zip(columns, fields, strict=True)))
             else:
@@ -158,23 +159,27 @@ def _csv_records(path: Path, text: str, delimiter: str, quoting: str) -> Iterato
 
 
 def _check_span(
-    path: Path, start: int, lines: Sequence[str], fields: Sequence[str], columns: Sequence[str], *, delimiter: str
+    path: Path, start: int, lines: Sequence[str], fields: Sequence[str], header: str, *, delimiter: str
 ) -> None:
     """Refuse a field of several lines that may have swallowed other records.
+
+    In CSV there can be none where header and record have every field in quotation marks.
 
     Args:
         path: the file.
         start: the line on which the record starts.
         lines: the record's lines.
         fields: its fields.
-        columns: the header's.
+        header: the header as it stands in the file.
         delimiter: what stands between two fields.
     """
+    if delimiter != "\t" and all(_is_quoted(text, delimiter) for text in (header, "".join(lines))):
+        return
     first = 0
     for field in fields:
         last = first + len(_LINE_END.findall(field))
         of_field = lines[first : last + 1]
-        if last > first and (delimiter == "\t" or _looks_like_records(field, of_field, columns, delimiter)):
+        if last > first and (delimiter == "\t" or _looks_like_records(field, of_field, header, delimiter)):
             raise InputError(
                 f"{path}:{start + first} opens a field with a quotation mark that is closed on line {start + last}, so "
                 f"that {last - first + 1} lines become one record; read the marks as they are with "
@@ -184,26 +189,35 @@ def _check_span(
         first = last
 
 
-def _looks_like_records(field: str, lines: Sequence[str], columns: Sequence[str], delimiter: str) -> bool:
+def _is_quoted(record: str, delimiter: str) -> bool:
+    """Tell whether every field of a record stands in quotation marks."""
+    return re.fullmatch(rf'(?:"[^"]*(?:""[^"]*)*"(?:{delimiter}(?=")|\s*\Z))+', record) is not None
+
+
+def _looks_like_records(field: str, lines: Sequence[str], header: str, delimiter: str) -> bool:
     """Tell whether a field of several lines, in a CSV file, may be records that a quotation mark has swallowed.
 
     It is none where its first or last line would be a record of a quotation mark alone, or where its lines end
-    otherwise than its record does, as in what spreadsheets save.
+    otherwise than records do, as in what spreadsheets save.
     """
     own = _LINE_END.split(field)
-    other_ends = lines[-1].endswith("\r\n") and "\r\n" not in field
+    other_ends = header.endswith("\r\n") and lines[-1].endswith("\r\n") and "\r\n" not in field
     return (
         delimiter in field
         and bool(own[0].strip() and own[-1].strip())
         and not other_ends
-        and min(_count(line, delimiter) for line in (lines[0], lines[-1])) >= len(columns) > 1
+        and min(_most_fields(line, delimiter) for line in (lines[0], lines[-1])) >= _fields(header, delimiter) > 1
     )
 
 
-def _count(line: str, delimiter: str) -> int:
-    """Return the number of fields of a line by itself; where quotation marks lead to two numbers, the larger."""
-    (fields,) = csv.reader([line.rstrip("\r\n")], delimiter=delimiter)
-    return max(line.count(delimiter) + 1, len(fields))
+def _fields(record: str, delimiter: str) -> int:
+    """Return the number of fields of the record with which a text begins."""
+    return len(next(csv.reader(io.StringIO(record, newline=""), delimiter=delimiter)))
+
+
+def _most_fields(line: str, delimiter: str) -> int:
+    """Return the number of fields of a line by itself, its quotation marks taken for such or not, whatever is more."""
+    return max(line.count(delimiter) + 1, _fields(line, delimiter))
 
 
 def _line_of_mistake(text: str, line: int, delimiter: str) -> int:

@@ -65,6 +65,7 @@ class Reranker:
     The classifier is never touched: all that is needed are its logits `(n, classes)`, or log-probabilities. Logits,
     texts and labels may be lists, tuples, arrays, tensors, Series or frames. They are taken by position, whatever index
     they have. What is returned is a tensor for logits that are a tensor, on the same device, and else a numpy array.
+    Texts that are longer than what is read of them are cut off, and each call warns once of how many there were.
 
     Args:
         embedder: a SentenceTransformer, or the folder or hub id of one or of any encoder.

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lrsl.data.table import read_records
 from lrsl.errors import InputError
@@ -154,6 +156,8 @@ SWALLOWED = {  # name, content, the line on which the field begins, and the one 
     "a line with one field too many": ("x.csv", 'text,label\n"hi,a\noh, well,b\nbye",c\n', 2, 4),
     "CRLF and a byte order mark": ("x.csv", '\ufefftext,label\r\n"hi,a\r\n\r\nbye",c\r\n', 2, 4),
     "the header": ("x.csv", '"text,label\nhi",a\n', 1, 2),
+    "other line ends than the header's": ("x.csv", 'text,label\n"hi,a\nbye",c\r\n', 2, 3),
+    "a header in quotation marks": ("x.csv", '"text","label, or so"\n"hi,a\nbye",c\n', 2, 3),
     "a proper field after it": ("x.csv", 'text,label\n"hi,a\nbye","b, c"\n', 2, 3),
     "a TSV": ("x.tsv", 'text\tlabel\n"hi\ta\nyou\tb\nbye"\tc\n', 2, 4),
     "a TSV without tabs inside": ("x.tsv", 'text\tlabel\n"one\ntwo"\tc\n', 2, 3),
@@ -189,6 +193,8 @@ def test_marks_can_be_read_as_they_are(tmp_path: Path) -> None:
 def test_a_field_of_several_lines_can_be_trusted(tmp_path: Path) -> None:
     spreadsheet = write(tmp_path, "y.csv", 'text,label\r\n"one, two\nthree, four",a\r\n')
     assert [record.values["text"] for record in read_records(spreadsheet)] == ["one, two\nthree, four"]
+    quoted = write(tmp_path, "z.csv", '"text","label"\n"one, two\nthree, ""four""","a"\n')
+    assert [record.values["text"] for record in read_records(quoted)] == ['one, two\nthree, "four"']
     letter = "Dear Sir,\nI lost it, help\nBye"
     path = write(tmp_path, "x.csv", f'text,label\n"{letter}",a\n')
     with pytest.raises(InputError, match=r":2 opens a field .* say so with dataset\.quoting=trusted$"):
@@ -226,3 +232,42 @@ def test_banking77s_fields_of_several_lines(data_dir: Path) -> None:
         rows = list(csv.DictReader(file))
     assert sum("\n" in row["text"] for row in rows) == 10
     assert [record.values for record in read_records(path)] == rows
+
+
+FIELDS = st.text(st.sampled_from('ab",;\t\n '), max_size=8)
+
+
+@given(
+    st.lists(st.tuples(FIELDS, FIELDS), min_size=1, max_size=6),
+    st.sampled_from(["\n", "\r\n"]),
+    st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]),
+)
+def test_what_the_csv_module_writes_is_read_or_refused_and_read_when_trusted(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], end: str, style: int
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "written.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator=end, quoting=style).writerows([("text", "label"), *rows])
+    assert [tuple(record.values.values()) for record in read_records(path, "trusted")] == rows
+    try:
+        found = [tuple(record.values.values()) for record in read_records(path)]
+    except InputError as error:
+        assert "lines become one record" in str(error)  # noqa: PT017
+        assert any("," in field and "\n" in field for row in rows for field in row)
+        assert (style, end) == (csv.QUOTE_MINIMAL, "\n")  # else it is known that the field is meant
+    else:
+        assert found == rows
+
+
+@given(st.lists(st.tuples(*[st.text(st.sampled_from('ab" ,'), min_size=1, max_size=8)] * 2), min_size=1, max_size=6))
+def test_read_as_they_are_marks_join_no_lines(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "literal.tsv"
+    path.write_text("".join(f"{text}\t{label}\n" for text, label in [("text", "label"), *rows]), encoding="utf-8")
+    assert [tuple(record.values.values()) for record in read_records(path, "none")] == rows
+    try:
+        found = read_records(path)
+    except InputError:
+        return
+    assert len(found) == len(rows)  # whatever the marks, no line is lost without a word
