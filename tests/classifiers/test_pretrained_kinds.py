@@ -38,7 +38,7 @@ def test_any_network_of_texts_is_trained_whole(corpus: Corpus, tmp_path: Path, k
     rows = network.samples(corpus.train)
     batch = rows.collate([rows[row] for row in range(4)])
     offset = 2 if networks.KINDS[kind][1].get("pad_token_id") == 1 and kind not in ("opt", "bart") else 0
-    assert network.max_length == (128 if kind == "t5" else 64 - offset)
+    assert network.max_length == (ModelConfig.max_length if kind == "t5" else 64 - offset)
     assert min(network.max_length, 120) - 2 <= batch["input_ids"].shape[1] <= network.max_length
     loss = network.loss(batch)
     loss.backward()
