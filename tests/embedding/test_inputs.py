@@ -175,6 +175,8 @@ def test_a_similarity_that_is_not_the_cosine_is_said(tiny_bert, tmp_path):
         UserWarning, match="is made for dot similarity, and here its vectors are compared by their cosines"
     ):
         load_embedding(str(tmp_path / "dot"))
+    with pytest.warns(UserWarning, match="^the embedder is made for dot similarity"):
+        Reranker(embedder, LABELS)
     save_embedding(prompted(tiny_bert), tmp_path / "cosine")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
