@@ -178,6 +178,27 @@ def test_a_finished_run_is_not_run_again(
     assert len(pipeline.ran) == 2
 
 
+def test_a_sweep_over_finished_runs_says_which_ones_are_run_again_and_why(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    weights = tmp_path / "mine" / "model.safetensors"
+    weights.parent.mkdir()
+    weights.write_text("weights")
+    sweep = ["-m", "model.pretrained=mine,sentence-transformers/all-MiniLM-L6-v2", "seed=0,1"]
+    assert typed(monkeypatch, *sweep) == 0
+    assert typed(monkeypatch, *sweep) == 0
+    assert len(pipeline.ran) == 4
+    capsys.readouterr()
+    weights.write_text("WEIGHTS")
+    assert typed(monkeypatch, *sweep) == 0
+    assert len(pipeline.ran) == 6
+    told = capsys.readouterr().out
+    assert told.count("already finished: ") == 2
+    assert told.count("running again, since the weights in model.pretrained have changed: ") == 2
+    assert typed(monkeypatch, *sweep) == 0
+    assert len(pipeline.ran) == 6
+
+
 def test_seed_0_is_a_seed_like_any_other(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     typed(monkeypatch, "seed=1")
     typed(monkeypatch, "seed=0")

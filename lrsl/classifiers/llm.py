@@ -24,9 +24,11 @@ from lrsl.config.schema import LoraConfig as LoraSettings
 from lrsl.data.corpus import Split
 from lrsl.errors import InputError
 from lrsl.nn.batches import Batch, TokenDataset
-from lrsl.nn.pretrained import load_tokenizer, loading, longest_input, quiet
+from lrsl.nn.pretrained import check_reads_texts, load_tokenizer, loading, longest_input, quiet
 
 KEY = "model.pretrained"
+SHORT = 8
+"""Tokens of the text that a language model is tried with when it is loaded."""
 ADAPTER = "adapter"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"  # PEFT's name
 HEAD_WEIGHTS = "head.safetensors"
@@ -164,6 +166,7 @@ def load_llm(settings: ModelConfig, classes: int, device: str = "auto") -> LLMCl
     """
     tokenizer = load_tokenizer(settings.pretrained, KEY)
     base = load_base(settings, device)
+    check_reads_texts(base, tokenizer, SHORT, f"{KEY}={settings.pretrained}")
     if settings.gradient_checkpointing is None:
         scarce = activation_bytes(base, settings) > memory(device) / 2
         settings = dataclasses.replace(settings, gradient_checkpointing=scarce)

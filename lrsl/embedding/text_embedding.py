@@ -70,13 +70,23 @@ def load_embedding(
     if (longest := longest_of(embedding) or max_length) is not None:
         embedding.max_seq_length = min(longest, max_length or longest)
     check_reads_texts(embedding, f"{key}={pretrained}")
+    say_what_is_compared(embedding, f"{key}={pretrained}")
+    return embedding
+
+
+def say_what_is_compared(embedding: SentenceTransformer, name: str) -> None:
+    """Warn where an embedding is made for another similarity than the cosine, which is taken all the same.
+
+    Args:
+        embedding: says so itself.
+        name: what the warning calls it.
+    """
     if embedding.similarity_fn_name != "cosine":
         warnings.warn(
-            f"{key}={pretrained} is made for {embedding.similarity_fn_name} similarity, and here its vectors are "
-            "compared by their cosines",
-            stacklevel=2,
+            f"{name} is made for {embedding.similarity_fn_name} similarity, and here its vectors are compared by their "
+            "cosines",
+            stacklevel=3,
         )
-    return embedding
 
 
 def _check_pooling(embedding: SentenceTransformer, asked: str | None, pretrained: str, key: str) -> None:

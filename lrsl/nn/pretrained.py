@@ -166,7 +166,7 @@ def check_reads_texts(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBa
         InputError: it gives no state per token.
     """
     longest = min(longest, PROBED)
-    ids = _ids(tokenizer, longest)
+    ids = _ids(tokenizer, longest).to(network.device)
     training = network.training
     network.eval()
     try:

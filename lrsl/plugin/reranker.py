@@ -19,7 +19,7 @@ from torch import Tensor
 from lrsl import metrics
 from lrsl.embedding.apart import check_apart, listed, look_alike
 from lrsl.embedding.finetuning import embedding_settings, finetuned
-from lrsl.embedding.text_embedding import load_embedding, save_embedding
+from lrsl.embedding.text_embedding import load_embedding, save_embedding, say_what_is_compared
 from lrsl.plugin.cut_off import warns_what_is_cut
 from lrsl.reranking.detector import Detector
 from lrsl.reranking.detector.margin import Margin
@@ -159,6 +159,8 @@ class Reranker:
         self.views: list[View] = [LabelSimilarity()] if views is None else list(views)
         self.report_: dict[str, Any] = {}
         self._embedder = embedder
+        if isinstance(embedder, SentenceTransformer):
+            say_what_is_compared(embedder, "the embedder")
         if views is None:
             self._embedder = self.embedding  # what cannot be loaded is said at once
         self._fitted: FittedRule | None = None

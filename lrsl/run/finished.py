@@ -47,7 +47,7 @@ def results_of(config: Config, configuration: dict[str, Any], folder: Path) -> d
     if not reason and known.get("data") != load_corpus(config.dataset, config.data_dir).fingerprint():
         reason = "the data have changed"
     if reason:
-        print(f"running again, for {reason}: {folder}", flush=True)
+        print(f"running again, since {reason}: {folder}", flush=True)
         return None
     return known
 

@@ -55,7 +55,7 @@ def sources(target: str) -> dict[str, str]:
             found[name] = ""
             continue
         content = Path(spec.origin).read_bytes()
-        found[name] = hashlib.sha256(content).hexdigest()[:16]
+        found[name] = _as_loaded(name, hashlib.sha256(content).hexdigest()[:16])
         if spec.origin.endswith(".py"):
             tree = _parsed(content)
             waiting += _imported(tree, name, is_package=spec.submodule_search_locations is not None)
@@ -92,6 +92,17 @@ def targets(settings: object) -> Iterator[str]:
     elif isinstance(settings, list | tuple):
         for value in settings:
             yield from targets(value)
+
+
+_loaded: dict[tuple[str, int], str] = {}  # what modules were when this process was first seen to have them
+
+
+def _as_loaded(name: str, digest: str) -> str:
+    """Return the hash of a module's file, and that of what runs here if the file has changed since it was imported."""
+    if name not in sys.modules:
+        return digest
+    first = _loaded.setdefault((name, id(sys.modules[name])), digest)
+    return digest if first == digest else f"{digest}, loaded as {first}"
 
 
 def _module_of(target: str) -> str:

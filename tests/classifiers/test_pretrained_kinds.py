@@ -15,6 +15,8 @@ from lrsl.errors import InputError
 from lrsl.run import pipeline
 
 CAUSAL = {"llama", "gemma2", "mistral", "qwen2", "gpt2", "opt"}
+UNUSED = ("pool", "contact_head", "_global")
+"""Parts of networks that take no part in the states of a text."""
 TEXTS = ["card1 loan2", "card1 rate3 please", " ".join(["rate word7"] * 60), ""]
 
 
@@ -35,15 +37,14 @@ def test_any_network_of_texts_is_trained_whole(corpus: Corpus, tmp_path: Path, k
     network = build_network(settings(folder, pooling="mean", architecture=architecture), corpus).train()
     rows = network.samples(corpus.train)
     batch = rows.collate([rows[row] for row in range(4)])
-    limit = {"t5": 128}.get(
-        kind, 62 if networks.KINDS[kind][1].get("pad_token_id") == 1 and kind not in ("opt", "bart") else 64
-    )
-    assert batch["input_ids"].shape == (4, limit)
+    offset = 2 if networks.KINDS[kind][1].get("pad_token_id") == 1 and kind not in ("opt", "bart") else 0
+    assert network.max_length == (ModelConfig.max_length if kind == "t5" else 64 - offset)
+    assert min(network.max_length, 120) - 2 <= batch["input_ids"].shape[1] <= network.max_length
     loss = network.loss(batch)
     loss.backward()
     assert loss.isfinite()
     unused = {name for name, of in network.named_parameters() if of.requires_grad and of.grad is None}
-    assert not [name for name in unused if "pool" not in name]
+    assert not [name for name in unused if not any(part in name for part in UNUSED)]
     logits = network.eval()(batch)
     assert logits.shape == (4, 4)
     assert (logits[0] - logits[1]).abs().max() > 1e-6  # it has seen the texts
@@ -69,6 +70,13 @@ def test_a_network_of_images_is_one_sentence(corpus: Corpus, tmp_path: Path) -> 
         InputError, match=rf"^model.pretrained={tmp_path} is no encoder of texts \(.+\); give one"
     ) as caught:
         build_network(settings(networks.write("vit", tmp_path)), corpus)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["t5", "vit"])
+def test_what_is_no_language_model_is_one_sentence(corpus: Corpus, tmp_path: Path, kind: str) -> None:
+    with pytest.raises(InputError, match=rf"^model.pretrained={tmp_path} is no .*give one") as caught:
+        build_network(settings(networks.write(kind, tmp_path), architecture="llm"), corpus)
     assert "\n" not in str(caught.value)
 
 

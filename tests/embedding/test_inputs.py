@@ -58,6 +58,16 @@ def test_what_does_not_attend_as_bert_keeps_its_own_attention(tmp_path, kind):
     assert embedding.transformers_model.config._attn_implementation != ATTENTION
 
 
+@pytest.mark.parametrize("kind", ["gemma2", "llama", "mistral", "qwen2", "modernbert", "opt", "gpt2"])
+def test_the_quick_attention_leaves_to_the_library_what_it_does_not_understand(tmp_path, kind):
+    folder = str(written(kind, tmp_path))
+    quick = configured_embedding(EmbeddingConfig(pretrained=folder, attention=ATTENTION))
+    assert quick.transformers_model.config._attn_implementation == ATTENTION
+    plain = SentenceTransformer(folder, device="cpu")
+    plain.max_seq_length = quick.max_seq_length
+    np.testing.assert_allclose(encode(quick, TEXTS).numpy(), by_library(plain), rtol=0, atol=1e-5)
+
+
 def test_capped_scores_are_seen_in_the_vectors(tmp_path):
     found = []
     for name, cap in (("capped", 0.05), ("free", None)):
@@ -165,6 +175,8 @@ def test_a_similarity_that_is_not_the_cosine_is_said(tiny_bert, tmp_path):
         UserWarning, match="is made for dot similarity, and here its vectors are compared by their cosines"
     ):
         load_embedding(str(tmp_path / "dot"))
+    with pytest.warns(UserWarning, match="^the embedder is made for dot similarity"):
+        Reranker(embedder, LABELS)
     save_embedding(prompted(tiny_bert), tmp_path / "cosine")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

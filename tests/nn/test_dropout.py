@@ -1,8 +1,11 @@
+import networks
 import pytest
 import torch
 from torch import nn
+from transformers import Gemma2Config
+from transformers.models.gemma2.modeling_gemma2 import Gemma2Attention, eager_attention_forward
 
-from lrsl.nn.dropout import ATTENTION, QuickDropout, dropout, quicken
+from lrsl.nn.dropout import ATTENTION, QuickDropout, attends_as_bert, attention, dropout, quicken
 from lrsl.nn.pretrained import adjust, load_encoder
 
 IDS = torch.tensor([[2, 8, 9, 10, 11, 3], [2, 12, 13, 3, 0, 0]])
@@ -101,3 +104,38 @@ def test_a_network_that_knows_its_own_attention_only_keeps_it(tiny_bert, monkeyp
     quicken(network)
     assert network.config._attn_implementation == before
     assert any(isinstance(module, QuickDropout) for module in network.modules())
+
+
+def test_only_a_network_that_attends_as_bert_does_is_quickened(tiny_bert, tiny_roberta, tmp_path):
+    for folder in (tiny_bert, tiny_roberta):
+        assert attends_as_bert(load_encoder(str(folder)))
+    for kind in ("gemma2", "llama", "modernbert", "deberta", "t5", "mpnet"):
+        network = load_encoder(str(networks.write(kind, tmp_path / kind)))
+        assert not attends_as_bert(network)
+        before = network.config._attn_implementation
+        quicken(network)
+        assert network.config._attn_implementation == before
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"softcap": 0.5},
+        {"softcap": None, "sliding_window": None},
+        {"sliding_window": 2},
+        {"scaling": None},
+        {"scaling": 0.3, "softcap": 2.0},
+        {"head_mask": torch.tensor([1.0, 0.0, 1.0, 1.0]).view(1, 4, 1, 1)},
+    ],
+)
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("masked", [True, False])
+def test_attention_is_that_of_the_modules_own_library_function(more, groups, masked):
+    torch.manual_seed(0)
+    config = Gemma2Config(hidden_size=32, num_attention_heads=4, num_key_value_heads=4 // groups, head_dim=8)
+    module = Gemma2Attention(config, layer_idx=0).eval()
+    query, key, value = torch.randn(2, 4, 5, 8), torch.randn(2, 4 // groups, 5, 8), torch.randn(2, 4 // groups, 5, 8)
+    mask = torch.full((2, 1, 5, 5), -torch.inf).triu(1) if masked else None
+    found = attention(module, query, key, value, mask, **more)
+    for mine, own in zip(found, eager_attention_forward(module, query, key, value, mask, **more), strict=True):
+        torch.testing.assert_close(mine, own, rtol=0, atol=1e-5)

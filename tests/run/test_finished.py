@@ -168,7 +168,7 @@ def test_a_finished_run_is_known_until_what_it_is_made_of_changes(
     assert known(own, run) == (measured if change == "moved" else None)
     told = capsys.readouterr().out
     if change == "flipped":
-        assert told.startswith("running again, for ")
+        assert told.startswith("running again, since ")
         assert told.endswith(f"{reason}: {run}\n")
     assert told.count("\n") == (change != "moved")
 
@@ -227,7 +227,7 @@ def test_a_run_that_does_not_say_what_it_is_made_of_is_run_again(
     else:
         (tmp_path / finished.MADE_OF).write_text(damaged)
     assert known(config, tmp_path) is None
-    assert "running again, for " in capsys.readouterr().out
+    assert "running again, since " in capsys.readouterr().out
 
 
 def test_what_cannot_be_known_is_run_again(own: Config, measured: dict[str, Any], tmp_path: Path, capsys: Any) -> None:

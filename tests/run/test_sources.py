@@ -1,3 +1,4 @@
+import importlib
 import sys
 from pathlib import Path
 
@@ -48,6 +49,20 @@ def test_an_edit_of_any_of_them_is_seen(own: Path, name: str) -> None:
     path.write_text(path.read_text() + "\n# more\n")
     after = sources("overlap.Overlap")
     assert {module for module in before if before[module] != after[module]} == {name}
+
+
+def test_a_process_that_still_runs_what_a_module_was_says_so(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(own)
+    monkeypatch.delitem(sys.modules, "unrelated", raising=False)
+    importlib.import_module("unrelated")
+    try:
+        before = sources("unrelated")["unrelated"]
+        (own / "unrelated.py").write_text("changed = True\n")
+        after = sources("unrelated")["unrelated"]
+        assert after.endswith(f", loaded as {before}")
+    finally:
+        del sys.modules["unrelated"]
+    assert sources("unrelated")["unrelated"] == after.partition(",")[0]  # what another process loads
 
 
 def test_what_is_not_imported_does_not_count(own: Path) -> None:
