@@ -1,3 +1,4 @@
+import gzip
 import importlib.metadata
 import json
 import os
@@ -9,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 import tiny
 
@@ -52,6 +54,31 @@ def test_a_finished_run_is_known_until_its_data_change(
 
     with (corpus / "test.csv").open("a", encoding="utf-8") as file:
         file.write("one card1 more,card\n")
+    assert known(config, tmp_path) is None
+
+
+@pytest.mark.parametrize("kind", ["x.parquet", "saved", "x.csv.gz"])
+def test_changed_contents_are_seen_whatever_holds_them(
+    config: Config, measured: dict[str, Any], tmp_path: Path, kind: str
+) -> None:
+    def write(seed: int) -> None:
+        texts, labels = tiny.samples(240, seed)
+        data = datasets.Dataset.from_dict({"text": texts, "label": [tiny.LABELS[label] for label in labels]})
+        if kind == "saved":
+            data.save_to_disk(str(tmp_path / kind))
+        elif kind == "x.parquet":
+            data.to_parquet(str(tmp_path / kind))
+        else:
+            plain = tiny.write_csv(tmp_path / "x.csv", 240, seed)
+            (tmp_path / kind).write_bytes(gzip.compress(plain.read_bytes()))
+
+    write(seed=1)
+    config = replace(config, dataset=replace(config.dataset, train=str(tmp_path / kind)))
+    finish(config, tmp_path, measured | {"data": load_corpus(config.dataset, None).fingerprint()})
+    assert known(config, tmp_path) is not None
+    write(seed=1)
+    assert known(config, tmp_path) is not None
+    write(seed=3)
     assert known(config, tmp_path) is None
 
 
