@@ -9,21 +9,24 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test coverage lint docs bench
+.PHONY: help install run test test-all coverage lint docs bench
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED)  ## set up .venv with the versions in constraints.txt; PYTHON=... chooses the interpreter
 
 run: $(INSTALLED)  ## train, rerank and report on the embedded data set; ARGS="..." is passed to run.py
 	$(BIN)/python run.py $(ARGS)
 
-test: $(INSTALLED)  ## run the tests, two files at a time; ARGS="..." is passed to pytest
+test: $(INSTALLED)  ## run the quick tests, two files at a time; ARGS="..." is passed to pytest
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
+test-all: $(INSTALLED)  ## run all tests, the slow ones too; ARGS="..." is passed to pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "" $(ARGS)
+
 coverage: $(INSTALLED)  ## run the tests and show which lines none of them runs; ARGS="..." is passed to pytest
-	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term-missing:skip-covered $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "" --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 lint: $(INSTALLED) docs  ## check style, formatting, types, which part imports which, and the documentation
 	$(BIN)/ruff check

@@ -80,11 +80,23 @@ RUNS = (  # files and folders whose tests train something or type whole commands
     *("test_run", "test_tensorboard", "test_tracking", "test_wheel"),
 )
 FAULTS = ("sweep/test_launchers",)
+SLOW = (  # beginnings of the tests that take half of the time; `make test` leaves them out, `.ci/run` does not
+    "run/test_out_of_fold",
+    "sweep/test_launchers",
+    "test_benchmarks",
+    "test_examples.py::test_an_example_runs[tfidf",
+    "test_matrix.py::test_the_command_of_five_seeds_as_typed",
+    "test_wheel",
+    "experiments/test_figures.py::test_every_figure_is_written_twice_the_same",
+    "experiments/test_tuning.py::test_a_trial_reports_the_objective_to_its_agent",
+)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Give a test its tier, by what it asks for or by the file it stands in."""
+    """Give a test its tier, by what it asks for or by the file it stands in, and mark it where it is slow."""
     file = item.path.relative_to(Path(__file__).parent).as_posix()
+    if f"{file}::{item.name}".startswith(SLOW):
+        item.add_marker("slow")
     fixtures = getattr(item, "fixturenames", ())
     if item.name.startswith("test_in_a_browser"):
         item.add_marker("browser")

@@ -11,7 +11,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling, Transfor
 from torch import Tensor
 
 from lrsl.errors import InputError
-from lrsl.nn.batches import Batch, tokenize
+from lrsl.nn.batches import Batch, noting_nothing, tokenize
 from lrsl.nn.pretrained import PROBED, is_causal, positions
 
 _PROBES = ("  Rate 3, a LOAN. ", "卡 é", "please")
@@ -47,6 +47,7 @@ class Inputs:
     strips: bool
 
     @classmethod
+    @noting_nothing()
     def of(cls, embedding: SentenceTransformer) -> Inputs | None:
         """Return the inputs of an embedding; None where it prepares texts in a way that only itself knows.
 
@@ -97,6 +98,7 @@ class Inputs:
         return features
 
     @property
+    @noting_nothing()
     def prompt_length(self) -> int:
         """Number of tokens before the text, which a pooling may leave out; a token that ends a text is not of these."""
         tokenizer = self.embedding.tokenizer
@@ -125,6 +127,7 @@ def reads_one_way(embedding: SentenceTransformer) -> bool:
 
 
 @torch.no_grad()
+@noting_nothing()
 def check_reads_texts(embedding: SentenceTransformer, name: str) -> None:
     """Let an embedding encode a long text.
 

@@ -105,6 +105,16 @@ def noting_what_is_cut() -> Iterator[dict[Text, int]]:
         _noted.reset(token)
 
 
+@contextmanager
+def noting_nothing() -> Iterator[None]:
+    """Let nothing be noted of what is tokenised inside, where it is nobody's text but a trial of the tokenizer."""
+    token = _noted.set(())
+    try:
+        yield
+    finally:
+        _noted.reset(token)
+
+
 def note_what_is_cut(texts: Mapping[Text, int]) -> None:
     """Note texts that are cut, with the number of tokens that are left, wherever `noting_what_is_cut` asks for them."""
     for noted in _noted.get():

@@ -35,9 +35,10 @@ def _sentence(noted: Mapping[Text, int], given: Mapping[str, Any]) -> str:
     texts = sum(text in first or text.strip() in first for text in _texts(given))
     labels = sum((text,) in noted or (text.strip(),) in noted for text in given["self"].label_texts)
     counts = [f"{n:,} {what}" for n, what in ((texts, "of the texts"), (labels, "of the label texts")) if n]
+    counts = counts or [f"{len(noted):,} of the texts"]  # where an iterator has been used up
     limits = " or ".join(f"{limit:,}" for limit in sorted(set(noted.values())))
     return (
-        f"{' and '.join(counts) or len(noted)} are longer than the {limits} tokens that are read of them, and the rest "
+        f"{' and '.join(counts)} are longer than the {limits} tokens that are read of them, and the rest "
         "is cut off; where the model allows for more, raise max_seq_length of the embedder"
     )
 
