@@ -82,8 +82,11 @@ RUNS = (  # files and folders whose tests train something or type whole commands
 FAULTS = ("sweep/test_launchers",)
 SLOW = (  # beginnings of the tests that take half of the time; `make test` leaves them out, `.ci/run` does not
     "run/test_out_of_fold",
+    "run/test_seams_in_runs",
+    "run/test_stages",
     "sweep/test_launchers",
     "test_benchmarks",
+    "test_docs.py::test_the_tutorials",
     "test_examples.py::test_an_example_runs[tfidf",
     "test_matrix.py::test_the_command_of_five_seeds_as_typed",
     "test_wheel",
