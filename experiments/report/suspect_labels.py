@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from statistics import mean
@@ -14,9 +11,8 @@ from experiments.report.table import Cell, Column, Table, number, words
 from experiments.runs.collect import Run, kept_file
 from experiments.runs.configurations import Configuration
 from experiments.runs.headings import heading
+from experiments.runs.predictions import lines_of
 from lrsl.run import results
-
-logger = logging.getLogger("experiments")
 
 SUSPECTS_SHOWN = 50
 CHARACTERS = 300
@@ -70,16 +66,4 @@ def _rows(configuration: Configuration, several: bool) -> list[tuple[tuple[float
 
 
 def _lines(run: Run) -> list[dict[str, Any]]:
-    """Return the lines of a run's file; none where it has none, or, with a warning, where it is damaged."""
-    path = kept_file(run.folder, results.SUSPECTS)
-    if path is None:
-        return []
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
-            lines: list[dict[str, Any]] = [json.loads(line) for line in file]
-        for key in NEEDED:
-            [line[key] for line in lines]
-        return lines
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        logger.warning("%s is damaged and left out (%s)", path, " ".join(str(error).split()))
-        return []
+    return lines_of(kept_file(run.folder, results.SUSPECTS), NEEDED)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from experiments.runs.collect import Run, predictions_file
@@ -21,13 +23,22 @@ def predictions(run: Run) -> list[dict[str, Any]]:
 
     They are read anew each time: all runs of a large sweep together do not fit into a small machine's memory.
     """
-    path = predictions_file(run.folder)
+    return lines_of(predictions_file(run.folder), NEEDED)
+
+
+def lines_of(path: Path | None, needed: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the lines of a JSON lines file, compressed or not; none without one, or, with a warning, if it is damaged.
+
+    Args:
+        path: the file, if there is one.
+        needed: the keys that every line must have.
+    """
     if path is None:
         return []
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
             lines: list[dict[str, Any]] = [json.loads(line) for line in file]
-        for key in NEEDED:
+        for key in needed:
             [line[key] for line in lines]
         return lines
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:

@@ -56,7 +56,7 @@ def load_embedding(
             modules = [transformer, Pooling(width, pooling_mode=pooling or "mean"), Normalize()]
             embedding = SentenceTransformer(modules=modules, device="cpu")
             if pooling == "cls" and reads_one_way(embedding):
-                name = f"{key.rpartition('.')[0]}.pooling".lstrip(".")
+                name = _pooling_key(key)
                 raise InputError(
                     f"{name}=cls makes all texts alike: {key}={pretrained} reads from left to right, so that its first "
                     f"token knows nothing of the text; set {name}=mean"
@@ -89,10 +89,15 @@ def say_what_is_compared(embedding: SentenceTransformer, name: str) -> None:
         )
 
 
+def _pooling_key(key: str) -> str:
+    """Return the key of the pooling that stands beside the one of the weights."""
+    return f"{key.rpartition('.')[0]}.pooling".lstrip(".")
+
+
 def _check_pooling(embedding: SentenceTransformer, asked: str | None, pretrained: str, key: str) -> None:
     own = next((module.pooling_mode for module in embedding if isinstance(module, Pooling)), None)
     if asked not in (None, own):
-        name = f"{key.rpartition('.')[0]}.pooling".lstrip(".")
+        name = _pooling_key(key)
         brings = f"brings its own, which is {own}" if own else "makes vectors in its own way"
         raise InputError(f"{name}={asked} has no effect: {key}={pretrained} {brings}; leave {name} out")
 
