@@ -58,6 +58,21 @@ def label_texts(labels: list[str], own: list[str], given: Any, data_dir: str | N
     return [texts[label] for label in labels]
 
 
+def given_in_order(text: str) -> dict[str, str] | None:
+    """Return the texts of labels in the YAML of a file, in its order; None unless each label has one text."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError:
+        return None
+    if root is None:
+        return {}
+    pairs = root.value if isinstance(root, yaml.MappingNode) else []
+    if not pairs or not all(isinstance(value, yaml.ScalarNode) and value.value.strip() for _, value in pairs):
+        return None
+    texts = {str(key.value): str(value.value).strip() for key, value in pairs}
+    return texts if len(texts) == len(pairs) else None
+
+
 def _label_named(name: str, labels: list[str], place: str) -> str:
     if name in labels:
         return name
