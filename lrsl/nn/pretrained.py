@@ -35,11 +35,16 @@ def locate(pretrained: str, key: str = "pretrained") -> str:
     all-MiniLM-L6-v2 comes with a package and needs no network; the checksum of its weights is that of the hub's file.
 
     Raises:
-        InputError: the packaged weights are damaged, or a path was given and there is no such folder.
+        InputError: the packaged weights are damaged, a path was given and there is no such folder, or it is GGUF.
     """
     if pretrained == MINILM:
         return _packaged_minilm()
     folder = Path(pretrained).expanduser()
+    if _is_gguf(folder):
+        raise InputError(
+            f"{key}={pretrained} is GGUF, which is made for other programs; give the model it was made from, or load "
+            "it with from_pretrained(FOLDER, gguf_file=FILE) of transformers and give what its save_pretrained writes"
+        )
     if folder.is_dir():
         return str(folder)
     if folder.is_absolute() or pretrained.startswith((".", "~")) or pretrained.count("/") > 1:
@@ -64,6 +69,17 @@ def fingerprint(pretrained: str, key: str = "pretrained") -> str:
             copy = files.folder_of(path)
             return f"{path}@{files.of_folder(copy) if commit is None and copy is not None else commit}"
     return files.of_folder(folder)
+
+
+def _is_gguf(path: Path) -> bool:
+    """Tell whether a path is a GGUF file, or a folder whose only weights are such files."""
+    if path.suffix.lower() == ".gguf":
+        return True
+    if not path.is_dir():
+        return False
+    names = [file.name.lower() for file in path.iterdir()]
+    others = any(name.endswith((".safetensors", ".bin", ".safetensors.index.json")) for name in names)
+    return any(name.endswith(".gguf") for name in names) and not others
 
 
 @functools.cache

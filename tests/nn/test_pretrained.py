@@ -56,6 +56,17 @@ def test_an_unknown_name_is_one_sentence(load):
 
 
 @pytest.mark.parametrize("path", ["/no/such/folder", "./nowhere", "~/no-such-folder-here", "a/b/c"])
+@pytest.mark.parametrize("name", ["", "model.gguf"])
+def test_gguf_is_refused_with_what_to_do(tmp_path: Path, name: str) -> None:
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    given = tmp_path / name
+    with pytest.raises(InputError) as caught:
+        locate(str(given), "llm")
+    assert str(caught.value).startswith(f"llm={given} is GGUF, which is made for other programs; give the model it was")
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    assert locate(str(tmp_path)) == str(tmp_path)
+
+
 def test_a_path_that_is_no_folder_is_never_asked_for_on_the_hub(path):
     with pytest.raises(InputError, match="is no folder here"):
         locate(path)
