@@ -57,7 +57,7 @@ class WriterConfig:
     at_once: int = 8
     """Labels that the language model is asked about together; more take more memory."""
     separation: bool = True
-    """Whether an answer is only taken where it separates the label's training texts better than the present text."""
+    """Whether an answer is only taken where similarity alone, off the shelf, gets more training texts right."""
     overwrite: bool = False
     """Whether a file that is there already may be written anew."""
 
@@ -239,6 +239,8 @@ def _told(written: list[LabelText]) -> str:
     told += [f"{faults[fault]} times {reason}" for fault, reason in FAULTS.items() if faults[fault]]
     if shortened := sum(text.shortened for text in written):
         told.append(f"{shortened} cut to the first sentence")
+    if named := sum(text.named for text in written):
+        told.append(f"{named} taken although the label's name is in it")
     return f" ({'; '.join(told)})" if told else ""
 
 

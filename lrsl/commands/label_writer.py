@@ -45,7 +45,7 @@ FAULTS = {
     "name": "the answer names the label again",
     "quote": "the answer quotes a training text",
     "other": "the answer was the text of another label",
-    "worse": "the answer separates the label's training texts no better",
+    "worse": "the answer separates training texts no better",
 }
 """Why an answer is not taken."""
 
@@ -58,16 +58,18 @@ class LabelText(NamedTuple):
         text: what stands for it.
         fault: why that is its present text, one of `FAULTS`; `""` when the language model wrote it.
         shortened: whether the answer went on after its first sentence.
+        named: whether the text that was taken has the label's name in it.
     """
 
     label: str
     text: str
     fault: str = ""
     shortened: bool = False
+    named: bool = False
 
 
 class Separates(Protocol):
-    """Tells whether a text for a label separates texts with it better than the present one; keeps what is taken."""
+    """Tells whether texts are separated better with another text for a label; knows what is taken."""
 
     def is_better(self, label: int, text: str) -> bool:
         """Tell so of the label at a position."""
@@ -261,7 +263,8 @@ def write_label_texts(
     """Return a text for each label in turn, pairwise distinct; a label without a good answer keeps its present text.
 
     An answer is good when it does what `prompt` asks for: it is cut to its first sentence, and may neither go round in
-    a loop, name the label nor quote an example. With `separation` it is better than the present text as well.
+    a loop, quote an example nor name the label. With `separation` it also has to separate texts better than the present
+    one, and may then name the label, which is told.
 
     Args:
         corpus: has the labels and their present texts.
@@ -293,7 +296,7 @@ def write_label_texts(
                 fault = "loop"
             elif text.casefold() in others:
                 fault = "other"
-            elif names_again(text, called):
+            elif not separation and names_again(text, called):
                 fault = "name"
             elif quotes(text, examples[label] if examples else ()):
                 fault = "quote"
@@ -303,7 +306,13 @@ def write_label_texts(
                 texts[label] = text
                 if separation:
                     separation.take(label, text)
-            yield LabelText(name, texts[label], fault, not fault and len(text) < len(cleaned))
+            yield LabelText(
+                name,
+                texts[label],
+                fault,
+                shortened=not fault and len(text) < len(cleaned),
+                named=not fault and names_again(text, called),
+            )
 
 
 def entry(written: LabelText) -> str:

@@ -210,7 +210,7 @@ def test_an_answer_is_taken_only_where_it_separates_better(
     found = re.search(r"is right on ([\d.]+) % of (\d+) training texts; it was on ([\d.]+) %\n$", said)
     assert found
     assert int(found[2]) == len(made.train.texts)
-    worse = said.partition(" times the answer separates the label's training texts no better")[0].rpartition(" ")[2]
+    worse = said.partition(" times the answer separates training texts no better")[0].rpartition(" ")[2]
     lines = out.read_text().splitlines()
     assert lines.count(f"# {label_writer.FAULTS['worse']}, so the present text is kept") == int(worse or 0)
 

@@ -111,12 +111,12 @@ def test_a_label_without_a_good_answer_keeps_its_present_text() -> None:
     answers = {"a": "Cee", "b": "Bees. More.", "c": "bees.", "d": "...", "e": "An E it is", "f": "Fs. Fs."}
     made = corpus(list("abcdef"), ["A", "B", "cee", "D", "E", "F"])
     assert list(write_label_texts(made, list("abcdef"), one_by_one(answers.__getitem__))) == [
-        ("a", "A", "other", False),
-        ("b", "Bees.", "", True),
-        ("c", "cee", "other", False),
-        ("d", "D", "unfinished", False),
-        ("e", "E", "name", False),
-        ("f", "F", "loop", False),
+        ("a", "A", "other", False, False),
+        ("b", "Bees.", "", True, False),
+        ("c", "cee", "other", False, False),
+        ("d", "D", "unfinished", False, False),
+        ("e", "E", "name", False, False),
+        ("f", "F", "loop", False, False),
     ]
 
 
@@ -142,13 +142,14 @@ class Longer:
 
 
 def test_an_answer_that_separates_no_better_is_not_taken() -> None:
-    made = corpus(["one", "two"], ["rather long a text", "two"])
+    made = corpus(["one", "two"], ["rather long a text", "2"])
     separation = Longer(list(made.label_texts))
     written = list(
-        write_label_texts(made, ["", ""], lambda _: ["Short.", "Of pairs."], separation=separation, at_once=2)
+        write_label_texts(made, ["", ""], lambda _: ["Short.", "Two of them."], separation=separation, at_once=2)
     )
     assert [text.fault for text in written] == ["worse", ""]
-    assert separation.texts == ["rather long a text", "Of pairs."]
+    assert [text.named for text in written] == [False, True]
+    assert separation.texts == ["rather long a text", "Two of them."]
 
 
 def test_going_on_asks_the_same_together() -> None:
