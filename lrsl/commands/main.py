@@ -6,13 +6,16 @@ To add a command, write a file here with `main(arguments) -> int` and enter it i
 from __future__ import annotations
 
 import errno
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
+from lrsl import stopping
 from lrsl.commands import closed
+from lrsl.config import place
 from lrsl.errors import nearest
 
 
@@ -84,7 +87,13 @@ def _done(arguments: Sequence[str] | None) -> int:
     try:
         if name == "run" and not set(rest).isdisjoint(HELP):
             return _help_of_run(rest)
+        if name == "run":
+            with stopping.handled(lambda number: _said(number, rest)):
+                return command(name)(rest)
         return command(name)(rest)
+    except stopping.Stopped as stop:
+        print(_said(stop.number, rest), file=sys.stderr, flush=True)
+        return stop.status
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -117,6 +126,14 @@ def help_text() -> str:
             "lrsl COMMAND --help says what can be typed after it; lrsl alone, what to type first; lrsl --version.",
         ]
     )
+
+
+def _said(number: int, typed: Sequence[str]) -> str:
+    """Return what is said of a run, or a sweep, that is told to stop."""
+    journal = sys.modules.get("lrsl.sweep.journal")
+    left = journal.leave_out(f"not finished: stopped by {signal.Signals(number).name}") if journal else []
+    said = stopping.sentence(number, place.typed("run"), typed)
+    return "\n".join([*(f"not finished: {' '.join(overrides)}" for overrides in left), said])
 
 
 def _of_itself(typed: Sequence[str]) -> str:

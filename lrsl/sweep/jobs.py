@@ -6,6 +6,7 @@ The launchers of `hydra_plugins/` send it. Its process need not find those: this
 from __future__ import annotations
 
 import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hydra.core.utils import JobReturn, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import MISSING, DictConfig, open_dict
 
+from lrsl import stopping
 from lrsl.sweep.journal import FOLDER_VARIABLE
 
 THREAD_VARIABLES = (
@@ -62,16 +64,20 @@ class Job:
             config.hydra.job.id = f"{config.hydra.job.name}_{self.number}"
             config.hydra.job.num = self.number
         HydraConfig.instance().set_config(config)
-        return run_job(
-            hydra_context=self.context,
-            task_function=self.task,
-            config=config,
-            job_dir_key="hydra.sweep.dir",
-            job_subdir_key="hydra.sweep.subdir",
-        )
+        try:
+            with stopping.handled(lambda number: f"job {self.number} stopped by {signal.Signals(number).name}"):
+                return run_job(
+                    hydra_context=self.context,
+                    task_function=self.task,
+                    config=config,
+                    job_dir_key="hydra.sweep.dir",
+                    job_subdir_key="hydra.sweep.subdir",
+                )
+        except stopping.Stopped as stop:
+            os._exit(stop.status)  # whoever started this process sees that it has ended; there is nothing to return
 
     def checkpoint(self) -> Any:
-        """Return what submitit queues again when Slurm takes the job's node away: the same, from the start."""
+        """Return what submitit queues again when Slurm takes the node away: the same, which goes on from there."""
         from submitit.helpers import DelayedSubmission  # noqa: PLC0415  (only there with the extra)
 
         return DelayedSubmission(self)
