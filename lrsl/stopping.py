@@ -19,11 +19,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 GRACE = 1.0  # seconds that an import may go on for: what an exception does in the middle of one is anybody's guess
 PAUSE = 0.05  # between looks at whether it still does
 AGAIN = 1.0  # seconds after which a second signal is meant
+SWEEP = "sweep"  # the stage of a process whose jobs are in others
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _IMPORTS = "<frozen importlib"
 _SECRET = re.compile(r"://[^/\s]*@|(key|token|secret|passw|pwd|credential|signature)[^=]*=", re.IGNORECASE)
@@ -70,7 +71,7 @@ def handled(tell: Callable[[int], str]) -> Iterator[None]:
         yield
         return
     before = {number: signal.getsignal(number) for number in _SIGNALS}
-    taken = [number for number, handler in before.items() if handler in (signal.SIG_DFL, signal.default_int_handler)]
+    taken = [number for number, handler in before.items() if _is_nobodys(handler)]
     _state.__dict__.clear()
     _state.tell = tell
     for number in taken:
@@ -140,6 +141,26 @@ def sentence(number: int, command: str, arguments: Sequence[str]) -> str:
     return f"{by} at the {_state.stage}; what was through before is kept{training}; to go on from there: {again}"
 
 
+def end(number: int) -> int:
+    """Say what is to be said of a run that was stopped, and return the status to end with, or end at once.
+
+    What libraries do at the end of a process takes seconds, and is of use only to one that has had others work for it.
+    """
+    _state.number = number
+    if _state.stage != SWEEP:
+        _leave()
+    if _state.tell is not None:
+        print(_state.tell(number), file=sys.stderr, flush=True)
+    return 128 + number
+
+
+def _is_nobodys(handler: Any) -> bool:
+    """Tell whether a handler is Python's own, or the door's of its first moments."""
+    return handler in (signal.SIG_DFL, signal.default_int_handler) or (
+        getattr(handler, "__module__", "") == "__main__" and getattr(handler, "__name__", "") == "leave"
+    )
+
+
 def _stop(number: int, frame: FrameType | None) -> None:
     if _state.number:
         if time.monotonic() - _state.since > AGAIN:
@@ -172,7 +193,7 @@ def _imports(frame: FrameType | None) -> bool:
     return False
 
 
-def _leave() -> None:
+def _leave() -> NoReturn:
     with suppress(Exception):
         sys.stdout.flush()
     if _state.tell is not None:

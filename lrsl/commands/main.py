@@ -6,6 +6,7 @@ To add a command, write a file here with `main(arguments) -> int` and enter it i
 from __future__ import annotations
 
 import errno
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -87,13 +88,7 @@ def _done(arguments: Sequence[str] | None) -> int:
     try:
         if name == "run" and not set(rest).isdisjoint(HELP):
             return _help_of_run(rest)
-        if name == "run":
-            with stopping.handled(lambda number: _said(number, rest)):
-                return command(name)(rest)
-        return command(name)(rest)
-    except stopping.Stopped as stop:
-        print(_said(stop.number, rest), file=sys.stderr, flush=True)
-        return stop.status
+        return _run(rest) if name == "run" else command(name)(rest)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -128,11 +123,23 @@ def help_text() -> str:
     )
 
 
+def _run(typed: Sequence[str]) -> int:
+    """Do what `lrsl run` does, and stop with a sentence when told to."""
+    with stopping.handled(lambda number: _said(number, typed)):
+        try:
+            return command("run")([*typed])
+        except stopping.Stopped as stop:
+            return stopping.end(stop.number)
+
+
 def _said(number: int, typed: Sequence[str]) -> str:
     """Return what is said of a run, or a sweep, that is told to stop."""
     journal = sys.modules.get("lrsl.sweep.journal")
     left = journal.leave_out(f"not finished: stopped by {signal.Signals(number).name}") if journal else []
-    said = stopping.sentence(number, place.typed("run"), typed)
+    command = place.typed("run")
+    if command.startswith("python "):
+        command = f"python {shlex.quote(sys.argv[0])}"
+    said = stopping.sentence(number, command, typed)
     return "\n".join([*(f"not finished: {' '.join(overrides)}" for overrides in left), said])
 
 

@@ -40,7 +40,7 @@ class Kept:
         minutes: after how many a state is kept within an epoch.
 
     Attributes:
-        reached: how far the state that was kept last has got, as in `the end of epoch 3 of 10`; empty where there is none.
+        reached: how far the last state has got, as in `the end of epoch 3 of 10`; empty where there is none.
         earlier: seconds that went into the training before this process took it up.
     """
 

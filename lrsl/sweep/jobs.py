@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from omegaconf import MISSING, DictConfig, open_dict
 from lrsl import stopping
 from lrsl.sweep.journal import FOLDER_VARIABLE
 
+WATCHED_EVERY = 0.5  # seconds
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",  # torch takes the larger of these two
@@ -81,6 +84,24 @@ class Job:
         from submitit.helpers import DelayedSubmission  # noqa: PLC0415  (only there with the extra)
 
         return DelayedSubmission(self)
+
+
+def end_with(process: int) -> None:
+    """End this process soon after the one that started it, however that ends: nobody is left to take a result.
+
+    A thread looks after it, on every system alike. Linux could send a signal, but does so when the thread ends that
+    has started this process, which may be long before its process does.
+
+    Args:
+        process: the id of the process that has started this one.
+    """
+
+    def watch() -> None:
+        while os.getppid() == process:
+            time.sleep(WATCHED_EVERY)
+        os._exit(128 + signal.SIGTERM)
+
+    threading.Thread(target=watch, name="lrsl-watch", daemon=True).start()
 
 
 @dataclass

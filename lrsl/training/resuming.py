@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from lrsl.nn.kept import STATE, Kept, copied, size_of
 from lrsl.nn.optimisation import trainable
 from lrsl.training.module import TrainingModule
 
+SHORT = 1.0  # seconds from an epoch's last step to the next one's first that are waited for, to keep the epoch
 OURS = "lrsl"
 """What we add to Lightning's checkpoint: the place in the data, random numbers, what was logged, whether it stopped."""
 
@@ -38,7 +40,8 @@ class History(Logger):
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Remember a row."""
-        self.rows.append(({name: float(value) for name, value in metrics.items()}, step))
+        plain = {name: value if isinstance(value, (int, float)) else float(value) for name, value in metrics.items()}
+        self.rows.append((plain, step))
 
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
         """Do nothing: they are the configuration's."""
@@ -64,6 +67,8 @@ class Resuming(Checkpoint):
         self._taken: dict[str, Any] | None = None
         self._reached = ""
         self._spent = 0.0
+        self._ended = 0.0
+        self._pause = math.inf
         self._random: dict[str, Any] | None = None
         self._from: Path | None = None
 
@@ -117,13 +122,17 @@ class Resuming(Checkpoint):
             within = "within" if ours["step"] else "at"
             print(f"continuing {self.kept.what} {within} epoch {ours['epoch'] + 1} of {self.epochs}", flush=True)
 
-    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         """Let random numbers go on from where they were, or keep with the state where they are."""
         if self._random is not None:
             randomness.restore(self._random)
             self._random = None
         elif self._taken is not None:
             self._keep(trainer)
+        if self._ended and batch_idx == 0:
+            self._pause = time.monotonic() - self._ended
         if trainer.world_size == 1:
             if stopping.asked():
                 self.kept.wait()
@@ -133,9 +142,12 @@ class Resuming(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Take the state of a long epoch, unless it is about to end, or that in which the process is told to stop."""
-        stopping.end_step()
+        self._ended = time.monotonic()
+        if not trainer.is_last_batch or self._pause > SHORT:
+            stopping.end_step()
         if trainer.is_last_batch:
-            stopping.check()
+            if self._pause > SHORT:
+                stopping.check()
         elif self._is_due(trainer, whole=False):
             self._take(trainer, step=batch_idx + 1)
 
@@ -148,6 +160,8 @@ class Resuming(Checkpoint):
         """Keep the state of the last epoch: what comes after the training may be killed too."""
         if self._taken is not None:
             self._keep(trainer)
+        stopping.end_step()
+        stopping.check()
 
     def _is_due(self, trainer: pl.Trainer, *, whole: bool) -> bool:
         due = self.kept.is_due(whole=whole) or stopping.asked()
