@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from lrsl import stopping
 from lrsl.commands import closed, studies
 from lrsl.config import composition, identity, mistakes, own, place
 from lrsl.errors import InputError
@@ -48,6 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         status = 130
+    except stopping.Stopped as stop:
+        journal.leave_out(f"not finished: stopped by {signal.Signals(stop.number).name}")
+        journal.conclude()
+        raise
     finally:
         swept = os.environ.get(journal.FOLDER_VARIABLE)
         failed = journal.conclude(track if status != 130 else None)

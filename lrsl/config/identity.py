@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-NO_EFFECT = ("logger", "rerun", "cache", "cache_dir", "trainer.progress")
+NO_EFFECT = ("logger", "rerun", "cache", "cache_dir", "trainer.progress", "trainer.checkpoint_minutes")
 """Keys that cannot change a result, so that runs which differ in nothing else are the same run."""
 
 

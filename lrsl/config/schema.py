@@ -473,9 +473,13 @@ class TrainerConfig:
     32-true."""
     progress: bool = True
     """Whether to draw progress bars."""
+    checkpoint_minutes: float = 15.0
+    """Minutes of training after which its state is kept within an epoch, too, so that a killed run goes on from there;
+    at the end of an epoch it is kept whenever that costs less than a fiftieth of the time."""
 
     def __post_init__(self) -> None:
         """Check names and ranges."""
+        _above("trainer.checkpoint_minutes", self.checkpoint_minutes, 0)
         if self.devices != 1:
             raise InputError(
                 f"trainer.devices={self.devices} does not work: a run computes on one device; leave it at 1, and use "

@@ -190,6 +190,11 @@ class LengthBatchSampler(Sampler[list[int]]):
     Training shuffles, sorts within windows of `WINDOW` batches and shuffles the batches; it depends on the seed and on
     how often it was iterated. Evaluation sorts all rows. Each process of a distributed run takes every n-th batch:
     training drops what does not divide evenly, evaluation neither drops nor repeats a sample.
+
+    Attributes:
+        epoch: how often it was iterated in training, by which the next order is drawn.
+        skipped: how many batches the next iteration leaves out at its beginning, where a training goes on within an
+            epoch.
     """
 
     def __init__(self, lengths: Sequence[int], batch_size: int, *, seed: int | None) -> None:
@@ -197,6 +202,7 @@ class LengthBatchSampler(Sampler[list[int]]):
         self.batch_size = batch_size
         self.seed = seed
         self.epoch = 0
+        self.skipped = 0
 
     def __len__(self) -> int:
         processes, process = _processes()
@@ -208,7 +214,8 @@ class LengthBatchSampler(Sampler[list[int]]):
         processes, process = _processes()
         if self.seed is not None:
             batches = batches[: len(batches) // processes * processes]
-        yield from batches[process::processes]
+        skipped, self.skipped = self.skipped, 0
+        yield from batches[process::processes][skipped:]
 
     def _batches(self) -> list[list[int]]:
         if self.seed is None:

@@ -5,6 +5,7 @@ One direction, one function per stage. Each stage seeds itself, so that what one
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lrsl import stopping
 from lrsl.config.schema import Config, EmbeddingConfig, ModelConfig
 from lrsl.data import Corpus, load_corpus
 from lrsl.data.leaderboard import write_leaderboard
@@ -39,6 +41,9 @@ from lrsl.run.suspects import suspect_labels
 from lrsl.run.told_apart import check_embedding, warn_of_look_alikes
 from lrsl.tracking import Tracker
 
+UNFINISHED = ".unfinished"
+"""The folder in which a run that takes nothing from the store keeps what its stages have made, until it is through."""
+
 Figures = Callable[[Path, Path], Mapping[str, Path]]
 """Draws the figures of the run in one folder into another and returns the image files by name."""
 
@@ -59,9 +64,9 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
     check(config, corpus)
     folds = Folds(corpus, config.reranker.folds, config.dataset.split_seed) if config.reranker.folds else None
     paper, beside, defer = papers_rule(config), rules_beside(config), deferral(config)
-    watch = Stopwatch()
     with Tracker(config, folder) as tracker, stage_store(config, folder) as store:
         context = RunContext(config, corpus if folds is None else folds.corpus, folder, tracker, store)
+        watch = Stopwatch(context.earlier)
         with enough_memory("embedding", "embedding", config.embedding):
             check_embedding(context, [paper, *beside])
         cut = foretell(context, corpus)
@@ -111,13 +116,16 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
 
 @contextmanager
 def stage_store(config: Config, folder: Path) -> Iterator[Store]:
-    """Give the store of what stages make; with `cache=off` one that the run leaves nothing in."""
+    """Give the store of what stages make; with `cache=off` one in the run's folder, which goes when the run is through.
+
+    A run that is killed leaves it there, and goes on from it.
+    """
     if config.cache:
         yield Store(Path(config.cache_dir), again=config.rerun)
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".", ignore_cleanup_errors=True) as scratch:
-        yield Store(Path(scratch))
+    place = folder / UNFINISHED
+    yield Store(place)
+    shutil.rmtree(place, ignore_errors=True)
 
 
 @contextmanager
@@ -270,17 +278,23 @@ def answers(tested: Tested, deploy: str, scores: Mapping[str, Scores]) -> Tensor
 
 
 class Stopwatch:
-    """Seconds per stage."""
+    """Seconds per stage.
 
-    def __init__(self) -> None:
+    Args:
+        earlier: seconds before a training was taken up by this process; what is added counts for the stage under way.
+    """
+
+    def __init__(self, earlier: list[float]) -> None:
         self.seconds: dict[str, float] = {}
+        self.earlier = earlier
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
         """Time what happens inside."""
-        start = time.perf_counter()
+        stopping.at(stage)
+        start, known = time.perf_counter(), len(self.earlier)
         yield
-        self.seconds[stage] = round(time.perf_counter() - start, 2)
+        self.seconds[stage] = round(time.perf_counter() - start + sum(self.earlier[known:]), 2)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ itself in the process that started the sweep; from another it is returned there,
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import sys
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
     Track = Callable[[Sequence[Mapping[str, Any]], Sequence[Summary], Path], None]
 
+planned: list[list[str]] = []
+"""The overrides of each job of the sweep that this process has started, in the order of their numbers."""
+
 FOLDER_VARIABLE = "LRSL_SWEEP"
 RUNS = "runs.jsonl"
 
@@ -47,6 +51,7 @@ class SweepStart(Callback):
         for override, reason in reasons.items():
             lose([override], reason)
         config.hydra.overrides.task = kept
+        planned[:] = jobs_of(kept)
 
 
 def composable(
@@ -72,6 +77,30 @@ def composable(
                 line = f"{override.get_key_element()}={','.join(right)}" if wrong else line
         kept.append(line)
     return kept, reasons
+
+
+def jobs_of(overrides: Sequence[str]) -> list[list[str]]:
+    """Return the overrides of each job that a sweep's overrides come to, in the order in which Hydra numbers them."""
+    values = [
+        [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+        if _is_choice(override)
+        else [str(override.input_line)]
+        for override in OverridesParser.create().parse_overrides(list(overrides))
+    ]
+    return [list(job) for job in itertools.product(*values)]
+
+
+def leave_out(reason: str) -> list[list[str]]:
+    """Record the jobs of which nobody knows what became, as failed for a reason, and return their overrides."""
+    folder = os.environ.get(FOLDER_VARIABLE)
+    if not folder:
+        return []
+    with (Path(folder) / RUNS).open(encoding="utf-8") as file:
+        known = {int(json.loads(line)["job"]) for line in file}
+    left = [number for number in range(len(planned)) if number not in known]
+    for number in left:
+        record({"job": number, "overrides": planned[number], "status": "failed", "error": reason})
+    return [planned[number] for number in left]
 
 
 def record(line: Mapping[str, Any]) -> None:

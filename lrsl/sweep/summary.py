@@ -61,6 +61,7 @@ METRICS = {
 
 _SAME_CONFIGURATION = (
     *("dataset", "model", "seed", "rerun", "cache", "cache_dir", "data_dir", "logger", "launcher", "trainer.progress"),
+    "trainer.checkpoint_minutes",
 )
 """Keys that have a column of their own or change no result: never part of a summary's label."""
 

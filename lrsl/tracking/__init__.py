@@ -13,6 +13,7 @@ from typing import Any
 
 from pytorch_lightning.loggers import Logger
 
+from lrsl import stopping
 from lrsl.config.schema import Config
 from lrsl.tracking.csv_run import CsvRun
 from lrsl.tracking.masking import masked
@@ -55,7 +56,8 @@ class Tracker:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         del self.logger
-        self._run.finish(failed=kind is not None)
+        status = error.status if isinstance(error, stopping.Stopped) else int(kind is not None)
+        self._run.finish(status)
 
     @property
     def shows_images(self) -> bool:

@@ -11,6 +11,7 @@ import re
 import secrets
 import shlex
 import shutil
+import signal
 import socket
 import sys
 import threading
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _CONNECT_SECONDS = 3.0  # a host that has not answered by then counts as unreachable
 _INIT_SECONDS = 15.0  # the same for starting an online run
 _FINISH_SECONDS = 120.0  # what is not uploaded by then stays on disk
+_STOP_SECONDS = 1.5  # the same for a run that was told to stop
 _LONGEST_TAG = 64  # W&B refuses longer ones
 _MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled"}
 
@@ -150,15 +152,24 @@ class WandbRun:
             artifact.add_file(str(path), name=name)
         self._run.log_artifact(artifact, aliases=["latest", self._about.job_type])
 
-    def finish(self, *, failed: bool) -> None:
-        """End the run; where it is on disk only, say how to upload it."""
+    def finish(self, status: int) -> None:
+        """End the run; where it is on disk only, say how to upload it.
+
+        One that was told to stop waits a little only for what is not uploaded, which stays on disk.
+        """
         run, self._run = self._run, None
         if run is None:
             return
         on_disk = Path(run.dir).parent
         remaining = self._mode == "offline"
         try:
-            run.finish(exit_code=int(failed))
+            if status <= 128:
+                run.finish(exit_code=status)
+            else:
+                run.summary["stopped_by"] = signal.Signals(status - 128).name
+                finishing = threading.Thread(target=lambda: run.finish(exit_code=status), daemon=True)
+                finishing.start()
+                finishing.join(_STOP_SECONDS)
         except Exception as error:  # the training is done; its report must not undo it
             print(f"W&B could not finish the run: {_first_line(error)}.", flush=True)
             remaining = self._mode != "disabled"

@@ -12,10 +12,15 @@ from torch.optim.lr_scheduler import LambdaLR
 
 
 class TrainingModule(pl.LightningModule, ABC):
-    """A network in training; what is trained, and by which recipe, is said by its children."""
+    """A network in training; what is trained, and by which recipe, is said by its children.
+
+    Attributes:
+        goes_on: whether the checkpoint that is being made is one to go on from, with the optimiser's state.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.goes_on = False
         self.strict_loading = False  # checkpoints hold no frozen weights; `on_load_checkpoint` is strict about the rest
 
     @abstractmethod
@@ -46,13 +51,15 @@ class TrainingModule(pl.LightningModule, ABC):
         self.clip()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what training changed: the best epoch is there to be tested.
+        """Keep what training changed: the best epoch is there to be tested, the last one to go on from.
 
-        The optimiser's state would be two thirds of the file. Frozen weights are those of the pretrained network, which
-        is loaded from where it came from; of a language model with adapters they are nearly all.
+        The optimiser's state would be two thirds of a file that is there to be tested. Frozen weights are those of the
+        pretrained network, which is loaded from where it came from; of a language model with adapters they are nearly
+        all.
         """
-        checkpoint["optimizer_states"] = []
-        checkpoint["lr_schedulers"] = []
+        if not self.goes_on:
+            checkpoint["optimizer_states"] = []
+            checkpoint["lr_schedulers"] = []
         frozen = self._frozen(checkpoint["state_dict"])
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k not in frozen}
 

@@ -19,6 +19,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException  # 
 from lrsl.config.schema import TrainerConfig
 from lrsl.errors import InputError
 from lrsl.nn.precision import native_precision
+from lrsl.training.resuming import Resuming
 
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 # batches come from memory, tokenised: more workers would only copy them
@@ -123,6 +124,7 @@ def build_trainer(
     stop_after: int | None = None,
     logger: Logger | None = None,
     callbacks: list[Callback] | None = None,
+    resuming: Resuming | None = None,
 ) -> pl.Trainer:
     """Return the trainer of one stage.
 
@@ -136,6 +138,7 @@ def build_trainer(
         stop_after: epochs after which training stops in any case.
         logger: where metrics go.
         callbacks: more callbacks.
+        resuming: keeps what the training has reached.
 
     Raises:
         InputError: this machine has no such accelerator, or not as many devices.
@@ -150,15 +153,17 @@ def build_trainer(
         callbacks.append(StopAfter(stop_after))
     if config.progress:
         callbacks.append(StageProgress(stage, stop_after or epochs))
+    if resuming is not None:
+        callbacks.append(resuming)  # last: it keeps what the others have come to
     try:
         return pl.Trainer(
             accelerator=config.accelerator,
             devices=config.devices,
             precision=cast(Any, precision(config)),
             max_epochs=epochs,
-            logger=logger if logger is not None else False,
+            logger=False if logger is None else logger if resuming is None else [logger, resuming.history],
             callbacks=callbacks,
-            enable_checkpointing=monitor is not None,
+            enable_checkpointing=monitor is not None or resuming is not None,
             enable_progress_bar=config.progress,
             enable_model_summary=False,
             num_sanity_val_steps=0,

@@ -21,9 +21,11 @@ from lrsl.run.stages.context import RunContext
 from lrsl.run.stages.made_of import LIBRARIES_OF_LLMS, about, conditions, versions
 from lrsl.run.stages.tensor import load, save
 from lrsl.run.stages.tokens import StoredTokens
+from lrsl.run.stages.unfinished import through, unfinished
 from lrsl.run.store import key_of, link
 from lrsl.training.callback import RerankingCallback
 from lrsl.training.classifier import Classifier
+from lrsl.training.resuming import Resuming
 from lrsl.training.trainer import best_checkpoint, build_trainer, device, epoch_of, load_best
 
 CHECKPOINT = "best.ckpt"
@@ -58,13 +60,14 @@ def train_classifier(context: RunContext, rule: Rule, epochs: int | None = None)
             stop_after=epochs,
             logger=context.logger,
             callbacks=[RerankingCallback(rule)] if epochs is None else [],
+            resuming=resuming,
         )
         train = loader(network.samples(corpus.train), model.batch_size, seed=config.seed)
         if epochs is None:
-            trainer.fit(module, train, loader(network.samples(corpus.val)))
+            resuming.fit(trainer, module, train, loader(network.samples(corpus.val)))
             load_best(module, Path(best_checkpoint(trainer)))
         else:
-            trainer.fit(module, train)
+            resuming.fit(trainer, module, train)
             trainer.save_checkpoint(folder / CHECKPOINT)
         network.export(folder)
         trained.append(module)
@@ -83,7 +86,10 @@ def train_classifier(context: RunContext, rule: Rule, epochs: int | None = None)
         made_of["libraries"] |= versions(LIBRARIES_OF_LLMS)
     if model.architecture == "hldic":  # the one network that looks at them
         made_of["label tree"] = [corpus.label_texts, corpus.groups]
+    kept = unfinished(context, "classifier", made_of)
+    resuming = Resuming(kept, epochs or model.epochs)
     folder = context.store.get("classifier", made_of, make, about=about(context))
+    through(context, kept)
     link(folder, context.folder / "classifier")
     return TrainedClassifier(context, made_of, folder, *trained)
 

@@ -26,8 +26,10 @@ from lrsl.run.stages.context import RunContext
 from lrsl.run.stages.made_of import LIBRARIES_OF_VIEWS, about, conditions, named, source, versions
 from lrsl.run.stages.tensor import load, save
 from lrsl.run.stages.tokens import StoredTokens
+from lrsl.run.stages.unfinished import through, unfinished
 from lrsl.run.store import key_of, link
 from lrsl.training.embedding import EmbeddingTrainer
+from lrsl.training.resuming import Resuming
 from lrsl.training.trainer import best_checkpoint, build_trainer, epoch_of, load_best
 
 EPOCH = "epoch.json"
@@ -63,6 +65,7 @@ def finetune_embedding(
             patience=settings.patience,
             stop_after=epochs,
             logger=context.logger,
+            resuming=resuming,
         )
         ranking = LabelRanking(embedding, corpus.label_texts, settings, confused)
         ranking.tokenize = StoredTokens(context)
@@ -70,13 +73,13 @@ def finetune_embedding(
         recipe = module.recipe
         train = recipe.training(corpus.train, config.seed)
         if epochs is None:
-            trainer.fit(module, train, recipe.validation(corpus.val))
+            resuming.fit(trainer, module, train, recipe.validation(corpus.val))
             best = Path(best_checkpoint(trainer))
             load_best(module, best)
             kept = epoch_of(best)
             best.unlink()
         else:
-            trainer.fit(module, train)
+            resuming.fit(trainer, module, train)
             kept = epochs
         save_embedding(embedding, folder)
         (folder / EPOCH).write_text(json.dumps({"epoch": kept}), encoding="utf-8")
@@ -94,7 +97,10 @@ def finetune_embedding(
     }
     if epochs is not None:
         made_of["stopped after"] = epochs
+    kept = unfinished(context, "embedding", made_of)
+    resuming = Resuming(kept, epochs or settings.epochs)
     folder = context.store.get("embedding", made_of, make, about=about(context))
+    through(context, kept)
     link(folder, context.folder / "embedding")
     return TextEmbedding(context, made_of, str(folder), candidates)
 
