@@ -40,12 +40,15 @@ def texts_of(given: Any, what: str = "texts", right: str = "a list with a string
         right: what a message says would be right.
 
     Raises:
-        ValueError: they have no order, are a single string, or one of them is no string.
+        ValueError: they have no order, are a single string, or one of them is no string or has half a character, of a
+            surrogate pair.
     """
     texts = _listed(given, what, right)
     for row, text in enumerate(texts):
         if not isinstance(text, str):
             raise ValueError(f"{what}[{row}] is {_short(text)}; it must be a string")
+        if any("\ud800" <= character <= "\udfff" for character in text):  # no tokeniser takes it
+            raise ValueError(f"{what}[{row}] has half a character in {_short(text)}; remove it")
     return [str(text) for text in texts]  # numpy's strings are of a kind of their own
 
 

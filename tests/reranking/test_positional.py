@@ -297,6 +297,11 @@ def test_columns_of_other_names_are_taken_as_they_come():
         logits_of(pd.DataFrame(ROWS, columns=columns), 3, names=["2", "1", "0"])
 
 
+def test_half_a_character_is_refused():
+    with pytest.raises(ValueError, match=r"^texts\[1\] has half a character in 'a \\ud83d'; remove it"):
+        texts_of(["a 😀", "a \ud83d"])
+
+
 def test_logits_of_eight_bits_are_computed_in_more():
     coarse = torch.tensor(ROWS).to(torch.float8_e4m3fn)
     assert torch.equal(logits_of(coarse), coarse.float())
