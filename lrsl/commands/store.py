@@ -62,7 +62,8 @@ def _check(chosen: argparse.Namespace, stored: list[Entry]) -> None:
     """Turn what chooses into numbers, and refuse what would not choose what was meant.
 
     Raises:
-        InputError: nothing chooses, a number is none or below 0, or there is no such stage.
+        InputError: nothing chooses, everything and something is chosen, a number is none or below 0, or there is no such
+            stage.
     """
     if not chosen.all and (chosen.stage, chosen.unused_for, chosen.keep) == (None, None, None):
         raise InputError("prune needs to know what to remove; give --unused-for, --keep, --stage or --all")
@@ -73,6 +74,8 @@ def _check(chosen: argparse.Namespace, stored: list[Entry]) -> None:
         raise InputError(
             f"--stage={chosen.stage} is no stage{nearest(chosen.stage, known)}; choose one of {', '.join(known)}"
         )
+    if chosen.all and (chosen.stage, chosen.unused_for, chosen.keep) != (None, None, None):
+        raise InputError("--all removes everything, and what else is given would spare some; give one or the other")
 
 
 def _number(flag: str, given: str | None, unit: str) -> float | None:

@@ -85,7 +85,8 @@ def read_split(split: str, config: DatasetConfig, data_dir: str | None, read: Re
     """
     name = getattr(config, split)
     if not name:
-        raise InputError(f"dataset.{split} is not set, so there is nothing to read; give dataset.{split}=FILE")
+        carve = ", or have it carved off train with dataset.carve_test=true" if split == "test" else ""
+        raise InputError(f"dataset.{split} is not set, so there is nothing to read; give dataset.{split}=FILE{carve}")
     path = split_of(locate(f"dataset.{split}", name, data_dir, config.download), split)
     return read_samples(path, split, config, read)
 
@@ -262,14 +263,19 @@ def _text(record: Record, config: DatasetConfig) -> str:
             f"{record.place} has a value of type {type(text).__name__} in the column dataset.text={config.text}; "
             "a text must be a string"
         )
+    _check_whole(text, record, "text", config)
+    return text
+
+
+def _check_whole(text: str, record: Record, key: str, config: DatasetConfig) -> None:
+    """Refuse half of a surrogate pair, which JSON can spell out, and which no tokeniser and no file takes."""
     try:
         text.encode()
-    except UnicodeEncodeError as error:  # JSON can spell out half of a surrogate pair, which no tokeniser takes
+    except UnicodeEncodeError as error:
         raise InputError(
             f"{record.place} has half a character ({ord(text[error.start]):#x}) in the column "
-            f"dataset.text={config.text}; remove it"
+            f"dataset.{key}={getattr(config, key)}; remove it"
         ) from None
-    return text
 
 
 def _name(record: Record, key: str, config: DatasetConfig) -> str:
@@ -280,6 +286,7 @@ def _name(record: Record, key: str, config: DatasetConfig) -> str:
     elif not name.strip():
         wrong = f"an empty {key}"
     else:
+        _check_whole(name, record, key, config)
         return name
     raise InputError(
         f"{record.place} has {wrong} in the column dataset.{key}={getattr(config, key)}; a {key} must be a name or a "

@@ -47,6 +47,12 @@ class Record(NamedTuple):
         return f"{self.file}:{self.line}" if self.unit == "line" else f"{self.file}, row {self.line}"
 
 
+class Twice(NamedTuple):
+    """Stands for an object of JSON in which a key stands twice, of which Python would keep the last value alone."""
+
+    key: str
+
+
 def read_records(path: Path, quoting: str = CHECKED) -> list[Record]:
     """Return the records of a CSV, TSV or JSON lines file, told apart by the file's ending, in file order.
 
@@ -248,6 +254,8 @@ def _header(path: Path, line: int, columns: list[str]) -> list[str]:
 def _json_records(path: Path, text: str) -> Iterator[Record]:
     values = _array_values if format_of(path) == ".json" and text.lstrip().startswith("[") else _line_values
     for line, value in values(path, text):
+        if isinstance(value, Twice):
+            raise InputError(f"{path}:{line} has '{value.key}' twice in one object; a key must stand there once")
         if not isinstance(value, dict):
             raise InputError(
                 f"{path}:{line} holds a JSON {type(value).__name__} where an object is expected, such as "
@@ -264,7 +272,7 @@ def _line_values(path: Path, text: str) -> Iterator[tuple[int, Any]]:
 
 def _array_values(path: Path, text: str) -> Iterator[tuple[int, Any]]:
     _parse_json(path, 1, text)  # from here on the text is known to be one valid array
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(object_pairs_hook=_object)
     line, counted, position = 1, 0, text.index("[") + 1
     while True:
         between = _BETWEEN_RECORDS.match(text, position)
@@ -278,12 +286,20 @@ def _array_values(path: Path, text: str) -> Iterator[tuple[int, Any]]:
 
 def _parse_json(path: Path, line: int, content: str) -> Any:
     try:
-        return json.loads(content, parse_constant=_refuse_constant)
+        return json.loads(content, parse_constant=_refuse_constant, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         reason, line = f"{error.msg.lower()} at column {error.colno}", line + error.lineno - 1
     except ValueError as error:
         reason = str(error)
     raise InputError(f"{path}:{line} is not valid JSON ({reason}); give one object per line")
+
+
+def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any] | Twice:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    keys = [key for key, _ in pairs]
+    return Twice(next(key for i, key in enumerate(keys) if key in keys[:i]))
 
 
 def _refuse_constant(name: str) -> NoReturn:

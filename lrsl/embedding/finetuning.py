@@ -150,7 +150,7 @@ def finetuned(
     confused = None
     if settings.negatives == "confused" and logits is not None:
         confused = confused_labels(logits, labels, settings)
-    embedding = copy.deepcopy(embedding)
+    embedding = copy.deepcopy(embedding).float()  # in half precision an optimiser's squares are 0
     device = embedding.device.type
     mixed = native_precision(device) == "bf16-mixed"
     network = embedding.transformers_model

@@ -67,7 +67,8 @@ def load_embedding(
     embedding.float()
     if embedding.truncate_dim is None:
         embedding.truncate_dim = _saved(path).get(TRUNCATE)
-    if (longest := longest_of(embedding) or max_length) is not None:
+    longest = longest_of(embedding) or max_length
+    if longest is not None and embedding.transformers_model is not None:  # else it reads without end
         embedding.max_seq_length = min(longest, max_length or longest)
     check_reads_texts(embedding, f"{key}={pretrained}")
     say_what_is_compared(embedding, f"{key}={pretrained}")

@@ -260,8 +260,22 @@ def adjust(network: PreTrainedModel, dropout: float | None, attention: str | Non
     else:
         try:
             network.set_attn_implementation(attention)
+            if not torch.cuda.is_available():  # where there is a GPU the network is not there yet
+                _check_trains(network)
         except (ValueError, ImportError) as error:
             raise InputError(f"{group}.attention={attention} does not work here: {_first_sentence(error)}") from None
+
+
+@torch.no_grad()
+def _check_trains(network: PreTrainedModel) -> None:
+    """Let a network read a few tokens as it does in training, where some kinds of attention raise a ValueError."""
+    ids = torch.arange(4)[None] % network.config.vocab_size
+    training = network.training
+    try:
+        with torch.random.fork_rng():
+            network.train()(input_ids=ids, attention_mask=torch.ones_like(ids))
+    finally:
+        network.train(training)
 
 
 def load_tokenizer(pretrained: str, key: str = "pretrained") -> PreTrainedTokenizerBase:

@@ -129,6 +129,11 @@ class Reranker:
         self.label_texts = texts_of(
             label_texts, "label_texts", "a list with a text per class, in the order of the logits"
         )
+        if len(self.label_texts) < 2:
+            raise ValueError(f"there is {len(self.label_texts)} label text; with fewer than 2 nothing can be reranked")
+        for number, text in enumerate(self.label_texts):
+            if not text.strip():
+                raise ValueError(f"label_texts[{number}] is {text!r}; every class needs a text that says what it means")
         twice = sorted({text for text in self.label_texts if self.label_texts.count(text) > 1})
         if twice:
             raise ValueError(f"label text {twice[0]!r} stands for two classes; every class needs a text of its own")
@@ -136,6 +141,11 @@ class Reranker:
             warnings.warn(f"label texts that look alike stand for several classes: {listed(alike)}", stacklevel=2)
         if not hasattr(k, "__index__") or not 2 <= k <= len(self.label_texts):
             raise ValueError(f"k is {k}; with {len(self.label_texts)} classes it must be 2 to {len(self.label_texts)}")
+        if not isinstance(embedder, SentenceTransformer | str | Path | None):
+            raise ValueError(
+                f"the embedder is of type {type(embedder).__name__}; give a SentenceTransformer, or the folder or hub "
+                "id of one or of an encoder"
+            )
         if embedder is None and views is None:
             raise ValueError("there is no embedder; give one, or views that need none")
         if rule not in RULES:

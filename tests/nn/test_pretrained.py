@@ -1,4 +1,5 @@
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,18 @@ def test_dropout_and_attention_are_changed_where_asked(tiny_bert):
 def test_an_attention_nobody_knows_is_one_sentence(tiny_bert):
     with pytest.raises(InputError, match=r"^embedding\.attention=flesh does not work here: .+"):
         adjust(load_encoder(str(tiny_bert)), None, "flesh", "embedding")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="where there is a GPU it works there")
+@pytest.mark.parametrize("attention", ["flex_attention", "paged|eager"])
+def test_an_attention_that_cannot_train_is_one_sentence(tiny_bert, attention):
+    encoder = load_encoder(str(tiny_bert)).eval()
+    state = torch.random.get_rng_state()
+    with pytest.raises(InputError, match=rf"^model\.attention={re.escape(attention)} does not work here: .+"):
+        adjust(encoder, None, attention, "model")
+    adjust(encoder, None, "sdpa", "model")
+    assert not encoder.training
+    assert torch.equal(torch.random.get_rng_state(), state)
 
 
 def test_an_outline_has_the_configuration_and_no_weights(tiny_bert):

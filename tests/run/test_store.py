@@ -188,6 +188,13 @@ def test_an_unknown_stage_is_refused(filled, stage, hint, capsys):
     assert len(list(entries(filled))) == 3
 
 
+@pytest.mark.parametrize("more", [["--unused-for", "5"], ["--keep", "1"], ["--stage", "logits"]])
+def test_everything_and_something_is_refused(filled, more, capsys):
+    assert main(["--dir", str(filled), "prune", "--all", *more]) == 2
+    assert capsys.readouterr().err.startswith("--all removes everything, and what else is given would spare some")
+    assert len(list(entries(filled))) == 3
+
+
 def test_a_stage_of_another_version_can_be_pruned(filled, capsys):
     Store(filled).get("vectors", {"seed": 9}, writes("x"))
     assert main(["--dir", str(filled), "prune", "--stage", "vectors"]) == 0

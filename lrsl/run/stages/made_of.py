@@ -59,15 +59,20 @@ def source(component: object) -> dict[str, Any]:
     """
     classes = [f"{of.__module__}.{of.__qualname__}" for of in type(component).__mro__[:-1]]
     own = [name for name in classes if name.partition(".")[0] not in (sources.OWN, "typing", "abc")]
-    try:
-        found = {name: {**sources.sources(name), **sources.files_named(name)} for name in own}
-    except sources.UnknownSourceError:
-        return {"unknown": uuid.uuid4().hex}
+    found = _read(own)
     return {"rules": code("reranking"), **({"lrsl": provenance.code(), "own": found} if own else {})}
 
 
-def named(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return hashes of the pretrained weights and of the files that the settings of a component name, by their keys.
+def _read(names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return what the modules of names, and the files these mention, come to; never the same where it is not known."""
+    try:
+        return {name: {**sources.sources(name), **sources.files_named(name)} for name in names}
+    except sources.UnknownSourceError:
+        return {"unknown": {"": uuid.uuid4().hex}}
+
+
+def named(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return hashes of the weights, files and source of the user's own that the settings of a component name.
 
     Raises:
         InputError: weights are neither in a folder nor reachable.
@@ -75,7 +80,9 @@ def named(settings: Mapping[str, Any]) -> dict[str, str]:
     weights = {
         key: fingerprint(value, key) for key, value in provenance.texts(settings, "view") if key.endswith(".pretrained")
     }
-    return weights | {key: provenance.content(path) for key, path in provenance.paths(settings, "view")}
+    found = weights | {key: provenance.content(path) for key, path in provenance.paths(settings, "view")}
+    own = sorted(set(sources.targets(settings)))
+    return {**found, "own": _read(own)} if own else found
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:
