@@ -5,13 +5,12 @@ To add a command, write a file here with `main(arguments) -> int` and enter it i
 
 from __future__ import annotations
 
-import errno
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import NamedTuple
 
+from lrsl import files
 from lrsl.commands import closed
 from lrsl.errors import nearest
 
@@ -65,10 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return closed.give_up()
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC) or error.filename is None:
+        if (reason := files.trouble(error)) is None:
             raise
-        where = Path(error.filename).absolute()
-        print(f"{where}: {error.strerror}; work in a folder that can be written to", file=sys.stderr)
+        print(reason, file=sys.stderr)
         return 1
 
 

@@ -113,7 +113,8 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
 def stage_store(config: Config, folder: Path) -> Iterator[Store]:
     """Give the store of what stages make; with `cache=off` one that the run leaves nothing in."""
     if config.cache:
-        yield Store(Path(config.cache_dir), again=config.rerun)
+        with Store(Path(config.cache_dir), again=config.rerun, spare=folder) as store:
+            yield store
         return
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".", ignore_cleanup_errors=True) as scratch:

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from omegaconf import DictConfig
 
 from lrsl.config.identity import file_name
 from lrsl.config.mistakes import COMPOSITION_ERRORS, explain
+from lrsl.run import locks
 
 if TYPE_CHECKING:
     from lrsl.sweep.summary import Summary
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 FOLDER_VARIABLE = "LRSL_SWEEP"
 RUNS = "runs.jsonl"
+
+_held = ExitStack()  # the lock on the folder of the sweep that this process has started
 
 
 class SweepStart(Callback):
@@ -105,9 +109,11 @@ def conclude(track: Track | None = None) -> int:
         track: logs what became of the jobs and the summaries. Whatever goes wrong there, the sweep is done.
     """
     name = os.environ.pop(FOLDER_VARIABLE, None)
-    if name is None:
-        return 0
-    folder = Path(name)
+    with _held.pop_all():
+        return 0 if name is None else _concluded(Path(name), track)
+
+
+def _concluded(folder: Path, track: Track | None) -> int:
     with (folder / RUNS).open(encoding="utf-8") as file:
         lines = sorted(map(json.loads, file), key=lambda line: int(line["job"]))  # not in the order they ended in
     if lines:
@@ -134,6 +140,9 @@ def _open(sweep_dir: Path, overrides: Sequence[str]) -> None:
     digest = hashlib.sha256(json.dumps(shown).encode()).hexdigest()[:8]
     folder = (sweep_dir / "sweeps" / f"{file_name(' '.join(shown))}-{digest}").absolute()
     folder.mkdir(parents=True, exist_ok=True)
+    _held.enter_context(
+        locks.lock(folder / ".lock", waiting=f"waiting for the same sweep, which is at work in {folder}")
+    )
     (folder / RUNS).write_text("", encoding="utf-8")
     os.environ[FOLDER_VARIABLE] = str(folder)
 
