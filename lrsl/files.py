@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -97,17 +97,17 @@ def changed(path: Path) -> float:
     return max(times, default=0.0)
 
 
-def trouble(error: BaseException | None, folder: Path | None = None) -> str | None:
+def trouble(error: BaseException | None, places: Sequence[Path] = ()) -> str | None:
     """Return in a sentence what a disk, or the rights on it, refused; None where an error is of another kind.
 
     Args:
         error: what was raised, perhaps by a library that was told by the system.
-        folder: where that was, for errors that do not say so.
+        places: where that may have been, for errors that do not say so.
     """
     while error is not None:
         number, path = _number(error), getattr(error, "filename2", None) or getattr(error, "filename", None)
         if number is not None:
-            return _sentence(number, Path(os.fsdecode(path)) if isinstance(path, str | bytes) else None, folder)
+            return _sentence(number, Path(os.fsdecode(path)) if isinstance(path, str | bytes) else None, places)
         wraps = isinstance(error, OSError | RuntimeError)
         error = error.__cause__ or (error.__context__ if wraps and not error.__suppress_context__ else None)
     return None
@@ -125,8 +125,8 @@ def _number(error: BaseException) -> int | None:
     return next((number for words, number in _NAMELESS.items() if words in said), None)
 
 
-def _sentence(number: int, path: Path | None, folder: Path | None) -> str:
-    where = path or folder
+def _sentence(number: int, path: Path | None, places: Sequence[Path]) -> str:
+    where = " or ".join(str(place.absolute()) for place in ([path] if path is not None else places))
     said = os.strerror(number)
     if number in _IN_THE_WAY and path is not None:
         obstacle = next((one for one in (path, *path.parents) if os.path.lexists(one) and not one.is_dir()), path)
@@ -139,7 +139,7 @@ def _sentence(number: int, path: Path | None, folder: Path | None) -> str:
         remedy = "raise the limit on the size of files (ulimit -f)"
     elif number in _OTHERS:
         remedy = "see to that, and the same command goes on"
-    return f"{'' if where is None else f'{where.absolute()}: '}{said}; {remedy}"
+    return f"{where}{': ' if where else ''}{said}; {remedy}"
 
 
 def _stats(folder: Path) -> Iterator[os.stat_result]:

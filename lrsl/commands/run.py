@@ -61,9 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = 130
     finally:
         swept = os.environ.get(journal.FOLDER_VARIABLE)
-        failed = journal.conclude(track if status != 130 else None)
-        if swept and (Path(swept) / journal.RUNS).is_file():
-            report(Path(swept))
+        try:
+            failed = journal.conclude(track if status != 130 else None)
+            if swept and (Path(swept) / journal.RUNS).is_file():
+                report(Path(swept))
+        finally:
+            journal.release()
     return status or int(failed > 0)
 
 
@@ -102,7 +105,7 @@ def attempt(composed: DictConfig, configuration: dict[str, Any], folder: Path) -
         with locks.lock(folder / LOCK, waiting=f"waiting for another run, which is at work in {folder}"):
             return _attempt(composed, configuration, folder)
     except OSError as error:
-        if (reason := files.trouble(error, folder)) is None:
+        if (reason := files.trouble(error)) is None:
             raise
         print(f"{_job_name()}{reason}", file=sys.stderr, flush=True)
         return reason, True
@@ -122,7 +125,9 @@ def _attempt(composed: DictConfig, configuration: dict[str, Any], folder: Path) 
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _output_is_closed():
             sys.exit(closed.give_up())  # for which no job is to blame, and of which Hydra would make more than a line
-        refused = files.trouble(error, folder)
+        refused = files.trouble(
+            error, [folder, *([Path(configuration["cache_dir"])] if configuration["cache"] else [])]
+        )
         reason = refused or " ".join(f"{type(error).__name__}: {error}".split())[:500]
         print(f"{_job_name()}{reason}", file=sys.stderr)
         if refused is None:

@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         make_room(chosen.dir, stored, _doomed(stored, chosen), [other for other in others if _goes(other, chosen)])
     except OSError as error:
-        print(files.trouble(error, chosen.dir) or f"{chosen.dir}: {error}", file=sys.stderr)
+        print(files.trouble(error, [chosen.dir]) or f"{chosen.dir}: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -261,7 +261,7 @@ def entries(folder: Path) -> Iterator[Entry]:
     for manifest in folder.glob(f"*/*/{MANIFEST}"):
         hidden = any(part.startswith(".") for part in manifest.relative_to(folder).parts)
         if not (hidden or manifest.parent.name.endswith(TRAINING)):
-            with suppress(FileNotFoundError):  # pruned meanwhile
+            with suppress(OSError):  # pruned meanwhile
                 found.append((manifest.stat().st_mtime, manifest))
     for used, manifest in sorted(found):
         place = manifest.parent
@@ -273,7 +273,7 @@ def unfinished(folder: Path) -> Iterator[Entry]:
     for place in scratch.all_in(folder):
         yield _unfinished(scratch.FOLDER, place, "left" if scratch.is_left(place) else "running")
     for place in sorted(folder.glob("*/*")):
-        if place.parent.name.startswith(".") or (place / MANIFEST).is_file() or not _is_makeshift(place):
+        if place.parent.name.startswith(".") or _has_manifest(place) or not _is_makeshift(place):
             continue
         if place.name.endswith(TRAINING):
             state = "running" if locks.is_held(_guard(place)) else "training"
@@ -294,6 +294,12 @@ def _unfinished(stage: str, place: Path, state: str) -> Entry:
 def _is_makeshift(place: Path) -> bool:
     """Tell whether something in a stage's folder is no lock."""
     return place.is_dir() or not any(word in place.name for word in (LOCK, locks.MARKER))
+
+
+def _has_manifest(place: Path) -> bool:
+    with suppress(OSError):
+        return (place / MANIFEST).is_file()
+    return False  # it is there, perhaps, and cannot be read
 
 
 def _guard(place: Path) -> Path:

@@ -109,11 +109,9 @@ def conclude(track: Track | None = None) -> int:
         track: logs what became of the jobs and the summaries. Whatever goes wrong there, the sweep is done.
     """
     name = os.environ.pop(FOLDER_VARIABLE, None)
-    with _held.pop_all():
-        return 0 if name is None else _concluded(Path(name), track)
-
-
-def _concluded(folder: Path, track: Track | None) -> int:
+    if name is None:
+        return 0
+    folder = Path(name)
     with (folder / RUNS).open(encoding="utf-8") as file:
         lines = sorted(map(json.loads, file), key=lambda line: int(line["job"]))  # not in the order they ended in
     if lines:
@@ -135,11 +133,17 @@ def _concluded(folder: Path, track: Track | None) -> int:
     return sum(line["status"] == "failed" for line in lines)
 
 
+def release() -> None:
+    """Leave the sweep's folder to others."""
+    _held.close()
+
+
 def _open(sweep_dir: Path, overrides: Sequence[str]) -> None:
     shown = [override for override in overrides if not override.startswith("rerun=")]
     digest = hashlib.sha256(json.dumps(shown).encode()).hexdigest()[:8]
     folder = (sweep_dir / "sweeps" / f"{file_name(' '.join(shown))}-{digest}").absolute()
     folder.mkdir(parents=True, exist_ok=True)
+    release()  # of a sweep that this process was through with
     _held.enter_context(
         locks.lock(folder / ".lock", waiting=f"waiting for the same sweep, which is at work in {folder}")
     )
