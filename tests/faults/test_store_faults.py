@@ -108,7 +108,7 @@ def test_what_a_running_process_needs_is_not_pruned(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "state"),
     [
-        (lambda: owner.mine(), "running"),
+        (owner.mine, "running"),
         (lambda: f"{owner.host()}-999999999-1", "left"),
         (lambda: f"{owner.host()}-{os.getpid()}-1", "left"),  # the number has been given to another process
         (lambda: "elsewhere-1-1", "running"),
