@@ -79,13 +79,17 @@ RUNS = (  # files and folders whose tests train something or type whole commands
     *("training/", "test_benchmarks", "test_docs", "test_end_to_end", "test_examples", "test_matrix", "test_readme"),
     *("test_run", "test_tensorboard", "test_tracking", "test_wheel"),
 )
-FAULTS = ("faults/", "sweep/test_launchers")
+FAULTS = ("sweep/test_launchers", "faults/")
 SLOW = (  # beginnings of the tests that take half of the time; `make test` leaves them out, `.ci/run` does not
     "faults/test_resuming_runs.py::test_random_kills",
     "run/test_out_of_fold",
     "run/test_seams_in_runs",
     "run/test_stages",
     "sweep/test_launchers",
+    "faults/test_disks.py::test_a_disk_that_is_full",
+    "faults/test_disks.py::test_a_store_that_is_mounted",
+    "faults/test_disks.py::test_a_full_folder",
+    "faults/test_disks.py::test_finished_results",
     "test_benchmarks",
     "test_docs.py::test_the_tutorials",
     "test_examples.py::test_an_example_runs[tfidf",

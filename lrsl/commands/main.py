@@ -11,10 +11,9 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import NamedTuple
 
-from lrsl import stopping
+from lrsl import files, stopping
 from lrsl.commands import closed
 from lrsl.config import place
 from lrsl.errors import nearest
@@ -69,10 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return closed.give_up()
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC) or error.filename is None:
+        if (reason := files.trouble(error)) is None:
             raise
-        where = Path(error.filename).absolute()
-        print(f"{where}: {error.strerror}; work in a folder that can be written to", file=sys.stderr)
+        print(reason, file=sys.stderr)
         return 1
 
 

@@ -11,6 +11,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,15 +19,19 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from lrsl import stopping
+from lrsl import files, stopping
 from lrsl.commands import closed, studies
 from lrsl.config import composition, identity, mistakes, own, place
 from lrsl.errors import InputError
 from lrsl.nn import threads
+from lrsl.run import locks
 from lrsl.sweep import journal
 
 if TYPE_CHECKING:
     from lrsl.sweep import summary
+
+LOCK = ".lock"
+"""The file of the lock that is held on a run's folder while something is written there."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,6 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (InputError, *mistakes.COMPOSITION_ERRORS) as error:
         print(error if isinstance(error, InputError) else mistakes.explain(error), file=sys.stderr)
         status = 1
+    except OSError as error:
+        if (reason := files.trouble(error)) is None:
+            raise
+        print(reason, file=sys.stderr)
+        status = 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         status = 130
@@ -56,9 +66,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise
     finally:
         swept = os.environ.get(journal.FOLDER_VARIABLE)
-        failed = journal.conclude(track if status != 130 else None)
-        if swept and (Path(swept) / journal.RUNS).is_file():
-            report(Path(swept))
+        try:
+            failed = journal.conclude(track if status != 130 else None)
+            if swept and (Path(swept) / journal.RUNS).is_file():
+                report(Path(swept))
+        finally:
+            journal.release()
     return status or int(failed > 0)
 
 
@@ -89,7 +102,21 @@ def launch(composed: DictConfig) -> dict[str, Any] | None:
 
 
 def attempt(composed: DictConfig, configuration: dict[str, Any], folder: Path) -> tuple[str | None, bool]:
-    """Do one job; return in one line why it failed, which is reported at once, and whether there was anything to do."""
+    """Do one job; return in one line why it failed, which is reported at once, and whether there was anything to do.
+
+    A job whose folder another process is at work in waits for it.
+    """
+    try:
+        with locks.lock(folder / LOCK, waiting=f"waiting for another run, which is at work in {folder}"):
+            return _attempt(composed, configuration, folder)
+    except OSError as error:
+        if (reason := files.trouble(error)) is None:
+            raise
+        print(f"{_job_name()}{reason}", file=sys.stderr, flush=True)
+        return reason, True
+
+
+def _attempt(composed: DictConfig, configuration: dict[str, Any], folder: Path) -> tuple[str | None, bool]:
     try:
         return None, do(composed, configuration, folder)
     except InputError as error:
@@ -103,16 +130,21 @@ def attempt(composed: DictConfig, configuration: dict[str, Any], folder: Path) -
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _output_is_closed():
             sys.exit(closed.give_up())  # for which no job is to blame, and of which Hydra would make more than a line
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+        refused = files.trouble(
+            error, [folder, *([Path(configuration["cache_dir"])] if configuration["cache"] else [])]
+        )
+        reason = refused or " ".join(f"{type(error).__name__}: {error}".split())[:500]
         print(f"{_job_name()}{reason}", file=sys.stderr)
-        traceback.print_exception(error)
+        if refused is None:
+            traceback.print_exception(error)
         sys.stderr.flush()
         _drop_frames(error)
     finally:
         _release()
     from lrsl.run import finished
 
-    finished.record_failure(configuration, folder, reason)
+    with suppress(OSError):  # where there is no room, there is none for this either
+        finished.record_failure(configuration, folder, reason)
     return reason, True
 
 
@@ -129,9 +161,11 @@ def do(composed: DictConfig, configuration: dict[str, Any], folder: Path) -> boo
         results.show(known)
         return False
     made_of = provenance.provenance(configuration)  # now: someone may change weights or code while this trains
-    from lrsl.run import pipeline  # torch, now that there is something to do
+    from lrsl.nn import process_state  # torch, now that there is something to do
+    from lrsl.run import pipeline
 
-    pipeline.run(config, folder, figures)
+    with process_state.restored():
+        pipeline.run(config, folder, figures)
     finished.record_finish(configuration, folder, made_of)
     return True
 

@@ -33,6 +33,12 @@ def digest(configuration: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
+def fingerprint(configuration: dict[str, Any]) -> str:
+    """Return sixteen hexadecimal digits that stand for all of a plain configuration that matters, its seed included."""
+    text = json.dumps(_without(configuration, NO_EFFECT), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def folder(composed: DictConfig) -> str:
     """Return where a run's results go, below `outputs/` or `multirun_outputs/`: the same for the same configuration."""
     configuration = plain(composed)

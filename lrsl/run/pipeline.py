@@ -121,7 +121,8 @@ def stage_store(config: Config, folder: Path) -> Iterator[Store]:
     A run that is killed leaves it there, and goes on from it.
     """
     if config.cache:
-        yield Store(Path(config.cache_dir), again=config.rerun)
+        with Store(Path(config.cache_dir), again=config.rerun, spare=folder) as store:
+            yield store
         return
     place = folder / UNFINISHED
     yield Store(place)

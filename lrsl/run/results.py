@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from lrsl import metrics
+from lrsl import files, metrics
 from lrsl.screen import literal
 
 RESULTS = "results.json"
@@ -80,19 +80,12 @@ def write(
 ) -> None:
     """Write labels.json, suspect labels and predictions, if any, and then results.json, each whole or not at all."""
     if labels is not None:
-        _replace(folder / LABELS, json.dumps(labels, ensure_ascii=False) + "\n")
+        files.write(folder / LABELS, json.dumps(labels, ensure_ascii=False) + "\n")
     for name, content in ((SUSPECTS, suspects), (PREDICTIONS, predictions)):
         if content is not None:
             lines = (json.dumps(line, ensure_ascii=False) for line in content)
-            _replace(folder / name, "".join(f"{line}\n" for line in lines))
-    _replace(folder / RESULTS, json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def _replace(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(path.suffix + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+            files.write(folder / name, "".join(f"{line}\n" for line in lines))
+    files.write(folder / RESULTS, json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read(folder: Path) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from lrsl import files
 from lrsl.data.corpus import Corpus
 from lrsl.errors import InputError
 from lrsl.run.results import SCORES
@@ -76,10 +77,10 @@ def write(
     for split in SPLITS:
         tensors[f"{split}.logits"] = logits[split].float()
         tensors[f"{split}.labels"] = torch.tensor(getattr(corpus, split).labels)
-    partial = folder / f"{SCORES}.partial"
+    partial = folder / f"{SCORES}{files.PARTIAL}"
     partial.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, partial, metadata=settings)
-    partial.replace(folder / SCORES)
+    files.replace(partial, folder / SCORES)
 
 
 def read(folder: Path) -> Scored:

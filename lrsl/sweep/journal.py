@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from omegaconf import DictConfig
 
 from lrsl.config.identity import file_name
 from lrsl.config.mistakes import COMPOSITION_ERRORS, explain
+from lrsl.run import locks
 
 if TYPE_CHECKING:
     from lrsl.sweep.summary import Summary
@@ -35,6 +37,8 @@ planned: list[list[str]] = []
 
 FOLDER_VARIABLE = "LRSL_SWEEP"
 RUNS = "runs.jsonl"
+
+_held = ExitStack()  # the lock on the folder of the sweep that this process has started
 
 
 class SweepStart(Callback):
@@ -158,11 +162,20 @@ def conclude(track: Track | None = None) -> int:
     return sum(line["status"] == "failed" for line in lines)
 
 
+def release() -> None:
+    """Leave the sweep's folder to others."""
+    _held.close()
+
+
 def _open(sweep_dir: Path, overrides: Sequence[str]) -> None:
     shown = [override for override in overrides if not override.startswith("rerun=")]
     digest = hashlib.sha256(json.dumps(shown).encode()).hexdigest()[:8]
     folder = (sweep_dir / "sweeps" / f"{file_name(' '.join(shown))}-{digest}").absolute()
     folder.mkdir(parents=True, exist_ok=True)
+    release()  # of a sweep that this process was through with
+    _held.enter_context(
+        locks.lock(folder / ".lock", waiting=f"waiting for the same sweep, which is at work in {folder}")
+    )
     (folder / RUNS).write_text("", encoding="utf-8")
     os.environ[FOLDER_VARIABLE] = str(folder)
 

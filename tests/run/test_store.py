@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lrsl.commands.store import main
-from lrsl.run import store
+from lrsl.run import locks, store
 from lrsl.run.store import MANIFEST, Store, entries, is_whole, link
 
 MADE_OF = {"seed": 0, "data": ["a", "b"]}
@@ -219,7 +219,7 @@ def test_zero_is_a_number_like_any_other(filled, capsys):
 
 def test_what_is_being_made_is_not_removed(filled):
     entry = next(entries(filled))
-    with store.FileLock(f"{entry.place}.lock"):
+    with locks.lock(store.lock_of(entry.place)):
         assert not store.remove(entry)
     assert entry.place.exists()
     assert store.remove(entry)

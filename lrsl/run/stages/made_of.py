@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lrsl.nn.pretrained import fingerprint
 from lrsl.run import provenance, sources
 from lrsl.run.stages.context import RunContext
@@ -34,6 +36,9 @@ def conditions(context: RunContext, *rooms: str) -> dict[str, Any]:
         "precision": precision(trainer),
         "device": device(trainer),
         "devices": trainer.devices,
+        "threads": torch.get_num_threads()
+        if device(trainer) == "cpu"
+        else None,  # sums round by how they are shared out
         "code": code(*rooms),
         "libraries": versions(LIBRARIES),
     }
