@@ -18,6 +18,7 @@ from torch import Tensor
 from lrsl import core
 from lrsl.embedding.label_ranking import LabelRanking
 from lrsl.embedding.text_embedding import configured_embedding, encode, save_embedding
+from lrsl.nn import processes
 from lrsl.nn.pretrained import fingerprint
 from lrsl.reranking.rule import scores_of_texts
 from lrsl.reranking.view import FittedCandidateView, FittedView, Given
@@ -53,7 +54,8 @@ def finetune_embedding(
 
     def make(folder: Path) -> None:
         pl.seed_everything(config.seed, workers=True, verbose=False)
-        embedding = configured_embedding(settings)
+        with processes.first():
+            embedding = configured_embedding(settings)
         trainer = build_trainer(
             config.trainer,
             "embedding",
@@ -71,12 +73,16 @@ def finetune_embedding(
         train = recipe.training(corpus.train, config.seed)
         if epochs is None:
             trainer.fit(module, train, recipe.validation(corpus.val))
+            if not processes.leads():
+                return
             best = Path(best_checkpoint(trainer))
             load_best(module, best)
             kept = epoch_of(best)
             best.unlink()
         else:
             trainer.fit(module, train)
+            if not processes.leads():
+                return
             kept = epochs
         save_embedding(embedding, folder)
         (folder / EPOCH).write_text(json.dumps({"epoch": kept}), encoding="utf-8")
@@ -95,7 +101,8 @@ def finetune_embedding(
     if epochs is not None:
         made_of["stopped after"] = epochs
     folder = context.store.get("embedding", made_of, make, about=about(context))
-    link(folder, context.folder / "embedding")
+    if processes.leads():
+        link(folder, context.folder / "embedding")
     return TextEmbedding(context, made_of, str(folder), candidates)
 
 

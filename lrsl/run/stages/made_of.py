@@ -33,7 +33,7 @@ def conditions(context: RunContext, *rooms: str) -> dict[str, Any]:
     return {
         "precision": precision(trainer),
         "device": device(trainer),
-        "devices": trainer.devices,
+        "devices": [trainer.devices, trainer.num_nodes, trainer.strategy],
         "code": code(*rooms),
         "libraries": versions(LIBRARIES),
     }
