@@ -28,13 +28,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any
 
-from lrsl.config.schema import Config, TrainerConfig
+from lrsl.config.schema import Config
 from lrsl.errors import InputError
 from lrsl.nn import threads
 from lrsl.nn.processes import FAILED, AnotherFailedError, Together, joined
 from lrsl.sweep import journal
 
 FOLLOW = "lrsl.commands.follow"
+STARTED_BY = "LRSL_STARTED_BY"
+"""The variable by which a process knows the one that has started it."""
 TICK = 0.25  # seconds between two looks at the other processes
 GRACE = 10.0  # seconds in which a process has to come out of what it waits for, once another has failed
 COMING = 1800.0  # seconds in which a process that somebody else has started has to come
@@ -157,15 +159,21 @@ class Crew:
 _crew: Crew | None = None
 
 
-def prepare(trainer: TrainerConfig) -> None:
+def prepare(config: Config) -> None:
     """Start what other processes a run needs, so that they import their libraries while this one does.
 
     Raises:
-        InputError: as many processes have been started for the command as the run does not need, or it needs several
-            machines and nobody has started any there.
+        InputError: what is to be sharded is no language model; the command was started in another number of processes
+            than the run needs; or it needs several machines, and nobody has started any there.
     """
     global _crew  # noqa: PLW0603  (a process computes one run at a time)
-    size, place = trainer.devices * trainer.num_nodes, found(os.environ)
+    trainer, place = config.trainer, found(os.environ)
+    size = trainer.devices * trainer.num_nodes
+    if trainer.strategy == "fsdp" and config.model.architecture != "llm":
+        raise InputError(
+            f"trainer.strategy=fsdp is for language models, and model={config.model.name} is none "
+            f"(model.architecture={config.model.architecture}); set trainer.strategy=ddp"
+        )
     asked = f"trainer.devices={trainer.devices} times trainer.num_nodes={trainer.num_nodes}"
     if place is not None and os.environ.get(journal.FOLDER_VARIABLE) == "":
         raise InputError(
@@ -326,6 +334,7 @@ def _start(size: int) -> Crew:
             "LOCAL_WORLD_SIZE": str(size),
             "MASTER_ADDR": place.address,
             "MASTER_PORT": str(place.port),
+            STARTED_BY: str(os.getpid()),
             "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
         }
         if each is not None:

@@ -127,7 +127,7 @@ def do(composed: DictConfig, configuration: dict[str, Any], folder: Path) -> boo
         print(f"already finished: {folder} (rerun=true runs it again)", flush=True)
         results.show(known)
         return False
-    processes.prepare(config.trainer)
+    processes.prepare(config)
     made_of = provenance.provenance(configuration)  # now: someone may change weights or code while this trains
     from lrsl.run import pipeline  # torch, now that there is something to do
 

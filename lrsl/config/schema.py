@@ -557,11 +557,6 @@ class Config:
         if not 0 <= self.seed < 2**32:
             raise InputError(f"seed={self.seed} is out of range; it must be at least 0 and below 2**32")
         self._check_that_the_model_suits_the_data()
-        if self.trainer.strategy == "fsdp" and self.model.architecture != "llm":
-            raise InputError(
-                f"trainer.strategy=fsdp is for language models, and model={self.model.name} is none "
-                f"(model.architecture={self.model.architecture}); set trainer.strategy=ddp"
-            )
         _given("model", self.model.name, self.model.pretrained)  # last: nobody fetches weights for what cannot run
 
     def _check_that_the_model_suits_the_data(self) -> None:
