@@ -5,7 +5,6 @@ To add a command, write a file here with `main(arguments) -> int` and enter it i
 
 from __future__ import annotations
 
-import errno
 import shlex
 import signal
 import sys

@@ -20,7 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from lrsl import files, stopping
-from lrsl.commands import closed, studies
+from lrsl.commands import closed, processes, studies
 from lrsl.config import composition, identity, mistakes, own, place
 from lrsl.errors import InputError
 from lrsl.nn import threads
@@ -40,6 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: what is typed after the command; None takes it from `sys.argv`, as Hydra does.
     """
+    if processes.follows():
+        place = processes.found(os.environ)
+        assert place is not None
+        return processes.follow(place)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its exceptions over instead of printing them
     os.environ.pop(journal.FOLDER_VARIABLE, None)
     status = 0
@@ -70,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             failed = journal.conclude(track if status != 130 else None)
             if swept and (Path(swept) / journal.RUNS).is_file():
                 report(Path(swept))
+            processes.dismiss(status or int(failed > 0 or sys.exc_info()[0] is not None))
         finally:
             journal.release()
     return status or int(failed > 0)
@@ -160,11 +165,15 @@ def do(composed: DictConfig, configuration: dict[str, Any], folder: Path) -> boo
         print(f"already finished: {folder} (rerun=true runs it again)", flush=True)
         results.show(known)
         return False
+    processes.prepare(config)
     made_of = provenance.provenance(configuration)  # now: someone may change weights or code while this trains
     from lrsl.nn import process_state  # torch, now that there is something to do
     from lrsl.run import pipeline
 
-    with process_state.restored():
+    def note(reason: str) -> None:
+        finished.record_failure(configuration, folder, reason)
+
+    with process_state.restored(), processes.computing(config, configuration, folder, note):
         pipeline.run(config, folder, figures)
     finished.record_finish(configuration, folder, made_of)
     return True

@@ -467,7 +467,13 @@ class TrainerConfig:
     accelerator: str = "auto"
     """Lightning's accelerator: auto, cpu, gpu, …"""
     devices: int = 1
-    """Number of devices: 1, since a run computes on one; several are used by as many runs, with a launcher."""
+    """Number of devices of each machine that compute a run together, each with a process of its own. They divide every
+    batch among them, so that `batch_size` stays the number of samples per step."""
+    num_nodes: int = 1
+    """Number of machines; on several `srun` or `torchrun` starts the processes."""
+    strategy: str = "auto"
+    """How several processes train: `ddp`, each with the whole network, which is `auto`; or `fsdp`, each with a part of
+    a language model's every layer."""
     precision: str = "auto"
     """32-true, bf16-mixed, or 16-mixed (on a CUDA GPU); `auto`: bf16-mixed where the machine computes it natively, else
     32-true."""
@@ -480,10 +486,18 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         """Check names and ranges."""
         _above("trainer.checkpoint_minutes", self.checkpoint_minutes, 0)
-        if self.devices != 1:
+        _above("trainer.devices", self.devices, 1)
+        _above("trainer.num_nodes", self.num_nodes, 1)
+        _one_of("trainer.strategy", self.strategy, ("auto", "ddp", "fsdp"))
+        if self.accelerator == "mps" and self.devices * self.num_nodes > 1:
             raise InputError(
-                f"trainer.devices={self.devices} does not work: a run computes on one device; leave it at 1, and use "
-                "several by running seeds side by side (-m, with launcher=joblib, ray or submitit_slurm)"
+                f"trainer.devices={self.devices} does not work with trainer.accelerator=mps, which is one device; "
+                "leave it at 1, or set trainer.accelerator=cpu"
+            )
+        if self.strategy == "fsdp" and self.devices * self.num_nodes == 1:
+            raise InputError(
+                "trainer.strategy=fsdp divides a model among processes, and trainer.devices=1 is one; set it to 2 or "
+                "more, or leave trainer.strategy out"
             )
         _one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu", "cuda", "mps"))
         if self.precision in ("bf16-true", "16-true"):

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from lrsl.data import Corpus, load_corpus
 from lrsl.data.leaderboard import write_leaderboard
 from lrsl.data.remarks import remarks
 from lrsl.errors import InputError
+from lrsl.nn import processes
 from lrsl.nn.memory import release
 from lrsl.reranking.rule import Rule, recorded_scores
 from lrsl.reranking.view.second_classifier import SecondClassifier
@@ -38,6 +39,7 @@ from lrsl.run.stages.folds import Folds, RefittedClassifier, RefittedEmbedding
 from lrsl.run.stages.test import Judge, Scores, Tested
 from lrsl.run.store import Store
 from lrsl.run.suspects import suspect_labels
+from lrsl.run.together import SharedStore
 from lrsl.run.told_apart import check_embedding, warn_of_look_alikes
 from lrsl.tracking import Tracker
 
@@ -51,6 +53,8 @@ Figures = Callable[[Path, Path], Mapping[str, Path]]
 def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[str, Any]:
     """Train, rerank and measure; write results.json and predictions.jsonl into `folder` and return the results.
 
+    Of several processes all train and predict; what comes then the leading one does, and the others return nothing.
+
     Args:
         config: the run.
         folder: where everything the run leaves behind goes.
@@ -60,11 +64,11 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
         InputError: something the user gave is wrong.
     """
     commit()  # now: someone may commit while this trains
-    corpus = load_corpus(config.dataset, config.data_dir)
+    corpus = corpus_of(config)
     check(config, corpus)
     folds = Folds(corpus, config.reranker.folds, config.dataset.split_seed) if config.reranker.folds else None
     paper, beside, defer = papers_rule(config), rules_beside(config), deferral(config)
-    with Tracker(config, folder) as tracker, stage_store(config, folder) as store:
+    with Tracker(config, folder) as tracker, stage_store(config, folder) as store, ExitStack() as rest:
         context = RunContext(config, corpus if folds is None else folds.corpus, folder, tracker, store)
         watch = Stopwatch(context.earlier)
         with enough_memory("embedding", "embedding", config.embedding):
@@ -84,6 +88,9 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
         with watch("embedding"), enough_memory("embedding", "embedding", config.embedding):
             embedding = embedding_of(context, confused, folds, logits["val"], [paper, *beside])
         release()
+        if not processes.leads():
+            return {}
+        rest.enter_context(processes.alone())
         with watch("similarity"), enough_memory("embedding", "embedding", config.embedding):
             (view,) = paper.views
             similarity = {split: embedding.scores(view, split, logits[split]) for split in context.predicted}
@@ -104,14 +111,18 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
         told = out_of_fold(corpus, classifier, embedding)
         measured.results.update(truncated=cut, seconds=watch.seconds, **told)
         suspects = None if folds is None else suspects_of(folds.corpus, logits["val"], [*beside, paper], scores)
-        if corpus.unlabelled is not None and config.dataset.leaderboard is not None:
-            predicted = answers(tested, config.reranker.deploy, scores)
-            write_leaderboard(folder / config.dataset.leaderboard, corpus, predicted.tolist())
+        answer_leaderboard(config, corpus, folder, tested, scores)
         scored.write(folder, context.corpus, logits, {rule.name: rule.views for rule in (paper, *beside)}, scores)
         results.write(folder, measured.results, measured.predictions, labels, suspects)
         track(context, measured, tested, acted, embedding, figures=figures)
     results.show(measured.results)
     return measured.results
+
+
+def corpus_of(config: Config) -> Corpus:
+    """Load the data of a run, which the leading process downloads."""
+    with processes.first():
+        return load_corpus(config.dataset, config.data_dir)
 
 
 @contextmanager
@@ -120,13 +131,15 @@ def stage_store(config: Config, folder: Path) -> Iterator[Store]:
 
     A run that is killed leaves it there, and goes on from it.
     """
+    kind = SharedStore if processes.are_several() else Store
     if config.cache:
-        with Store(Path(config.cache_dir), again=config.rerun, spare=folder) as store:
+        with kind(Path(config.cache_dir), again=config.rerun, spare=folder) as store:
             yield store
         return
     place = folder / UNFINISHED
-    yield Store(place)
-    shutil.rmtree(place, ignore_errors=True)
+    yield kind(place)
+    if processes.leads():
+        shutil.rmtree(place, ignore_errors=True)
 
 
 @contextmanager
@@ -267,6 +280,15 @@ def scores_of(
         second[split] if isinstance(view.view, SecondClassifier) else embedding.scores(view, split, logits[split])
         for view in rule.views
     ]
+
+
+def answer_leaderboard(
+    config: Config, corpus: Corpus, folder: Path, tested: Tested, scores: Mapping[str, Scores]
+) -> None:
+    """Write the answers to the texts that have no labels, where there are any."""
+    if corpus.unlabelled is not None and config.dataset.leaderboard is not None:
+        predicted = answers(tested, config.reranker.deploy, scores)
+        write_leaderboard(folder / config.dataset.leaderboard, corpus, predicted.tolist())
 
 
 def answers(tested: Tested, deploy: str, scores: Mapping[str, Scores]) -> Tensor:

@@ -21,10 +21,12 @@ from pytorch_lightning.loggers import Logger
 from lrsl import stopping
 from lrsl.config.schema import Config
 from lrsl.errors import InputError
+from lrsl.nn import processes
 from lrsl.tracking.csv_run import CsvRun
 from lrsl.tracking.masking import masked
 from lrsl.tracking.run import TrackedRun
 from lrsl.tracking.tensorboard_run import TensorBoardRun
+from lrsl.tracking.untracked import Untracked
 from lrsl.tracking.wandb_run import WandbRun, filed
 
 __all__ = ["Tracker", "masked"]
@@ -139,6 +141,8 @@ class Tracker:
 
 
 def _run(config: Config, folder: Path) -> TrackedRun:
+    if not processes.leads():
+        return Untracked()
     if config.logger.name == "wandb":
         return WandbRun(config.logger, filed(config), folder)
     return TensorBoardRun(config, folder) if config.logger.name == "tensorboard" else CsvRun(folder)

@@ -6,9 +6,12 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
+
+from lrsl.nn import processes
 
 
 class TrainingModule(pl.LightningModule, ABC):
@@ -39,6 +42,13 @@ class TrainingModule(pl.LightningModule, ABC):
     def on_fit_start(self) -> None:
         """Switch dropout on: pretrained networks arrive in evaluation mode, and Lightning leaves modes as they are."""
         self.train()
+        self._seed = torch.initial_seed()
+
+    def on_train_epoch_start(self) -> None:
+        """Let each of several processes drop out by itself, in a way that the seed, the epoch and its number decide."""
+        size, rank = processes.count()
+        if size > 1:
+            torch.manual_seed(self._seed * 1_000_003 + self.current_epoch * size + rank)
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
         """Clip here: under mixed precision Lightning refuses to clip for a fused optimiser, though bfloat16 may.

@@ -17,7 +17,7 @@ from pytorch_lightning.loggers import Logger
 from torch.utils.data import DataLoader
 
 from lrsl import stopping
-from lrsl.nn import randomness
+from lrsl.nn import processes, randomness
 from lrsl.nn.batches import Batch, LengthBatchSampler
 from lrsl.nn.kept import STATE, Kept, copied, size_of
 from lrsl.nn.optimisation import trainable
@@ -89,7 +89,8 @@ class Resuming(Checkpoint):
         """
         assert isinstance(train.batch_sampler, LengthBatchSampler)
         self._sampler = train.batch_sampler
-        self._from = self.kept.read()
+        found = processes.agreed(lambda: str(self.kept.read() or ""))
+        self._from = Path(found) if found else None
         if self._from is None:
             self.kept.expect(3 * size_of(trainable(module.parameters())))
         with stopping.training(lambda: self.kept.reached), warnings.catch_warnings():

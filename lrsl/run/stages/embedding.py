@@ -18,6 +18,7 @@ from torch import Tensor
 from lrsl import core
 from lrsl.embedding.label_ranking import LabelRanking
 from lrsl.embedding.text_embedding import configured_embedding, encode, save_embedding
+from lrsl.nn import processes
 from lrsl.nn.pretrained import fingerprint
 from lrsl.reranking.rule import scores_of_texts
 from lrsl.reranking.view import FittedCandidateView, FittedView, Given
@@ -55,7 +56,8 @@ def finetune_embedding(
 
     def make(folder: Path) -> None:
         pl.seed_everything(config.seed, workers=True, verbose=False)
-        embedding = configured_embedding(settings)
+        with processes.first():
+            embedding = configured_embedding(settings)
         trainer = build_trainer(
             config.trainer,
             "embedding",
@@ -74,12 +76,16 @@ def finetune_embedding(
         train = recipe.training(corpus.train, config.seed)
         if epochs is None:
             resuming.fit(trainer, module, train, recipe.validation(corpus.val))
+            if not processes.leads():
+                return
             best = Path(best_checkpoint(trainer))
             load_best(module, best)
             kept = epoch_of(best)
             best.unlink()
         else:
             resuming.fit(trainer, module, train)
+            if not processes.leads():
+                return
             kept = epochs
         save_embedding(embedding, folder)
         (folder / EPOCH).write_text(json.dumps({"epoch": kept}), encoding="utf-8")
@@ -101,7 +107,8 @@ def finetune_embedding(
     resuming = Resuming(kept, epochs or settings.epochs)
     folder = context.store.get("embedding", made_of, make, about=about(context))
     through(context, kept)
-    link(folder, context.folder / "embedding")
+    if processes.leads():
+        link(folder, context.folder / "embedding")
     return TextEmbedding(context, made_of, str(folder), candidates)
 
 

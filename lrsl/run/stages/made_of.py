@@ -35,10 +35,9 @@ def conditions(context: RunContext, *rooms: str) -> dict[str, Any]:
     return {
         "precision": precision(trainer),
         "device": device(trainer),
-        "devices": trainer.devices,
-        "threads": torch.get_num_threads()
-        if device(trainer) == "cpu"
-        else None,  # sums round by how they are shared out
+        "devices": [trainer.devices, trainer.num_nodes, trainer.strategy],
+        # sums round by how they are shared out
+        "threads": torch.get_num_threads() if device(trainer) == "cpu" else None,
         "code": code(*rooms),
         "libraries": versions(LIBRARIES),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lrsl.nn import processes
 from lrsl.nn.kept import Kept
 from lrsl.run.stages.context import RunContext
 
@@ -30,4 +31,5 @@ def unfinished(context: RunContext, stage: str, made_of: Mapping[str, Any], what
 def through(context: RunContext, kept: Kept) -> None:
     """Remove what was kept of a training whose result is in the store, and note the time it had taken before."""
     context.earlier.append(kept.earlier)
-    kept.discard()
+    if processes.leads():
+        kept.discard()
