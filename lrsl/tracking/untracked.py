@@ -31,5 +31,5 @@ class Untracked:
     def artifact(self, kind: str, files: Mapping[str, Path], metadata: Mapping[str, Any]) -> None:
         """Do nothing."""
 
-    def finish(self, *, failed: bool) -> None:
+    def finish(self, status: int) -> None:
         """Do nothing."""

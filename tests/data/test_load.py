@@ -167,7 +167,7 @@ def test_test_texts_that_also_stand_in_train_are_counted(caplog: pytest.LogCaptu
     ("keys", "said"),
     [
         ({"train": None}, "dataset.train is not set, so there is nothing to read; give dataset.train=FILE"),
-        ({"test": None}, "dataset.test is not set, so there is nothing to read; give dataset.test=FILE, or have it carved"),
+        ({"test": None}, "dataset.test is not set, so there is nothing to read; give dataset.test=FILE, or have it"),
         ({"val": ""}, "dataset.val is not set, so there is nothing to read; give dataset.val=FILE"),
         ({"test": "x.csv"}, "dataset.test=x.csv is no file in the working directory; give the path of one"),
         ({"text": "txt"}, "train.csv:2 has no column 'txt' (dataset.text); it has text, label; did you mean 'text'?"),
