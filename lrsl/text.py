@@ -15,7 +15,7 @@ _UNSEEN = re.compile(
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # which turn the order of what stands beside them
     "\u2028\u2029\ud800-\udfff]"  # further line ends; halves of characters, which no terminal can be sent
 )
-_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?( ± \d+(\.\d+)?)?")
 _FORMULA = re.compile(
     "'*(?:[\t\r\n]|[\\s\x00-\x1f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]*[=+\\-@\uff1d\uff0b\uff0d\uff20])"
 )

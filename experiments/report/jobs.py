@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from experiments.runs import collect
 from experiments.runs.collect import Run
 from lrsl.config import place
-from lrsl.errors import InputError
+from lrsl.errors import InputError, said
+from lrsl.masking import masked_command
 from lrsl.run import results
+from lrsl.strict_json import parsed
 from lrsl.sweep import journal
 
 
@@ -105,18 +107,25 @@ def _swept(folder: Path) -> list[ReportedJob]:
     with path.open(encoding="utf-8") as lines:
         for number, text in enumerate(lines, 1):
             try:
-                line = json.loads(text)
+                line = parsed(text)
                 where = _moved(Path(line["folder"]), folder) if "folder" in line else None
                 finished = line["status"] == "finished" and where is not None and (where / results.RESULTS).is_file()
                 run = collect.read(where) if finished and where is not None else None
                 why = line.get("error") or "its results.json is missing or damaged"
-                why = run.error or "" if run is not None else why
+                why = run.error or "" if run is not None else said(why)
                 own = _config_dir(where)
-                jobs[where or number] = ReportedJob(tuple(line["overrides"]), run, why, where is not None, where, own)
+                jobs[where or number] = ReportedJob(_shown(line["overrides"]), run, why, where is not None, where, own)
                 places[where or number] = int(line.get("job", number))
             except (ValueError, KeyError, TypeError) as error:
                 raise InputError(f"{path}, line {number} is damaged ({error}); run the sweep again") from None
     return [jobs[key] for key in sorted(jobs, key=places.__getitem__)]  # not in the order they ended in
+
+
+def _shown(overrides: Any) -> tuple[str, ...]:
+    """Return overrides without secrets; earlier versions noted passwords in addresses."""
+    if not isinstance(overrides, list):
+        raise TypeError("overrides are no list")
+    return tuple(masked_command([str(override) for override in overrides]))
 
 
 def _moved(noted: Path, folder: Path) -> Path:
@@ -131,9 +140,7 @@ def _left_by(run: Run) -> ReportedJob:
         overrides = yaml.safe_load(path.read_text(encoding="utf-8")) or []
     except (OSError, ValueError, yaml.YAMLError):
         overrides = []
-    return ReportedJob(
-        tuple(map(str, overrides)), run, run.error or "", folder=run.folder, config_dir=_config_dir(run.folder)
-    )
+    return ReportedJob(_shown(overrides), run, run.error or "", folder=run.folder, config_dir=_config_dir(run.folder))
 
 
 def _config_dir(folder: Path | None) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import logging
 import os
 import sys
@@ -24,9 +23,12 @@ from omegaconf.errors import OmegaConfBaseException
 from lrsl.config import place
 from lrsl.config.identity import NO_EFFECT
 from lrsl.config.keys import model_of_any_version
-from lrsl.errors import InputError
+from lrsl.errors import InputError, said
+from lrsl.masking import masked_configuration
 from lrsl.run import results
 from lrsl.run.finished import CONFIGURATION
+from lrsl.strict_json import parsed
+from lrsl.text import cell, visible
 
 logger = logging.getLogger("experiments")
 
@@ -109,7 +111,7 @@ def read(folder: Path) -> Run | None:
     """Return the run in a folder; None, and a warning, when its results.json is damaged."""
     path = folder / results.RESULTS
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parsed(path.read_text(encoding="utf-8"))
         return _run(folder, content)
     except (OSError, ValueError) as error:
         reason = str(error)
@@ -148,10 +150,14 @@ def table(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def write(runs: Sequence[Run], file: TextIO) -> None:
-    """Write the tidy table as CSV."""
+    """Write the tidy table as CSV, in which text that a spreadsheet would compute has a `'` before it."""
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(table(runs))
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in table(runs))
+
+
+def _cell(value: Any) -> Any:
+    return cell(visible(value)) if isinstance(value, str) else value
 
 
 def given_or_default(folders: Sequence[Path]) -> list[Path]:
@@ -213,7 +219,7 @@ def _run(folder: Path, content: Mapping[str, Any]) -> Run:
         dataset=content["dataset"],
         model=content["model"],
         seed=int(content["seed"]),
-        error=None if finished else str(content.get("error") or "no reason was recorded"),
+        error=None if finished else said(content.get("error") or "no reason was recorded"),
         settings=_told_by(content) | _configured(folder),
         results=content,
     )
@@ -234,11 +240,16 @@ def _told_by(content: Mapping[str, Any]) -> dict[str, Any]:
 def _configured(folder: Path) -> dict[str, Any]:
     """Return the settings in a run's folder: config.json of a finished run, Hydra's own copy of any other."""
     with suppress(OSError, ValueError):
-        return dict(_flat(_of_any_version(json.loads((folder / CONFIGURATION).read_text(encoding="utf-8")))))
+        return dict(_flat(_of_any_version(_without_secrets(parsed((folder / CONFIGURATION).read_text("utf-8"))))))
     with suppress(OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):
         composed = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"), resolve=True)
-        return dict(_flat(_of_any_version(composed)))
+        return dict(_flat(_of_any_version(_without_secrets(composed))))
     return {}
+
+
+def _without_secrets(configuration: Any) -> Any:
+    """Return a configuration as this version keeps it; earlier ones kept passwords in addresses."""
+    return masked_configuration(configuration) if isinstance(configuration, dict) else configuration
 
 
 def _of_any_version(configuration: Any) -> Any:

@@ -18,10 +18,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from lrsl.commands import closed, studies
-from lrsl.config import composition, identity, mistakes, own, place
-from lrsl.errors import InputError
+from lrsl.config import composition, identity, mistakes, noted, own, place
+from lrsl.errors import InputError, said
+from lrsl.masking import masked_command, without_credentials
 from lrsl.nn import threads
 from lrsl.sweep import journal
+from lrsl.text import visible
 
 if TYPE_CHECKING:
     from lrsl.sweep import summary
@@ -43,13 +45,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.argv[1:] = [*(word for folder in folders for word in ("--config-dir", str(folder))), *rest]
         launch()
     except (InputError, *mistakes.COMPOSITION_ERRORS) as error:
-        print(error if isinstance(error, InputError) else mistakes.explain(error), file=sys.stderr)
+        print(said(error if isinstance(error, InputError) else mistakes.explain(error)), file=sys.stderr)
         status = 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         status = 130
     finally:
         swept = os.environ.get(journal.FOLDER_VARIABLE)
+        if swept:
+            noted.mask(noted.of_sweep(Path(swept).parents[1]))
         failed = journal.conclude(track if status != 130 else None)
         if swept and (Path(swept) / journal.RUNS).is_file():
             report(Path(swept))
@@ -61,6 +65,9 @@ def launch(composed: DictConfig) -> dict[str, Any] | None:
     """Do one job; a failing one ends a single run, but not a sweep, to which is returned what became of the job."""
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
+    noted.mask(noted.of_job(folder, hydra_config.output_subdir))
+    if journal.under_way():
+        noted.mask(noted.of_sweep(Path(hydra_config.sweep.dir)))
     configuration = identity.plain(composed)
     error, new = attempt(composed, configuration, folder)
     if not journal.under_way():
@@ -89,7 +96,7 @@ def attempt(composed: DictConfig, configuration: dict[str, Any], folder: Path) -
     except InputError as error:
         reason = str(error)
         _drop_frames(error)
-        print(f"{_job_name()}{reason}", file=sys.stderr, flush=True)
+        print(f"{said(_job_name())}{reason}", file=sys.stderr, flush=True)
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into an exit
             raise KeyboardInterrupt from None
@@ -97,10 +104,10 @@ def attempt(composed: DictConfig, configuration: dict[str, Any], folder: Path) -
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _output_is_closed():
             sys.exit(closed.give_up())  # for which no job is to blame, and of which Hydra would make more than a line
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-        print(f"{_job_name()}{reason}", file=sys.stderr)
-        traceback.print_exception(error)
-        sys.stderr.flush()
+        reason = said(" ".join(f"{type(error).__name__}: {error}".split())[:500])
+        print(f"{said(_job_name())}{reason}", file=sys.stderr)
+        whole = "".join(traceback.format_exception(error))
+        print(visible(without_credentials(whole)), end="", file=sys.stderr, flush=True)
         _drop_frames(error)
     finally:
         _release()
@@ -113,13 +120,13 @@ def attempt(composed: DictConfig, configuration: dict[str, Any], folder: Path) -
 def do(composed: DictConfig, configuration: dict[str, Any], folder: Path) -> bool:
     """Train, rerank and measure, unless that has been done; tell whether it had not."""
     config = composition.to_config(composed)
-    print(f"reading {config.dataset.name} …", flush=True)
+    print(said(f"reading {config.dataset.name} …"), flush=True)
     threads.prepare()
     from lrsl.run import finished, provenance, results
 
     known = None if config.rerun else finished.results_of(config, configuration, folder)
     if known is not None:
-        print(f"already finished: {folder} (rerun=true runs it again)", flush=True)
+        print(f"already finished: {visible(str(folder))} (rerun=true runs it again)", flush=True)
         results.show(known)
         return False
     made_of = provenance.provenance(configuration)  # now: someone may change weights or code while this trains
@@ -161,7 +168,7 @@ def report(folder: Path) -> None:
     except KeyboardInterrupt:
         reason = "interrupted"
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+        reason = said(" ".join(f"{type(error).__name__}: {error}".split())[:500])
     print(f"no report: {reason} ({place.typed('report')} {folder} makes it)", file=sys.stderr, flush=True)
 
 
@@ -174,7 +181,11 @@ def _output_is_closed() -> bool:
 
 
 def _job_name() -> str:
-    return f"{' '.join(HydraConfig.get().overrides.task) or 'the only job'} failed: " if journal.under_way() else ""
+    return (
+        f"{' '.join(masked_command(HydraConfig.get().overrides.task)) or 'the only job'} failed: "
+        if journal.under_way()
+        else ""
+    )
 
 
 def _drop_frames(error: BaseException | None) -> None:

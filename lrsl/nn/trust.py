@@ -96,11 +96,11 @@ def _in_mapping(node: Mapping[str, Any]) -> Iterator[str]:
     for key, value in node.items():
         if not value:
             continue
-        if key in ("auto_map", "custom_pipelines", "custom_generate", "trust_remote_code"):
-            yield f"{key} {_short(value)}"
-        elif key == "auto_mapping" and not _is_known_base(value):
-            yield f"{key} {_short(value)}"
-        elif key == "megatron_core" and value != "megatron.core":
+        if (
+            key in ("auto_map", "custom_pipelines", "custom_generate", "trust_remote_code")
+            or (key == "auto_mapping" and not _is_known_base(value))
+            or (key == "megatron_core" and value != "megatron.core")
+        ):
             yield f"{key} {_short(value)}"
         elif key in ("attn_implementation", "_attn_implementation", "experts_implementation") and "/" in str(value):
             yield f"the kernel {_short(value)}"

@@ -121,7 +121,7 @@ def test_an_encoder_that_names_code_is_refused_in_a_sentence_at_once(tiny_bert, 
             load(str(folder))
         assert len(str(caught.value)) < 400
         assert "\n" not in str(caught.value)
-    with pytest.raises(InputError, match="would run code"):
+    with pytest.raises(InputError, match=r"would run code"):
         lrsl.Reranker(str(folder), tiny.LABELS)
     assert not ran.exists()
     assert not (folder / "RAN").exists()
@@ -196,10 +196,10 @@ def test_adapters_whose_base_names_code_are_refused_too(tiny_bert, tmp_path, ran
     adapters = tmp_path / "adapters"
     adapters.mkdir()
     set_in(adapters / "adapter_config.json", peft_type="LORA", base_model_name_or_path=str(base))
-    with pytest.raises(InputError, match="whose adapters belong to .* would run code"):
+    with pytest.raises(InputError, match=r"whose adapters belong to .* would run code"):
         load_encoder(str(adapters))
     set_in(base / "adapter_config.json", peft_type="LORA", base_model_name_or_path=str(adapters))  # in a circle
-    with pytest.raises(InputError, match="would run code"):
+    with pytest.raises(InputError, match=r"would run code"):
         load_encoder(str(adapters))
 
 
@@ -215,7 +215,7 @@ def test_what_the_libraries_know_themselves_is_loaded(tiny_bert, embedding):
     "name", ["x" * 5000, "/" + "x" * 5000, "a\0b", "../" + "y" * 5000, "~nobody-of-that-name/model", "\ud800", "a\nb"]
 )
 def test_what_is_no_path_is_one_short_sentence(name):
-    with pytest.raises(InputError, match="is no folder here|neither a folder") as caught:
+    with pytest.raises(InputError, match=r"is no folder here|neither a folder") as caught:
         load_encoder(name)
     assert len(str(caught.value)) < 400
     assert "\n" not in str(caught.value)
