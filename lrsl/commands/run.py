@@ -17,7 +17,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from lrsl.commands import closed, studies
+from lrsl.commands import closed, logs, studies
 from lrsl.config import composition, identity, mistakes, noted, own, place
 from lrsl.errors import InputError, said
 from lrsl.masking import masked_command, without_credentials
@@ -37,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its exceptions over instead of printing them
     os.environ.pop(journal.FOLDER_VARIABLE, None)
+    logs.mask()
     status = 0
     try:
         rest, folders = own.take(sys.argv[1:] if arguments is None else arguments)
@@ -63,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 @hydra.main(version_base="1.3", config_path=str(composition.CONF), config_name="config")
 def launch(composed: DictConfig) -> dict[str, Any] | None:
     """Do one job; a failing one ends a single run, but not a sweep, to which is returned what became of the job."""
+    logs.mask()  # this may be a process of its own
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     noted.mask(noted.of_job(folder, hydra_config.output_subdir))

@@ -6,6 +6,7 @@ composed configuration into these dataclasses once, at the door; the rest of the
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -20,6 +21,8 @@ def _one_of(key: str, value: str, known: tuple[str, ...]) -> None:
 
 
 def _above(key: str, value: float, least: float, *, inclusive: bool = True) -> None:
+    if value == math.inf:
+        raise InputError(f"{key}={value} is too large; it must be a number")
     if not (value >= least if inclusive else value > least):
         raise InputError(f"{key}={value} is too small; it must be {'at least' if inclusive else 'above'} {least:g}")
 

@@ -64,7 +64,10 @@ def test_what_is_no_secret_stays(text):
 
 
 def test_keys_that_name_secrets_are_masked_wherever_they_lie():
-    nested = {"view": [{"base_url": "x", "api_key": SECRET, "headers": {"Authorization": SECRET}}], "api_key_env": "A_KEY"}
+    nested = {
+        "view": [{"base_url": "x", "api_key": SECRET, "headers": {"Authorization": SECRET}}],
+        "api_key_env": "A_KEY",
+    }
     assert SECRET not in json.dumps(masked(nested))
     assert masked(nested)["api_key_env"] == "A_KEY"
     command = [f"+reranker.defer.token={SECRET}", f"reranker.defer={{url: 'https://x', token: {SECRET}}}", "seed=1"]
@@ -97,9 +100,19 @@ def files_with(folder, secret):
 def test_whole_commands_leave_none_of_them_anywhere(tmp_path, tiny_corpus, tiny_bert, warm):
     """A run, a sweep with a job that fails, and the same run again, which is known."""
     url = f"https://user:{SECRET}@example.org/data.csv?token={SECRET}"
+    (tmp_path / "own" / "dataset").mkdir(parents=True)
+    more = {"more.csv": {"url": url, "sha256": "0" * 64}}
+    own = tmp_path / "own" / "dataset" / "mine.yaml"
+    own.write_text(f"defaults: [custom]\ndownload: {json.dumps(more)}\n")
     common = [
-        *("dataset=custom", f"dataset.train={tiny_corpus / 'train.csv'}", f"dataset.test={tiny_corpus / 'test.csv'}"),
-        *(f"dataset.source='{url}'", f"dataset.download={{more: {{url: '{url}', sha256: '{'0' * 64}'}}}}"),
+        *(
+            "--config-dir",
+            "own",
+            "dataset=mine",
+            f"dataset.train={tiny_corpus / 'train.csv'}",
+            f"dataset.test={tiny_corpus / 'test.csv'}",
+        ),
+        f"dataset.source='{url}'",
         *(f"model.pretrained={tiny_bert}", f"embedding.pretrained={tiny_bert}", "model.epochs=1", "embedding.epochs=1"),
         *("logger=csv", "trainer=cpu", "trainer.progress=false"),
     ]
@@ -107,13 +120,22 @@ def test_whole_commands_leave_none_of_them_anywhere(tmp_path, tiny_corpus, tiny_
     run = os.path.join(root, "run.py")
     first = warm(run, *common, "seed=0", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
+    own.write_text(own.read_text().replace(SECRET, "changed"))
     changed = [argument.replace(SECRET, "changed") for argument in common]
     again = warm(run, *changed, "seed=0", cwd=tmp_path)
     assert "already finished" in again.stdout, again.stdout + again.stderr
-    swept = warm(run, *common, "seed=0", f"embedding.pretrained={tiny_bert},https://user:{SECRET}@example.org/m", "-m", cwd=tmp_path)
+    own.write_text(own.read_text().replace("changed", SECRET))
+    swept = warm(
+        run,
+        *common,
+        "seed=0",
+        f"embedding.pretrained={tiny_bert},https://user:{SECRET}@example.org/m",
+        "-m",
+        cwd=tmp_path,
+    )
     assert swept.returncode == 1
-    assert (list(tmp_path.glob("multirun_outputs/sweeps/*/report.html"))), swept.stderr
+    assert list(tmp_path.glob("multirun_outputs/sweeps/*/report.html")), swept.stderr
     for told in (first, again, swept):
         assert SECRET not in told.stdout + told.stderr
-    assert files_with(tmp_path, SECRET) == []
+    assert files_with(tmp_path, SECRET) == ["own/dataset/mine.yaml"]
     assert tiny.LABELS

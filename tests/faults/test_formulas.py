@@ -42,7 +42,9 @@ def test_a_formula_is_text_and_comes_back(text):
     assert from_cell(cell(text)) == text
 
 
-@pytest.mark.parametrize("value", ["card", "-1", "+0.41", "-0.5", "+0.41 ± 0.05", "1e-5", 0.5, -3, None, True, "", "'tis"])
+@pytest.mark.parametrize(
+    "value", ["card", "-1", "+0.41", "-0.5", "+0.41 ± 0.05", "1e-5", 0.5, -3, None, True, "", "'tis"]
+)
 def test_what_is_no_formula_stays(value):
     assert cell(value) == value
     if isinstance(value, str):

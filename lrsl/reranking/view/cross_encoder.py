@@ -148,11 +148,16 @@ class CrossEncoder(View):
             for batch in torch.randperm(len(pairs)).split(self.batch_size):
                 scores = made.outputs([pair for row in batch.tolist() for pair in pairs[row]])
                 true = is_true[batch].argmax(-1).to(scores.device)
-                F.cross_entropy(scores.view(len(batch), -1), true).backward()
+                loss = F.cross_entropy(scores.view(len(batch), -1), true)
+                loss.backward()
                 torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
                 optimizer.step()
                 schedule.step()
                 optimizer.zero_grad()
+            if not loss.isfinite():
+                raise ValueError(
+                    f"training the cross-encoder diverged, for its loss is no number any more; lower lr={self.lr:g}"
+                )
         network.eval()
 
 
