@@ -25,7 +25,7 @@ from lrsl.config.identity import NO_EFFECT
 from lrsl.config.keys import model_of_any_version
 from lrsl.errors import InputError, said
 from lrsl.masking import masked_configuration
-from lrsl.run import results
+from lrsl.run import results, shapes
 from lrsl.run.finished import CONFIGURATION
 from lrsl.strict_json import parsed
 from lrsl.text import cell, visible
@@ -115,8 +115,6 @@ def read(folder: Path) -> Run | None:
         return _run(folder, content)
     except (OSError, ValueError) as error:
         reason = str(error)
-    except (KeyError, TypeError) as error:
-        reason = f"{error} is missing or of the wrong kind"
     logger.warning("%s is damaged and left out (%s); run it again with rerun=true", path, " ".join(reason.split()))
     return None
 
@@ -207,13 +205,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(folder: Path, content: Mapping[str, Any]) -> Run:
+    shapes.check_results(content)
     finished = content["status"] == "finished"
-    if finished:
-        for system in SYSTEMS:
-            for part in PARTS:
-                content[system][part]
-        for key in ("n_train", "n_test", "hard_fraction", "sigma2_mis"):
-            content[key]
     return Run(
         folder=folder,
         dataset=content["dataset"],
@@ -241,7 +234,7 @@ def _configured(folder: Path) -> dict[str, Any]:
     """Return the settings in a run's folder: config.json of a finished run, Hydra's own copy of any other."""
     with suppress(OSError, ValueError):
         return dict(_flat(_of_any_version(_without_secrets(parsed((folder / CONFIGURATION).read_text("utf-8"))))))
-    with suppress(OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):
+    with suppress(OSError, ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException):
         composed = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"), resolve=True)
         return dict(_flat(_of_any_version(_without_secrets(composed))))
     return {}
@@ -249,7 +242,9 @@ def _configured(folder: Path) -> dict[str, Any]:
 
 def _without_secrets(configuration: Any) -> Any:
     """Return a configuration as this version keeps it; earlier ones kept passwords in addresses."""
-    return masked_configuration(configuration) if isinstance(configuration, dict) else configuration
+    if not isinstance(configuration, dict):
+        return {}
+    return masked_configuration({key: value for key, value in configuration.items() if isinstance(key, str)})
 
 
 def _of_any_version(configuration: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrsl.data.table import Record
 from lrsl.errors import InputError, nearest, some
-from lrsl.paths import is_file
+from lrsl.paths import is_file, is_name
 from lrsl.strict_json import parsed
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def read_parquet(path: Path) -> list[Record]:
 
     with _Reading(path):
         table = parquet.ParquetFile(path).read()
+        table.validate(full=True)
     return _records(path, table, _features_of(table.schema))
 
 
@@ -79,8 +80,11 @@ def read_saved_dataset(path: Path) -> list[Record]:
         raise InputError(
             f"{path} was saved by an old version of datasets, with its rows in another order; save it anew"
         )
-    names = [str(of_file.get("filename")) for of_file in state.get("_data_files") or []]
-    if not names:
+    listed = state.get("_data_files")
+    names = (
+        [of_file.get("filename") for of_file in listed if isinstance(of_file, dict)] if isinstance(listed, list) else []
+    )
+    if not names or not all(isinstance(name, str) and is_name(Path(name).name) for name in names):
         raise InputError(f"{path / STATE} names no file of data; save the data set anew")
     tables = []
     for name in names:
@@ -89,8 +93,23 @@ def read_saved_dataset(path: Path) -> list[Record]:
             tables.append(pa.ipc.open_stream(source).read_all())
     with _Reading(path):
         table = pa.concat_tables(tables)
+        table.validate(full=True)
     features = _json(path / INFO).get("features") if (path / INFO).is_file() else None
     return _records(path, table, features if isinstance(features, dict) else _features_of(table.schema))
+
+
+_DAMAGED = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+    SystemError,
+    MemoryError,
+)
+"""What pyarrow raises over files that are not what they say."""
 
 
 class _Reading:
@@ -106,7 +125,7 @@ class _Reading:
         """Turn what pyarrow raises into a sentence."""
         import pyarrow as pa  # noqa: PLC0415
 
-        if isinstance(error, OSError | UnicodeDecodeError | pa.ArrowException):
+        if isinstance(error, _DAMAGED + (pa.ArrowException,)) and not isinstance(error, InputError):
             reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:160].rstrip(". ")
             raise InputError(f"{self.path} cannot be read ({reason}); write it anew") from None
 

@@ -253,7 +253,7 @@ def _as_value(name: str) -> str:
 
 def _one_column(columns: list[str]) -> str:
     """Return what to do about a table whose fields are set apart by what it takes for part of a name; else nothing."""
-    if len(columns) > 1 or not any(mark in columns[0] for mark in ",;|\t"):
+    if len(columns) != 1 or not any(mark in columns[0] for mark in ",;|\t"):
         return ""
     return "; the fields of a .csv file are set apart by commas and those of a .tsv file by tabs, so save it as one"
 
