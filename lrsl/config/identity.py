@@ -1,4 +1,7 @@
-"""What makes a run the same run: a configuration as plain data, its digest, and the folder that bears it."""
+"""What makes a run the same run: a configuration as plain data, its digest, and the folder that bears it.
+
+Secrets, such as a password in an address, make no other run: a run whose password has changed is the same.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import re
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+
+from lrsl.masking import masked_configuration
 
 NO_EFFECT = ("logger", "rerun", "cache", "cache_dir", "trainer.progress", "trainer.checkpoint_minutes")
 """Keys that cannot change a result, so that runs which differ in nothing else are the same run."""
@@ -52,7 +57,7 @@ def file_name(text: str) -> str:
 
 
 def _without(configuration: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
-    kept: dict[str, Any] = json.loads(json.dumps(configuration))
+    kept: dict[str, Any] = json.loads(json.dumps(masked_configuration(configuration)))
     for key in keys:
         *parents, last = key.split(".")
         node = kept

@@ -6,11 +6,13 @@ composed configuration into these dataclasses once, at the door; the rest of the
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from lrsl.errors import InputError, nearest
+from lrsl.paths import is_name, leaves
 
 
 def _one_of(key: str, value: str, known: tuple[str, ...]) -> None:
@@ -19,6 +21,8 @@ def _one_of(key: str, value: str, known: tuple[str, ...]) -> None:
 
 
 def _above(key: str, value: float, least: float, *, inclusive: bool = True) -> None:
+    if value == math.inf:
+        raise InputError(f"{key}={value} is too large; it must be a number")
     if not (value >= least if inclusive else value > least):
         raise InputError(f"{key}={value} is too small; it must be {'at least' if inclusive else 'above'} {least:g}")
 
@@ -26,6 +30,13 @@ def _above(key: str, value: float, least: float, *, inclusive: bool = True) -> N
 def _fraction(key: str, value: float) -> None:
     if not 0 <= value < 1:
         raise InputError(f"{key}={value} is out of range; it must be at least 0 and below 1")
+
+
+_OF_A_RUN = (
+    *("results.json", "predictions.jsonl", "labels.json", "suspect_labels.jsonl", "config.json", "made_of.json"),
+    *("stage.json", "runs.jsonl", "truncated.json"),
+)
+"""Files that a run writes for itself."""
 
 
 def _given(group: str, name: str, pretrained: str) -> None:
@@ -148,12 +159,27 @@ class DatasetConfig:
                 "dataset.unlabelled and dataset.leaderboard go together: the texts without labels, and the name of the "
                 "file of predictions on them; set both or neither"
             )
+        self._check_names()
         self._check_forms()
 
     @property
     def grouped(self) -> bool:
         """Whether the labels come in groups: a column says so, or the reader knows them."""
         return self.group is not None or self.reader == "telecom34"
+
+    def _check_names(self) -> None:
+        board = self.leaderboard
+        if board is not None and (not is_name(board) or not board.endswith((".json", ".jsonl")) or board in _OF_A_RUN):
+            raise InputError(
+                f"dataset.leaderboard={board} is no name for that file, which lies in the run's folder; give one that "
+                "ends in .json and that no other file there has, such as predict.json"
+            )
+        for name in self.download:
+            if leaves(name):
+                raise InputError(
+                    f"dataset.download names the file {name}, which would lie outside the folder of what is fetched; "
+                    "give a name such as mine/train.csv"
+                )
 
     def _check_forms(self) -> None:
         texts = [key.name for key in fields(self) if key.type in ("str", "str | None")]

@@ -9,12 +9,14 @@ import io
 import json
 import re
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple
 
-from lrsl.errors import InputError, nearest
+from lrsl.errors import InputError, nearest, some
+from lrsl.strict_json import parsed
 
 TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".json")
 PARQUET = ".parquet"
@@ -45,12 +47,6 @@ class Record(NamedTuple):
     def place(self) -> str:
         """File and line, the way editors and compilers write it."""
         return f"{self.file}:{self.line}" if self.unit == "line" else f"{self.file}, row {self.line}"
-
-
-class Twice(NamedTuple):
-    """Stands for an object of JSON in which a key stands twice, of which Python would keep the last value alone."""
-
-    key: str
 
 
 def read_records(path: Path, quoting: str = CHECKED) -> list[Record]:
@@ -106,8 +102,9 @@ def read_text(path: Path) -> str:
     """
     try:
         content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); name a readable file") from None
+    except (OSError, ValueError) as error:  # a name with a NUL is none
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path} cannot be read ({reason}); name a readable file") from None
     if path.suffix.lower() == COMPRESSED:
         try:
             content = gzip.decompress(content)
@@ -122,6 +119,32 @@ def read_text(path: Path) -> str:
             f"{path}:{len(before)} is not UTF-8: byte {len(before[-1])} of the line is "
             f"0x{content[error.start]:02x}; save the file as UTF-8"
         ) from None
+
+
+def check_whole(value: Any, place: str, where: str) -> None:
+    """Check that the strings in a value have no half a character, which JSON can spell out and no file can hold.
+
+    Args:
+        value: a string, or lists and objects with some.
+        place: file and line, for the error.
+        where: the column, as in ` in the column dataset.text=text`.
+
+    Raises:
+        InputError: one of them has.
+    """
+    waiting = [value]
+    while waiting:
+        inner = waiting.pop()
+        if isinstance(inner, dict):
+            waiting += [*inner.keys(), *inner.values()]
+        elif isinstance(inner, list | tuple):
+            waiting += inner
+        elif isinstance(inner, str):
+            try:
+                inner.encode()
+            except UnicodeEncodeError as error:
+                half = f"{ord(inner[error.start]):#x}"
+                raise InputError(f"{place} has half a character ({half}){where}; remove it") from None
 
 
 def _csv_records(path: Path, text: str, delimiter: str, quoting: str) -> Iterator[Record]:
@@ -154,7 +177,7 @@ def _csv_records(path: Path, text: str, delimiter: str, quoting: str) -> Iterato
                 )
                 raise InputError(
                     f"{path}:{start} has {len(fields)} fields where the header names {len(columns)} "
-                    f"({', '.join(columns)}); {remedy}"
+                    f"({some(columns)}); {remedy}"
                 )
     except csv.Error as error:
         raise InputError(
@@ -245,8 +268,8 @@ def _line_of_mistake(text: str, line: int, delimiter: str) -> int:
 
 
 def _header(path: Path, line: int, columns: list[str]) -> list[str]:
-    for i, column in enumerate(columns):
-        if column and column in columns[:i]:
+    for column, times in Counter(columns).items():
+        if column and times > 1:
             raise InputError(f"{path}:{line} names the column '{column}' twice; column names must differ")
     return columns
 
@@ -254,8 +277,6 @@ def _header(path: Path, line: int, columns: list[str]) -> list[str]:
 def _json_records(path: Path, text: str) -> Iterator[Record]:
     values = _array_values if format_of(path) == ".json" and text.lstrip().startswith("[") else _line_values
     for line, value in values(path, text):
-        if isinstance(value, Twice):
-            raise InputError(f"{path}:{line} has '{value.key}' twice in one object; a key must stand there once")
         if not isinstance(value, dict):
             raise InputError(
                 f"{path}:{line} holds a JSON {type(value).__name__} where an object is expected, such as "
@@ -272,7 +293,7 @@ def _line_values(path: Path, text: str) -> Iterator[tuple[int, Any]]:
 
 def _array_values(path: Path, text: str) -> Iterator[tuple[int, Any]]:
     _parse_json(path, 1, text)  # from here on the text is known to be one valid array
-    decoder = json.JSONDecoder(object_pairs_hook=_object)
+    decoder = json.JSONDecoder()
     line, counted, position = 1, 0, text.index("[") + 1
     while True:
         between = _BETWEEN_RECORDS.match(text, position)
@@ -286,21 +307,9 @@ def _array_values(path: Path, text: str) -> Iterator[tuple[int, Any]]:
 
 def _parse_json(path: Path, line: int, content: str) -> Any:
     try:
-        return json.loads(content, parse_constant=_refuse_constant, object_pairs_hook=_object)
+        return parsed(content, distinct=True, finite=True)
     except json.JSONDecodeError as error:
         reason, line = f"{error.msg.lower()} at column {error.colno}", line + error.lineno - 1
     except ValueError as error:
         reason = str(error)
     raise InputError(f"{path}:{line} is not valid JSON ({reason}); give one object per line")
-
-
-def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any] | Twice:
-    found = dict(pairs)
-    if len(found) == len(pairs):
-        return found
-    keys = [key for key, _ in pairs]
-    return Twice(next(key for i, key in enumerate(keys) if key in keys[:i]))
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON value")

@@ -20,7 +20,10 @@ from lrsl import metrics
 from lrsl.embedding.apart import check_apart, listed, look_alike
 from lrsl.embedding.finetuning import embedding_settings, finetuned
 from lrsl.embedding.text_embedding import load_embedding, save_embedding, say_what_is_compared
+from lrsl.errors import said
+from lrsl.paths import is_file
 from lrsl.plugin.cut_off import warns_what_is_cut
+from lrsl.plugin.folder import checked, sound
 from lrsl.reranking.detector import Detector
 from lrsl.reranking.detector.margin import Margin
 from lrsl.reranking.detector.topk_variance import TopKVariance
@@ -47,6 +50,7 @@ from lrsl.reranking.view import FittedCandidateView, FittedView, Given, View
 from lrsl.reranking.view.instances import Instances
 from lrsl.reranking.view.label_similarity import LabelSimilarity
 from lrsl.reranking.view.lexical import Lexical
+from lrsl.strict_json import parsed
 
 Array = TypeVar("Array", Tensor, NDArray[Any])
 
@@ -374,7 +378,7 @@ class Reranker:
         (folder / CONFIG).write_text(json.dumps(saved, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, *, defer: Defer | None = None) -> Reranker:
+    def from_pretrained(cls, folder: str | Path, *, defer: Defer | None = None, allow_server: bool = False) -> Reranker:
         """Load what `save_pretrained` saved; nothing in the folder is executed, and nothing that it names is imported.
 
         A component of your own is found when its module has been imported before.
@@ -382,33 +386,35 @@ class Reranker:
         Args:
             folder: where it was saved.
             defer: who answers hard rows, which is not saved; needed where it was saved with `on_hard="defer"`.
+            allow_server: whether hard texts may be sent to the server that a saved view names, such as
+                `lrsl.LLMChoice`, with the key that it names; a folder from a stranger could name any.
 
         Raises:
             ValueError: there is no reranker in the folder, it is damaged or of a later version, a component is not
-                imported, or `defer` is missing or has no effect.
+                imported, `defer` is missing or has no effect, or a view sends texts to a server without being allowed.
         """
         folder = Path(folder)
         path = folder / CONFIG
-        if not path.is_file():
+        if not is_file(path):
             raise ValueError(f"{folder} holds no reranker: {CONFIG} is missing; save one with save_pretrained")
         try:
-            saved: Any = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
+            saved: Any = parsed(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
             saved = None
         version = saved.get("format", 0) if isinstance(saved, dict) else None
-        if not isinstance(version, int):
+        if not isinstance(version, int) or isinstance(version, bool) or version < 0:
             raise ValueError(f"{path} is damaged; fit and save the reranker anew")
         if version > FORMAT:
             raise ValueError(
                 f"{path} has format {version}, and this version of lrsl reads up to {FORMAT}; install a later one"
             )
         try:
-            return cls._restored(folder, saved if version else _of_format_0(saved), defer)
+            return cls._restored(folder, checked(saved if version else _of_format_0(saved), path), defer, allow_server)
         except KeyError as error:
             raise ValueError(f"{path} lacks {error.args[0]}; fit and save the reranker anew") from None
 
     @classmethod
-    def _restored(cls, folder: Path, saved: Mapping[str, Any], defer: Defer | None) -> Reranker:
+    def _restored(cls, folder: Path, saved: Mapping[str, Any], defer: Defer | None, allow_server: bool) -> Reranker:
         embedding = folder / EMBEDDING
         on_hard = saved.get("on_hard", {})
         if on_hard.get("action") == "defer" and defer is None:
@@ -417,36 +423,49 @@ class Reranker:
                 "from_pretrained(folder, defer=ask)"
             )
         rule = saved["rule"]
+        detector, threshold = made_again(rule["detector"], Detector), made_again(rule["threshold"], ThresholdRule)
+        views, fusion = [made_again(view, View) for view in rule["views"]], made_again(rule["fusion"], Fusion)
+        for view in views:
+            if (server := view.sends_to()) and not allow_server:
+                raise ValueError(
+                    f"{folder} sends hard texts to {said(server)} (view {type(view).__name__}); if you trust that "
+                    "server with them, say so with from_pretrained(folder, allow_server=True)"
+                )
         reranker = cls(
             embedding if embedding.is_dir() else None,
             saved["label_texts"],
             k=saved["k"],
-            detector=made_again(rule["detector"], Detector),
-            threshold=made_again(rule["threshold"], ThresholdRule),
-            views=[made_again(view, View) for view in rule["views"]],
-            fusion=made_again(rule["fusion"], Fusion),
+            detector=detector,
+            threshold=threshold,
+            views=views,
+            fusion=fusion,
             deploy=saved.get("deploy", "always"),
             on_hard=on_hard.get("action", "rerank"),
             coverage=on_hard.get("coverage", 0.9),
             defer=defer,
         )
-        fusion = reranker.rule.fusion
-        reranker.power = fusion.power if isinstance(fusion, Paper) else 1.0
+        with sound(folder):
+            reranker._take_back(folder, saved)
+        return reranker
+
+    def _take_back(self, folder: Path, saved: Mapping[str, Any]) -> None:
+        """Take back what was learnt and saved in a folder."""
+        fusion = self.rule.fusion
+        self.power = fusion.power if isinstance(fusion, Paper) else 1.0
         tensors = load_file(folder / LEARNT) if (folder / LEARNT).is_file() else {}
-        load = None if reranker._embedder is None else lambda: reranker.embedding
-        given = Given(reranker.label_texts, load_embedding=load)
-        detector = reranker.rule.detector.restore(under("detector", tensors))
-        reranker._fitted = FittedRule(
+        load = None if self._embedder is None else lambda: self.embedding
+        given = Given(self.label_texts, load_embedding=load)
+        detector = self.rule.detector.restore(under("detector", tensors))
+        self._fitted = FittedRule(
             Detection(detector, float(saved["sigma2_mis"])), fusion.restore(under("fusion", tensors))
         )
-        reranker._fitted_views = [
+        self._fitted_views = [
             view.restore(learnt, given) if (learnt := under(f"view.{number}", tensors)) else view.fit(given)
-            for number, view in enumerate(reranker.views)
+            for number, view in enumerate(self.views)
         ]
         if conformal := under("conformal", tensors):
-            reranker._conformal = restored(conformal)
-        reranker.report_ = dict(saved["report"])
-        return reranker
+            self._conformal = restored(conformal)
+        self.report_ = dict(saved["report"])
 
     def _reranked(self, values: Tensor, texts: Sequence[str]) -> Reranked:
         """Return what the rule makes of rows; where it is off, the classifier's answers, with no view asked."""

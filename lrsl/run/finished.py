@@ -19,9 +19,11 @@ from lrsl import files, fingerprint
 from lrsl.config import identity
 from lrsl.config.schema import Config
 from lrsl.data import load_corpus
+from lrsl.masking import masked_configuration
 from lrsl.run import results
 from lrsl.run.commit import commit
 from lrsl.run.provenance import difference, provenance, settled
+from lrsl.strict_json import parsed
 
 CONFIGURATION = "config.json"
 MADE_OF = "made_of.json"
@@ -77,7 +79,7 @@ def record_finish(configuration: dict[str, Any], folder: Path, made_of: dict[str
     made_of = now if made_of is None else settled(made_of, now)
     hashed = fingerprint.hashes_of_files(folder / name for name in left)
     _write(folder / MADE_OF, {**made_of, LEFT: left, "hashed": [*made_of["hashed"], *hashed]})
-    _write(folder / CONFIGURATION, configuration)
+    _write(folder / CONFIGURATION, masked_configuration(configuration))
 
 
 def record_failure(configuration: dict[str, Any], folder: Path, reason: str) -> None:
@@ -131,7 +133,7 @@ def _is_of(marker: Path, configuration: dict[str, Any]) -> bool:
 
 def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parsed(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 

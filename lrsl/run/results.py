@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from lrsl import files, metrics
+from lrsl.run import shapes
 from lrsl.screen import literal
+from lrsl.strict_json import parsed
 
 RESULTS = "results.json"
 PREDICTIONS = "predictions.jsonl"
@@ -91,10 +93,11 @@ def write(
 def read(folder: Path) -> dict[str, Any] | None:
     """Return the results in a folder, or None when there are none or they are damaged."""
     try:
-        results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+        results = parsed((folder / RESULTS).read_text(encoding="utf-8"))
+        shapes.check_results(results)
     except (OSError, ValueError):
         return None
-    return results if isinstance(results, dict) else None
+    return results  # type: ignore[no-any-return]
 
 
 def show(results: Mapping[str, Any], console: Console | None = None) -> None:

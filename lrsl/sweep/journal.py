@@ -25,6 +25,8 @@ from omegaconf import DictConfig
 
 from lrsl.config.identity import file_name
 from lrsl.config.mistakes import COMPOSITION_ERRORS, explain
+from lrsl.errors import said
+from lrsl.masking import masked, masked_command
 from lrsl.run import locks
 
 if TYPE_CHECKING:
@@ -111,13 +113,14 @@ def record(line: Mapping[str, Any]) -> None:
     """Append what became of a job to the sweep's `runs.jsonl`, in the process that knows its folder."""
     folder = os.environ.get(FOLDER_VARIABLE)
     if folder:
+        line = {**masked(line), "overrides": masked_command(line["overrides"])}
         with (Path(folder) / RUNS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
 def report(overrides: Sequence[str], reason: str) -> None:
     """Say at once that a job failed."""
-    print(f"{' '.join(overrides)} failed: {reason}", file=sys.stderr, flush=True)
+    print(said(f"{' '.join(masked_command(overrides))} failed: {reason}"), file=sys.stderr, flush=True)
 
 
 def lose(overrides: Sequence[str], reason: str, number: int = -1) -> None:
@@ -168,7 +171,7 @@ def release() -> None:
 
 
 def _open(sweep_dir: Path, overrides: Sequence[str]) -> None:
-    shown = [override for override in overrides if not override.startswith("rerun=")]
+    shown = [override for override in masked_command(overrides) if not override.startswith("rerun=")]
     digest = hashlib.sha256(json.dumps(shown).encode()).hexdigest()[:8]
     folder = (sweep_dir / "sweeps" / f"{file_name(' '.join(shown))}-{digest}").absolute()
     folder.mkdir(parents=True, exist_ok=True)

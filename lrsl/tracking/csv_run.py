@@ -11,6 +11,8 @@ from typing import Any
 from pytorch_lightning.loggers import CSVLogger, Logger
 from pytorch_lightning.utilities import rank_zero_only
 
+from lrsl.text import cell
+
 
 class CsvRun:
     """Writes `metrics.csv` and `<table>.csv` into the run's folder; of images and artifacts it takes no notice."""
@@ -36,9 +38,9 @@ class CsvRun:
 
     @rank_zero_only
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Write a table."""
+        """Write a table, whose cells no spreadsheet computes; `lrsl.text.from_cell` gives back what was written."""
         with (self._folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([columns, *rows])
+            csv.writer(file).writerows([[cell(value) for value in row] for row in (columns, *rows)])
 
     def images(self, images: Mapping[str, Path]) -> None:
         """Do nothing."""

@@ -29,6 +29,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from lrsl.config.schema import Config, LoggerConfig
 from lrsl.errors import InputError, nearest
+from lrsl.text import cell
 from lrsl.tracking.masking import masked, masked_command, plain, without_credentials
 
 if TYPE_CHECKING:
@@ -135,11 +136,13 @@ class WandbRun:
             self._run.summary.update(dict(metrics))
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Log a table."""
+        """Log a table, which W&B also gives as CSV: no cell of it is computed by a spreadsheet."""
         import wandb  # noqa: PLC0415
 
         if self._run is not None:
-            self._run.log({name: wandb.Table(columns=[*columns], data=[[*row] for row in rows])})
+            self._run.log(
+                {name: wandb.Table(columns=[*columns], data=[[cell(value) for value in row] for row in rows])}
+            )
 
     def images(self, images: Mapping[str, Path]) -> None:
         """Log image files by name, all at one step."""

@@ -50,6 +50,7 @@ class Classifier(TrainingModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> Batch:
         """Return logits, labels and row numbers."""
         logits = self(batch)
+        self.check_finite(logits, "its logits")
         labels = labels_to_count(batch)
         size = int((labels != NOT_COUNTED).sum())
         self.val_accuracy(logits, labels)
@@ -64,6 +65,15 @@ class Classifier(TrainingModule):
     def predict_step(self, batch: Batch, batch_idx: int) -> Batch:
         """Return logits and row numbers."""
         return {"logits": self(batch), "index": batch["index"]}
+
+    @property
+    def remedy(self) -> str:
+        """What to lower where training diverges."""
+        settings = self.settings
+        return (
+            f"model.lr={settings.lr:g}, model.head_lr={settings.head_lr:g} or "
+            f"model.gradient_clip={settings.gradient_clip:g}"
+        )
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the head's and all other parameters with their learning rates."""

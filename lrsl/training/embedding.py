@@ -43,8 +43,18 @@ class EmbeddingTrainer(TrainingModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Compare each text's nearest label with its own."""
         scores = self.ranking.scores(batch, self.label_vectors)
+        self.check_finite(scores, "its cosines")
         self.val_accuracy(scores, labels_to_count(batch))
         self.log("embedding/val_acc", self.val_accuracy, prog_bar=True, batch_size=len(scores))
+
+    @property
+    def remedy(self) -> str:
+        """What to lower where training diverges."""
+        settings = self.settings
+        return (
+            f"embedding.lr={settings.lr:g}, embedding.scale={settings.scale:g} or "
+            f"embedding.gradient_clip={settings.gradient_clip:g}"
+        )
 
     def optimisation(self, steps: int) -> tuple[AdamW, LambdaLR]:
         """Return the recipe's optimiser and schedule."""

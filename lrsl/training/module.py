@@ -8,10 +8,15 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
+from lrsl.errors import InputError
 from lrsl.nn import processes
+
+LOOKED_AT = 50
+"""Steps after which the loss is looked at where that costs time."""
 
 
 class TrainingModule(pl.LightningModule, ABC):
@@ -49,6 +54,32 @@ class TrainingModule(pl.LightningModule, ABC):
         size, rank = processes.count()
         if size > 1:
             torch.manual_seed(self._seed * 1_000_003 + self.current_epoch * size + rank)
+
+    @property
+    @abstractmethod
+    def remedy(self) -> str:
+        """What to lower where training diverges."""
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Stop where the loss is no number any more, which no later step mends.
+
+        Raises:
+            InputError: it is none; it says what to lower.
+        """
+        if self.device.type == "cpu" or batch_idx % LOOKED_AT == 0:  # to look at it, a GPU has to be waited for
+            self.check_finite(outputs["loss"] if isinstance(outputs, dict) else outputs, "its loss")
+
+    def check_finite(self, values: Tensor, what: str) -> None:
+        """Check that what a network gives are numbers.
+
+        Raises:
+            InputError: they are not; it says what to lower.
+        """
+        if bool(values.isnan().any()) or (what != "its loss" and not bool(values.isfinite().all())):
+            raise InputError(
+                f"{self.remedy.partition('.')[0]}: training diverged in epoch {self.current_epoch + 1}, for {what} "
+                f"{'is' if what == 'its loss' else 'are'} no number any more; lower {self.remedy}"
+            )
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
         """Clip here: under mixed precision Lightning refuses to clip for a fused optimiser, though bfloat16 may.
