@@ -29,6 +29,22 @@ class Candidate(NamedTuple):
     after: float
 
 
+class Answer(NamedTuple):
+    """What becomes of a row.
+
+    Attributes:
+        name: what the answer is called; None for no answer.
+        hard: whether the classifier hesitates.
+        candidates: the labels among the k best before or after reranking, the best after it first.
+        names: the labels of the row's set, where sets are asked for.
+    """
+
+    name: str | None
+    hard: bool
+    candidates: list[Candidate]
+    names: list[str] | None = None
+
+
 def candidates(logits: Tensor, reranked: Reranked, names: Sequence[str], k: int) -> list[list[Candidate]]:
     """Return, for each row, the labels that are among the k best before or after reranking, the best after it first.
 

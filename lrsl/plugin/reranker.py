@@ -17,7 +17,7 @@ from lrsl.embedding.apart import listed, look_alike
 from lrsl.embedding.text_embedding import load_embedding, save_embedding, say_what_is_compared
 from lrsl.plugin import answers, fitting, report, saving
 from lrsl.plugin import columns as order
-from lrsl.plugin.answers import Candidate, Explanation
+from lrsl.plugin.answers import Answer, Candidate, Explanation
 from lrsl.plugin.calibration import Calibration
 from lrsl.plugin.cut_off import warns_what_is_cut
 from lrsl.reranking.detector import Detector
@@ -283,24 +283,42 @@ class Reranker:
         values = self._check(logits, asked)
         if self.on_hard == "abstain":
             return like(logits, values.argmax(dim=-1).masked_fill(fitted.detection.is_hard(values), NO_LABEL))
-        if self.on_hard == "set":
-            sets = self._sets(values, asked)
-            return like(logits, sets.int().argmax(dim=-1).where(sets.sum(dim=-1) == 1, NO_LABEL))
         if self.on_hard == "rerank" and not self.is_on:
             return like(logits, values.argmax(dim=-1))
+        return like(logits, self._answers(values, asked, self._reranked(values, asked))[0])
+
+    @warns_what_is_cut
+    def answers(
+        self, logits: Tensor | NDArray[Any] | Sequence[Sequence[float]], texts: Iterable[str], k: int | None = None
+    ) -> list[Answer]:
+        """Return what `predict`, `is_hard` and `candidates` do, and with `on_hard="set"` `predict_set`, in one pass.
+
+        Args:
+            logits: the classifier's, `(n, classes)`.
+            texts: their texts.
+            k: how many candidates; the reranker's k unless given.
+
+        Raises:
+            ValueError: as for `predict` and `candidates`.
+            RuntimeError: `fit` was not called, or no sets can be made.
+        """
+        self._ready()
+        asked, names = texts_of(texts), self._classes.called
+        values = self._check(logits, asked)
         reranked = self._reranked(values, asked)
-        if self.defer is None:
-            return like(logits, reranked.labels)
-        labels = deferred(
-            self.defer,
-            reranked.labels,
-            reranked.hard,
-            reranked.scores,
-            texts=asked,
-            names=self.label_texts,
-            k=self.k,
-        )
-        return like(logits, labels)
+        labels, sets = self._answers(values, asked, reranked)
+        found = answers.candidates(values, reranked, names, self._at_most(k))
+        return [
+            Answer(
+                None if label == NO_LABEL else names[label],
+                hard,
+                of_row,
+                None if sets is None else [names[column] for column in sets[row].nonzero().flatten().tolist()],
+            )
+            for row, (label, hard, of_row) in enumerate(
+                zip(labels.tolist(), reranked.hard.tolist(), found, strict=True)
+            )
+        ]
 
     @warns_what_is_cut
     def predict_proba(self, logits: Array, texts: Iterable[str]) -> Array:
@@ -390,7 +408,8 @@ class Reranker:
         """
         self._ready()
         asked = texts_of(texts)
-        return like(logits, self._sets(self._check(logits, asked), asked))
+        values = self._check(logits, asked)
+        return like(logits, self._sets(values, self._reranked(values, asked)))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Save settings, what was learnt, the label texts and the embedding, readable by `from_pretrained`.
@@ -486,12 +505,31 @@ class Reranker:
             return fitted.rerank(values, self._scores(texts))
         return Reranked(fitted.detection.is_hard(values), (), values.softmax(dim=-1), values.argmax(dim=-1))
 
-    def _sets(self, values: Tensor, texts: Sequence[str]) -> Tensor:
+    def _answers(self, values: Tensor, texts: Sequence[str], reranked: Reranked) -> tuple[Tensor, Tensor | None]:
+        """Return the answers `(n,)` by what `on_hard` says, and the sets where that asks for some."""
+        if self.on_hard == "abstain":
+            return values.argmax(dim=-1).masked_fill(reranked.hard, NO_LABEL), None
+        if self.on_hard == "set":
+            sets = self._sets(values, reranked)
+            return sets.int().argmax(dim=-1).where(sets.sum(dim=-1) == 1, NO_LABEL), sets
+        if self.defer is None:
+            return reranked.labels, None
+        labels = deferred(
+            self.defer,
+            reranked.labels,
+            reranked.hard,
+            reranked.scores,
+            texts=texts,
+            names=self.label_texts,
+            k=self.k,
+        )
+        return labels, None
+
+    def _sets(self, values: Tensor, reranked: Reranked) -> Tensor:
         if self._conformal is None:
             raise RuntimeError(
                 "this reranker was saved without what sets of labels are made with; fit and save it anew"
             )
-        reranked = self._reranked(values, texts)
         return label_sets(self._conformal, reranked, values, self.coverage, reranks=self.is_on)
 
     def _scores(self, texts: Sequence[str]) -> list[RowScores]:
