@@ -81,6 +81,8 @@ RUNS = (  # files and folders whose tests train something or type whole commands
 )
 FAULTS = ("sweep/test_launchers",)
 SLOW = (  # beginnings of the tests that take half of the time; `make test` leaves them out, `.ci/run` does not
+    "plugin/test_sklearn.py::test_it_is_searched",
+    "plugin/test_sklearn.py::test_scikit_learns_checks",
     "run/test_out_of_fold",
     "run/test_seams_in_runs",
     "run/test_stages",

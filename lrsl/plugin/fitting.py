@@ -5,22 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
-from lrsl.config.schema import EmbeddingConfig
 from lrsl.embedding.apart import check_apart
 from lrsl.embedding.finetuning import embedding_settings, finetuned
 from lrsl.plugin.calibration import Calibration, cross_fitted
 from lrsl.plugin.report import figures
+from lrsl.reranking.folds import folds
 from lrsl.reranking.on_hard.conformal import Conformal, calibrated
 from lrsl.reranking.positional import labels_of, logits_of, texts_of
-from lrsl.reranking.rule import Detection, FittedRule, RowScores, Rule, recorded_scores
+from lrsl.reranking.rule import Detection, FittedRule, RowScores, Rule, recorded_scores, scores_of_texts
 from lrsl.reranking.verdict import verdict
-from lrsl.reranking.view import Given, View
+from lrsl.reranking.view import FittedCandidateView, FittedView, Given, View
+
+FOLDS = 5  # in which views are fitted that have to score the rows they learn from
 
 
 @dataclass(frozen=True)
@@ -105,8 +108,8 @@ def training_rows(train: Any, classes: Classes) -> Rows:
     return Rows(texts, gold, None if train[2] is None else classes.logits_for(train[2], texts, "train "))
 
 
-def settings_of(recipe: Mapping[str, Any], k: int, *, train: bool, embedder: bool) -> EmbeddingConfig:
-    """Return how the embedding is fine-tuned.
+def settings_of(recipe: Mapping[str, Any], k: int, *, train: bool = False, embedder: bool = False) -> Any:
+    """Return how the embedding is fine-tuned, for `finetuned`.
 
     Args:
         recipe: keys of the configuration's `embedding`, and their values.
@@ -130,7 +133,7 @@ def prepared(
     training: Rows | None,
     held_out: tuple[Sequence[str], Tensor],
     views: Sequence[View],
-    how: EmbeddingConfig,
+    how: Any,
 ) -> tuple[Given, SentenceTransformer | None, list[float] | None]:
     """Return what views learn from, and the embedder that was fine-tuned with its accuracy per epoch, if any was.
 
@@ -156,6 +159,37 @@ def prepared(
     rows = (training.texts, training.labels, training.logits)
     embedder, accuracies = finetuned(load(), list(given.label_texts), rows, (list(held_out[0]), held_out[1]), how)
     return replace(given, load_embedding=lambda: embedder), embedder, accuracies
+
+
+def scores_out_of_fold(
+    view: View, fitted: FittedView | FittedCandidateView, given: Given, logits: Tensor, k: int
+) -> Tensor:
+    """Return a view's scores `(n, classes)` of the rows that it learns from, each as if it had not been learnt from.
+
+    A view that knows these itself, by `of_training`, is asked; any other is fitted on the rest of the rows in turns.
+
+    Args:
+        view: not fitted.
+        fitted: the same, fitted on all rows.
+        given: what it was fitted on.
+        logits: the classifier's of the rows, `(n, classes)`.
+        k: number of candidates.
+    """
+    own = getattr(fitted, "of_training", None)
+    if callable(own) and (known := own(torch.arange(len(logits)))) is not None:
+        return cast(Tensor, known).cpu()
+    scores = torch.full(logits.shape, torch.nan, dtype=torch.promote_types(logits.dtype, torch.float32))
+    candidates = logits.topk(min(k, logits.shape[1]), dim=-1).indices
+    for others, rows in folds(len(logits), FOLDS):
+        seen = replace(
+            given,
+            texts=[given.texts[row] for row in others.tolist()],
+            labels=[given.labels[row] for row in others.tolist()],
+            candidates=partial(candidates.__getitem__, others),
+        )
+        score = scores_of_texts(view, view.fit(seen), [given.texts[row] for row in rows.tolist()], k)
+        scores[rows] = score(torch.arange(len(rows)), logits[rows]).cpu().to(scores.dtype)
+    return scores
 
 
 @dataclass(frozen=True)
@@ -196,7 +230,7 @@ def learnt(
         detection: which rows are hard, where that is known already.
         deploy: `always`, or `auto` to rerank where the verdict says so.
     """
-    scores, seconds = _scores_and_seconds(views, logits)
+    scores, seconds = scores_and_seconds(views, logits)
     fitted = rule.fit(logits, labels, [recorded_scores(score) for score in scores], detection)
     reranked = fitted.rerank(logits, [recorded_scores(score) for score in scores])
     judged, found = verdict(rule, logits, labels, scores), cross_fitted(rule, logits, labels, scores)
@@ -211,7 +245,8 @@ def learnt(
     )
 
 
-def _scores_and_seconds(views: Sequence[RowScores], logits: Tensor) -> tuple[list[Tensor], list[float]]:
+def scores_and_seconds(views: Sequence[RowScores], logits: Tensor) -> tuple[list[Tensor], list[float]]:
+    """Return what each view makes of rows with logits `(n, classes)`, and how long it takes."""
     scores, seconds, every = [], [], torch.arange(len(logits))
     for view in views:
         start = time.perf_counter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,7 +31,7 @@ from lrsl.reranking.on_hard import ACTIONS, NO_LABEL
 from lrsl.reranking.on_hard.conformal import Conformal, check_coverage, check_installed, label_sets, restored
 from lrsl.reranking.on_hard.defer import Defer, deferred
 from lrsl.reranking.positional import like, texts_of
-from lrsl.reranking.rule import Detection, FittedRule, Reranked, RowScores, Rule, scores_of_texts
+from lrsl.reranking.rule import Detection, FittedRule, Reranked, RowScores, Rule, recorded_scores, scores_of_texts
 from lrsl.reranking.saving import under
 from lrsl.reranking.threshold import ThresholdRule
 from lrsl.reranking.threshold.sigma2_mis import Sigma2Mis
@@ -41,6 +42,8 @@ from lrsl.reranking.view.lexical import Lexical
 
 Array = TypeVar("Array", Tensor, NDArray[Any])
 
+TIMED = 200
+"""Rows on which the cost is measured where views have scored others in another way."""
 RULES = ("paper", "fitted")
 DEPLOY = ("always", "auto")
 
@@ -211,15 +214,9 @@ class Reranker:
                 recipe is unknown, has no effect here, or its value is out of range; the embedder gives two label texts
                 the same vector, or cannot be fine-tuned.
         """
-        if columns not in order.COLUMNS:
-            raise ValueError(f"columns is {columns!r}; it must be one of {', '.join(order.COLUMNS)}")
-        given_texts, values, gold = fitting.held_out_rows(logits, labels, texts, self._classes)
+        given_texts, values, gold = self._held_out(logits, labels, texts, classes, columns)
         training = None if train is None else fitting.training_rows(train, self._classes)
         how = fitting.settings_of(recipe, self.k, train=train is not None, embedder=self._embedder is not None)
-        if classes is not None:
-            order.check_names(classes, self._classes.called)
-        if columns == order.CHECKED:
-            order.check_order(values, gold, self._classes.called)
         needs_answers = self.rule.threshold.needs_answers
         detection = None if needs_answers else self.rule.detection(values, gold)  # before anything is trained
         given, embedder, accuracies = fitting.prepared(self._given(), training, (given_texts, gold), self.views, how)
@@ -228,15 +225,82 @@ class Reranker:
             self._from_rows = []
         self._embedder = embedder or self._embedder
         self._fitted_views = [view.fit(given) for view in self.views]
-        learnt = fitting.learnt(
-            self.rule, values, gold, self._scores(given_texts), detection=detection, deploy=self.deploy
-        )
-        self._fitted, self._conformal, self._calibration = learnt.rule, learnt.conformal, learnt.calibration
-        self.report_ = learnt.report | ({} if accuracies is None else {"embedding_accuracy": accuracies})
-        costs = dict(zip(self._view_names(), (view.cost for view in self.views), strict=True))
-        seconds = dict(zip(costs, learnt.seconds, strict=True))
-        self.cost_ = report.cost(seconds, costs, len(values), self.report_["hard_fraction"])
+        seconds = self._learn(values, gold, self._scores(given_texts), detection)
+        if accuracies is not None:
+            self.report_["embedding_accuracy"] = accuracies
+        self._note_cost(seconds, len(values))
         return self
+
+    @warns_what_is_cut
+    def fit_out_of_fold(
+        self,
+        logits: Tensor | NDArray[Any] | Sequence[Sequence[float]],
+        labels: Tensor | NDArray[Any] | Iterable[int] | Iterable[str],
+        texts: Iterable[str],
+        *,
+        classes: Any = None,
+        columns: str = "checked",
+    ) -> Reranker:
+        """Learn everything from rows whose logits come from classifiers that were not trained on the row.
+
+        No rows need be held out: views learn from the same rows, and each row is scored as if they had not. The
+        embedder is taken as it is.
+
+        Args:
+            logits: for each row those of a classifier trained on other rows, as in cross-validation, `(n, classes)`.
+            labels: their true classes, `(n,)`, as numbers or by what the classes are called.
+            texts: their texts.
+            classes: as for `fit`.
+            columns: as for `fit`.
+
+        Raises:
+            ValueError: as for `fit`.
+            InputError: as for `fit`.
+        """
+        given_texts, values, gold = self._held_out(logits, labels, texts, classes, columns)
+        detection = None if self.rule.threshold.needs_answers else self.rule.detection(values, gold)
+        given, _, _ = fitting.prepared(
+            self._given(), None, (given_texts, gold), self.views, fitting.settings_of({}, self.k)
+        )
+        given = replace(given, texts=given_texts, labels=gold.tolist(), candidates=lambda: values.topk(self.k).indices)
+        self.views += self._from_rows
+        self._from_rows = []
+        self._fitted_views = [view.fit(given) for view in self.views]
+        scores = [
+            fitting.scores_out_of_fold(view, fitted, given, values, self.k)
+            for view, fitted in zip(self.views, self._fitted_views, strict=True)
+        ]
+        self._learn(values, gold, [recorded_scores(score) for score in scores], detection)
+        few = torch.arange(min(len(values), TIMED))
+        timed = self._scores([given_texts[row] for row in few.tolist()])
+        self._note_cost(fitting.scores_and_seconds(timed, values[few])[1], len(few))
+        return self
+
+    def _held_out(
+        self, logits: Any, labels: Any, texts: Any, classes: Any, columns: str
+    ) -> tuple[list[str], Tensor, Tensor]:
+        """Return texts, logits and labels that have been checked, the order of the columns too."""
+        if columns not in order.COLUMNS:
+            raise ValueError(f"columns is {columns!r}; it must be one of {', '.join(order.COLUMNS)}")
+        given, values, gold = fitting.held_out_rows(logits, labels, texts, self._classes)
+        if classes is not None:
+            order.check_names(classes, self._classes.called)
+        if columns == order.CHECKED:
+            order.check_order(values, gold, self._classes.called)
+        return given, values, gold
+
+    def _learn(
+        self, values: Tensor, gold: Tensor, scores: Sequence[RowScores], detection: Detection | None
+    ) -> list[float]:
+        """Learn the rule and what goes with it; return the seconds that each view took."""
+        learnt = fitting.learnt(self.rule, values, gold, scores, detection=detection, deploy=self.deploy)
+        self._fitted, self._conformal, self._calibration = learnt.rule, learnt.conformal, learnt.calibration
+        self.report_ = learnt.report
+        return learnt.seconds
+
+    def _note_cost(self, seconds: Sequence[float], n: int) -> None:
+        costs = dict(zip(self._view_names(), (view.cost for view in self.views), strict=True))
+        self.cost_ = report.cost(dict(zip(costs, seconds, strict=True)), costs, n, self.report_["hard_fraction"])
 
     @property
     def is_on(self) -> bool:
