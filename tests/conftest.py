@@ -89,6 +89,7 @@ SLOW = (  # beginnings of the tests that take half of the time; `make test` leav
     "sweep/test_launchers",
     "test_benchmarks",
     "test_docs.py::test_the_tutorials",
+    "test_docs_of_classifiers.py::test_scikit_learn",
     "test_examples.py::test_an_example_runs[tfidf",
     "test_matrix.py::test_the_command_of_five_seeds_as_typed",
     "test_wheel",

@@ -166,7 +166,8 @@ def scores_out_of_fold(
 ) -> Tensor:
     """Return a view's scores `(n, classes)` of the rows that it learns from, each as if it had not been learnt from.
 
-    A view that knows these itself, by `of_training`, is asked; any other is fitted on the rest of the rows in turns.
+    A view that knows these itself, by `of_training`, or learns nothing from rows, is asked; any other is fitted on the
+    rest of the rows in turns.
 
     Args:
         view: not fitted.
@@ -175,6 +176,8 @@ def scores_out_of_fold(
         logits: the classifier's of the rows, `(n, classes)`.
         k: number of candidates.
     """
+    if not getattr(view, "learns_from_rows", True):
+        return scores_of_texts(view, fitted, given.texts, k)(torch.arange(len(logits)), logits).cpu()
     own = getattr(fitted, "of_training", None)
     if callable(own) and (known := own(torch.arange(len(logits)))) is not None:
         return cast(Tensor, known).cpu()
