@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 from lrsl.reranking import PUBLIC
 
 if TYPE_CHECKING:
+    from lrsl.plugin.function import RerankedFunction, from_function
+    from lrsl.plugin.pipeline import RerankedPipeline
     from lrsl.plugin.reranker import Reranker
+    from lrsl.plugin.sklearn import RerankedClassifier
     from lrsl.reranking.detector import Detector, DetectorWithoutFit
     from lrsl.reranking.detector.entropy import Entropy
     from lrsl.reranking.detector.margin import Margin
@@ -39,6 +42,15 @@ if TYPE_CHECKING:
 # said when transformers is imported: an acceleration that is not installed, for a quantisation nobody asked for
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
+PLUGIN = {
+    "Reranker": "lrsl.plugin.reranker",
+    "RerankedClassifier": "lrsl.plugin.sklearn",
+    "RerankedFunction": "lrsl.plugin.function",
+    "RerankedPipeline": "lrsl.plugin.pipeline",
+    "from_function": "lrsl.plugin.function",
+}
+"""What is for those who have a classifier, and the module that has it."""
+
 __all__ = [
     "AuthorsEncoder",
     "AuthorsLLM",
@@ -60,6 +72,9 @@ __all__ = [
     "Margin",
     "MaxProbability",
     "Paper",
+    "RerankedClassifier",
+    "RerankedFunction",
+    "RerankedPipeline",
     "Reranker",
     "SecondClassifier",
     "Sigma2Mis",
@@ -69,17 +84,14 @@ __all__ = [
     "TopKVariance",
     "View",
     "__version__",
+    "from_function",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Look for what has a short name when it is first asked for, so that `import lrsl` does not wait for nothing."""
-    if name == "Reranker":
-        from lrsl.plugin.reranker import Reranker  # noqa: PLC0415
-
-        return Reranker
-    if name in PUBLIC:
-        return getattr(import_module(PUBLIC[name]), name)
+    if (module := PLUGIN.get(name) or PUBLIC.get(name)) is not None:
+        return getattr(import_module(module), name)
     if name == "__version__":
         from importlib.metadata import version  # noqa: PLC0415
 

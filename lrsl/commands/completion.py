@@ -22,9 +22,27 @@ FLAGS = {
     "run": ("--cfg", "--config-dir", "--help", "--hydra-help", "--multirun", "--package", "--resolve", "-m"),
     "card": ("--config-dir", "--help"),
     "label-texts": ("--config-dir", "--help"),
+    "fit": (
+        *("--columns", "--coverage", "--deploy", "--detector", "--embedding", "--fusion", "--help", "--k"),
+        *("--label-texts", "--labels", "--logits", "--logits-key", "--names", "--on-hard", "--out", "--power"),
+        *("--quoting", "--rule", "--text-key", "--texts", "--threshold", "--train", "--train-logits", "--views"),
+    ),
+    "rerank": (
+        *("--at-once", "--help", "--k", "--logits", "--logits-key", "--out", "--quiet", "--quoting", "--text-key"),
+        "--texts",
+    ),
     "store": ("--dir", "--help", "list", "prune"),
     "completion": ("--help", *SHELLS),
 }
+
+CHOICES = {
+    "--columns": ("checked", "trusted"),
+    "--deploy": ("always", "auto"),
+    "--on-hard": ("abstain", "rerank", "set"),
+    "--quoting": ("checked", "none", "trusted"),
+    "--rule": ("fitted", "paper"),
+}
+"""What may follow a flag of `fit` and `rerank`; what follows any other is a file or a word of one's own."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,6 +72,8 @@ def words(typed: Sequence[str]) -> list[str]:
     *before, word = typed or [""]
     if not before:
         candidates = [*COMMANDS, HELP[1], "--version"]
+    elif before[0] in ("fit", "rerank"):
+        candidates = list(FLAGS[before[0]] if word.startswith("-") else CHOICES.get(before[-1], ()))
     elif before[0] not in COMPOSED:
         chosen = len(before) > 1 and before[0] in ("store", "completion")
         candidates = [] if chosen else list(FLAGS.get(before[0], HELP[1:]))

@@ -6,7 +6,7 @@ Arrow's own library reads both, so that nothing of `datasets`, and nothing that 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +64,51 @@ def read_parquet(path: Path) -> list[Record]:
         table = parquet.ParquetFile(path).read()
         table.validate(full=True)
     return _records(path, table, _features_of(table.schema))
+
+
+def iterate_parquet(path: Path, columns: Sequence[str] | None = None, at_once: int = 4096) -> Iterator[Record]:
+    """Yield what `read_parquet` returns, a record after the other, without holding the file in memory.
+
+    Args:
+        path: the file.
+        columns: those that are read; all unless given.
+        at_once: records that are held in memory.
+
+    Raises:
+        InputError: as for `read_parquet`.
+    """
+    _check_pyarrow(path)
+    import pyarrow as pa  # noqa: PLC0415
+    from pyarrow import parquet  # noqa: PLC0415
+
+    with _Reading(path):
+        file = parquet.ParquetFile(path)
+    start, features = 1, _features_of(file.schema_arrow)
+    batches = file.iter_batches(at_once, columns=None if columns is None else list(columns))
+    while True:
+        with _Reading(path):
+            batch = next(batches, None)
+        if batch is None:
+            break
+        if batch.num_rows:
+            yield from _records(path, pa.Table.from_batches([batch]), features, start)
+        start += batch.num_rows
+    if start == 1:
+        raise InputError(f"{path} holds no record; it must hold at least one")
+
+
+def parquet_schema(path: Path) -> tuple[int, list[str]]:
+    """Return the number of records of a Parquet file, and its columns.
+
+    Raises:
+        InputError: pyarrow is missing, or the file cannot be read.
+    """
+    _check_pyarrow(path)
+    from pyarrow import parquet  # noqa: PLC0415
+
+    with _Reading(path):
+        file = parquet.ParquetFile(path)
+        return int(file.metadata.num_rows), list(file.schema_arrow.names)
 
 
 def read_saved_dataset(path: Path) -> list[Record]:
@@ -161,7 +206,7 @@ def _features_of(schema: pa.Schema) -> Mapping[str, Any]:
     return features if isinstance(features, dict) else {}
 
 
-def _records(path: Path, table: pa.Table, features: Mapping[str, Any]) -> list[Record]:
+def _records(path: Path, table: pa.Table, features: Mapping[str, Any], start: int = 1) -> list[Record]:
     columns = table.column_names
     for column in columns:
         if columns.count(column) > 1:
@@ -177,7 +222,7 @@ def _records(path: Path, table: pa.Table, features: Mapping[str, Any]) -> list[R
     rows = zip(*values.values(), strict=True)
     return [
         Record(path, row, {column: _without_nan(value) for column, value in zip(values, of_row, strict=True)}, "row")
-        for row, of_row in enumerate(rows, start=1)
+        for row, of_row in enumerate(rows, start=start)
     ]
 
 

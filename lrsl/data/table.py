@@ -10,8 +10,8 @@ import json
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -68,16 +68,12 @@ def read_records(path: Path, quoting: str = CHECKED) -> list[Record]:
         InputError: the ending is unknown, the file cannot be read, is not UTF-8, is malformed or holds no record.
     """
     readers: dict[str, Callable[[Path, str], Iterator[Record]]] = {
-        ".csv": partial(_csv_records, delimiter=",", quoting=quoting),
-        ".tsv": partial(_csv_records, delimiter="\t", quoting=quoting),
+        ".csv": lambda path, text: _csv_records(path, io.StringIO(text, newline=""), ",", quoting),
+        ".tsv": lambda path, text: _csv_records(path, io.StringIO(text, newline=""), "\t", quoting),
         ".jsonl": _json_records,
         ".json": _json_records,
     }
-    ending = format_of(path)
-    if ending not in readers:
-        known = ", ".join(TABLE_ENDINGS)
-        hint = nearest(ending, [*TABLE_ENDINGS, PARQUET]) or f"; {PARQUET} is read, too"
-        raise InputError(f"{path} has the unknown ending '{ending}'; use one of {known}{hint}")
+    ending = _known_ending(path)
     text = read_text(path)
     if not text.strip():
         raise InputError(f"{path}:1 is empty; the file must hold at least one record")
@@ -85,6 +81,68 @@ def read_records(path: Path, quoting: str = CHECKED) -> list[Record]:
     if not records:
         raise InputError(f"{path}:1 is followed by no record; the file must hold at least one")
     return records
+
+
+def iterate_records(path: Path, quoting: str = CHECKED) -> Iterator[Record]:
+    """Yield what `read_records` returns, a record after the other, without holding the file in memory.
+
+    A .json file is read as a whole.
+
+    Raises:
+        InputError: as for `read_records`, when the record is reached.
+    """
+    ending, found = _known_ending(path), False
+    if ending == ".json":
+        yield from read_records(path, quoting)
+        return
+    with _opened(path, "\n" if ending == ".jsonl" else "") as lines:
+        records = (
+            _of_lines(path, _line_values(path, lines))
+            if ending == ".jsonl"
+            else _csv_records(path, lines, "," if ending == ".csv" else "\t", quoting)
+        )
+        for record in records:
+            found = True
+            yield record
+    if not found:
+        raise InputError(f"{path}:1 is followed by no record; the file must hold at least one")
+
+
+def count_lines(path: Path) -> int:
+    """Return the number of lines of a JSON lines file that are not blank, without reading what they say.
+
+    Raises:
+        InputError: it cannot be read, is not UTF-8, or has no such line.
+    """
+    with _opened(path, "\n") as lines:
+        number = sum(1 for line in lines if line.strip())
+    if not number:
+        raise InputError(f"{path}:1 is followed by no record; the file must hold at least one")
+    return number
+
+
+def _known_ending(path: Path) -> str:
+    ending = format_of(path)
+    if ending not in TABLE_ENDINGS:
+        known = ", ".join(TABLE_ENDINGS)
+        hint = nearest(ending, [*TABLE_ENDINGS, PARQUET]) or f"; {PARQUET} is read, too"
+        raise InputError(f"{path} has the unknown ending '{ending}'; use one of {known}{hint}")
+    return ending
+
+
+@contextmanager
+def _opened(path: Path, newline: str) -> Iterator[Iterable[str]]:
+    """Give the lines of a file as they are read, without its byte order mark."""
+    compressed = path.suffix.lower() == COMPRESSED
+    try:
+        with (gzip.open if compressed else open)(path, "rt", encoding="utf-8-sig", newline=newline) as file:
+            yield file
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 (0x{error.object[error.start]:02x}); save the file as UTF-8") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"{path} is no whole gzip file ({error}); compress it again with gzip") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); name a readable file") from None
 
 
 def format_of(path: Path) -> str:
@@ -147,26 +205,33 @@ def check_whole(value: Any, place: str, where: str) -> None:
                 raise InputError(f"{place} has half a character ({half}){where}; remove it") from None
 
 
-def _csv_records(path: Path, text: str, delimiter: str, quoting: str) -> Iterator[Record]:
+def _csv_records(path: Path, lines: Iterable[str], delimiter: str, quoting: str) -> Iterator[Record]:
     csv.field_size_limit(_LONGEST_FIELD)
-    lines = list(io.StringIO(text, newline=""))
+    of_record: list[str] = []  # the lines that have been read since the last one
+
+    def read() -> Iterator[str]:
+        for line in lines:
+            of_record.append(line)
+            yield line
+
     marks: Literal[0, 3] = csv.QUOTE_NONE if quoting == LITERAL else csv.QUOTE_MINIMAL
     # strict: a quotation mark that is never closed would otherwise swallow the rest of the file in silence
-    reader = csv.reader(lines, delimiter=delimiter, quoting=marks, strict=True)
+    reader = csv.reader(read(), delimiter=delimiter, quoting=marks, strict=True)
     columns: list[str] = []
     header = ""
     line = 1
     try:
         for fields in reader:
             start, line = line, reader.line_num + 1
+            own = of_record.copy()
+            of_record.clear()
             if not fields:
                 continue
-            if quoting == CHECKED and reader.line_num > start:
-                of_record = lines[start - 1 : reader.line_num]
-                _check_span(path, start, of_record, fields, header or "".join(of_record), delimiter=delimiter)
+            if quoting == CHECKED and len(own) > 1:
+                _check_span(path, start, own, fields, header or "".join(own), delimiter=delimiter)
             if not columns:
                 columns = _header(path, start, fields)
-                header = "".join(lines[start - 1 : reader.line_num])
+                header = "".join(own)
             elif len(fields) == len(columns):
                 yield Record(path, start, dict(zip(columns, fields, strict=True)))
             else:
@@ -181,7 +246,7 @@ def _csv_records(path: Path, text: str, delimiter: str, quoting: str) -> Iterato
                 )
     except csv.Error as error:
         raise InputError(
-            f"{path}:{_line_of_mistake(''.join(lines[line - 1 :]), line, delimiter)} is malformed ({error}); put a "
+            f"{path}:{_line_of_mistake(''.join(of_record), line, delimiter)} is malformed ({error}); put a "
             "field that holds a quotation mark in quotation marks and double the mark inside, or read the marks as "
             "they are with dataset.quoting=none"
         ) from None
@@ -275,8 +340,13 @@ def _header(path: Path, line: int, columns: list[str]) -> list[str]:
 
 
 def _json_records(path: Path, text: str) -> Iterator[Record]:
-    values = _array_values if format_of(path) == ".json" and text.lstrip().startswith("[") else _line_values
-    for line, value in values(path, text):
+    if format_of(path) == ".json" and text.lstrip().startswith("["):
+        return _of_lines(path, _array_values(path, text))
+    return _of_lines(path, _line_values(path, text.split("\n")))  # splitlines would cut at U+2028, which JSON allows
+
+
+def _of_lines(path: Path, values: Iterable[tuple[int, Any]]) -> Iterator[Record]:
+    for line, value in values:
         if not isinstance(value, dict):
             raise InputError(
                 f"{path}:{line} holds a JSON {type(value).__name__} where an object is expected, such as "
@@ -285,8 +355,8 @@ def _json_records(path: Path, text: str) -> Iterator[Record]:
         yield Record(path, line, value)
 
 
-def _line_values(path: Path, text: str) -> Iterator[tuple[int, Any]]:
-    for line, content in enumerate(text.split("\n"), start=1):  # splitlines would cut at U+2028, which JSON allows
+def _line_values(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, Any]]:
+    for line, content in enumerate(lines, start=1):
         if content.strip():
             yield line, _parse_json(path, line, content)
 

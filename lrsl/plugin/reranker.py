@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import operator
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,18 +11,18 @@ from typing import Any, TypeVar
 
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
-from lrsl import metrics
-from lrsl.embedding.apart import check_apart, listed, look_alike
-from lrsl.embedding.finetuning import embedding_settings, finetuned
+from lrsl.embedding.apart import listed, look_alike
 from lrsl.embedding.text_embedding import load_embedding, save_embedding, say_what_is_compared
 from lrsl.errors import said
-from lrsl.paths import is_file
+from lrsl.plugin import answers, fitting, report, saving
+from lrsl.plugin import columns as order
+from lrsl.plugin.answers import Answer, Candidate, Explanation
+from lrsl.plugin.calibration import Calibration
 from lrsl.plugin.cut_off import warns_what_is_cut
-from lrsl.plugin.folder import checked, sound
+from lrsl.plugin.folder import sound
 from lrsl.reranking.detector import Detector
 from lrsl.reranking.detector.margin import Margin
 from lrsl.reranking.detector.topk_variance import TopKVariance
@@ -31,36 +30,24 @@ from lrsl.reranking.fusion import Fusion
 from lrsl.reranking.fusion.log_linear import LogLinear
 from lrsl.reranking.fusion.paper import Paper
 from lrsl.reranking.on_hard import ACTIONS, NO_LABEL
-from lrsl.reranking.on_hard.conformal import (
-    Conformal,
-    calibrated,
-    check_coverage,
-    check_installed,
-    label_sets,
-    restored,
-)
+from lrsl.reranking.on_hard.conformal import Conformal, check_coverage, check_installed, label_sets, restored
 from lrsl.reranking.on_hard.defer import Defer, deferred
-from lrsl.reranking.positional import labels_of, like, logits_of, texts_of
+from lrsl.reranking.positional import like, texts_of
 from lrsl.reranking.rule import Detection, FittedRule, Reranked, RowScores, Rule, recorded_scores, scores_of_texts
-from lrsl.reranking.saving import described, made_again, under
+from lrsl.reranking.saving import under
 from lrsl.reranking.threshold import ThresholdRule
 from lrsl.reranking.threshold.sigma2_mis import Sigma2Mis
-from lrsl.reranking.verdict import verdict
 from lrsl.reranking.view import FittedCandidateView, FittedView, Given, View
 from lrsl.reranking.view.instances import Instances
 from lrsl.reranking.view.label_similarity import LabelSimilarity
 from lrsl.reranking.view.lexical import Lexical
-from lrsl.strict_json import parsed
 
 Array = TypeVar("Array", Tensor, NDArray[Any])
 
-CONFIG = "reranker.json"
-LEARNT = "learnt.safetensors"
-EMBEDDING = "embedding"
+TIMED = 200
+"""Rows on which the cost is measured where views have scored others in another way."""
 RULES = ("paper", "fitted")
 DEPLOY = ("always", "auto")
-FORMAT = 1
-"""Version of what `save_pretrained` writes; 0 is what version 0.1 wrote, which did not say."""
 
 
 class Reranker:
@@ -92,6 +79,8 @@ class Reranker:
         on_hard: what `predict` does with hard rows: `rerank`, as `deploy` says; `abstain`, no answer; `set`, an answer
             only where `predict_set` gives one label; `defer`, the answer of `defer`.
         coverage: the least share of hard rows whose set, by `predict_set`, is to hold the true label.
+        names: what each class is called, in the same order, where that is not its text: labels may be given by these,
+            and candidates have them.
         defer: answers hard rows with `on_hard="defer"`: a function of a text, its k likeliest label texts, best first,
             and their scores, that returns a label text or None; or an `lrsl.Endpoint`. It is never saved.
 
@@ -99,12 +88,14 @@ class Reranker:
         report_: what `fit` found on the held-out rows: `sigma2_mis`, `hard_fraction`, `n`, the accuracies of
             `origin`, `rerank` and `similarity` on all, hard and easy rows, `embedding_accuracy` per epoch when the
             embedding was fine-tuned, and the `verdict`: what reranking gains on held-out rows it was not fitted on, by
-            cross-fitting, whether it pays, and why. The accuracies are of the very rows the rule was fitted on.
+            cross-fitting, whether it pays, and why. These accuracies are of the very rows the rule was fitted on; those
+            under `cross_fitted` are of rules that were not fitted on the row.
+        cost_: what reranking takes where it was fitted, in seconds per 1,000 texts, and what its views say they cost.
 
     Raises:
-        ValueError: label texts that are no strings in an order, one of them twice, fewer than two classes, k, power or
-            coverage out of range, no embedder for the default view, or `defer` without `on_hard="defer"` or the other
-            way round.
+        ValueError: label texts or names that are no strings in an order, one of them twice, fewer than two classes, k,
+            power or coverage out of range, no embedder for the default view, or `defer` without `on_hard="defer"` or
+            the other way round.
         InputError: the embedder is neither a folder with a model nor reachable, or `on_hard="set"` without crepes.
 
     Example:
@@ -128,6 +119,7 @@ class Reranker:
         deploy: str | None = None,
         on_hard: str = "rerank",
         coverage: float = 0.9,
+        names: Iterable[str] | None = None,
         defer: Defer | None = None,
     ) -> None:
         self.label_texts = texts_of(
@@ -143,6 +135,7 @@ class Reranker:
             raise ValueError(f"label text {twice[0]!r} stands for two classes; every class needs a text of its own")
         if alike := look_alike(self.label_texts):
             warnings.warn(f"label texts that look alike stand for several classes: {listed(alike)}", stacklevel=2)
+        self.names = None if names is None else _checked_names(names, len(self.label_texts))
         if not hasattr(k, "__index__") or not 2 <= k <= len(self.label_texts):
             raise ValueError(f"k is {k}; with {len(self.label_texts)} classes it must be 2 to {len(self.label_texts)}")
         if not isinstance(embedder, SentenceTransformer | str | Path | None):
@@ -172,6 +165,7 @@ class Reranker:
         self._from_rows: list[View] = [] if papers or views is not None else [Instances(), Lexical()]
         self.views: list[View] = [LabelSimilarity()] if views is None else list(views)
         self.report_: dict[str, Any] = {}
+        self.cost_: dict[str, Any] = {}
         self._embedder = embedder
         if isinstance(embedder, SentenceTransformer):
             say_what_is_compared(embedder, "the embedder")
@@ -180,6 +174,7 @@ class Reranker:
         self._fitted: FittedRule | None = None
         self._fitted_views: list[FittedView | FittedCandidateView] = []
         self._conformal: Conformal | None = None
+        self._calibration: Calibration | None = None
 
     @property
     def embedding(self) -> SentenceTransformer:
@@ -202,6 +197,9 @@ class Reranker:
         labels: Tensor | NDArray[Any] | Iterable[int] | Iterable[str],
         texts: Iterable[str],
         train: tuple[Iterable[str], Any, Any] | None = None,
+        *,
+        classes: Any = None,
+        columns: str = "checked",
         **recipe: Any,
     ) -> Reranker:
         """Learn the threshold on held-out rows, and fine-tune the embedding when training rows are given.
@@ -213,6 +211,10 @@ class Reranker:
             train: texts, labels and logits of the rows to fine-tune the embedding on. The embedder that was handed in
                 stays as it is: a copy is trained, and its best epoch on the held-out rows kept. The logits are needed
                 for `negatives=confused` alone and may be None otherwise. Views learn from these rows too.
+            classes: what the classifier calls its classes, in the order of the logits' columns, such as `classes_` of
+                scikit-learn or `id2label` of transformers; an order other than that of label texts is refused.
+            columns: `checked`, which refuses logits whose columns are the classes in another order, as the held-out
+                rows tell; `trusted` takes them as they are.
             recipe: how to fine-tune, by the names of the configuration's `embedding` keys, such as `epochs=2`. With
                 `negatives="confused"`, k is the reranker's unless given. With `finetune=False` views alone learn from
                 the training rows, and the embedder stays as it is.
@@ -220,54 +222,97 @@ class Reranker:
         Raises:
             ValueError: logits, labels or texts have no order, differ in length, do not fit the classes or are of
                 another kind, the logits are probabilities or one is not finite, or there is no row.
-            InputError: a key of the recipe is unknown, has no effect here, or its value is out of range; the embedder
-                gives two label texts the same vector, or cannot be fine-tuned.
+            InputError: the columns are the classes in another order, or the rows are of other texts; a key of the
+                recipe is unknown, has no effect here, or its value is out of range; the embedder gives two label texts
+                the same vector, or cannot be fine-tuned.
         """
-        given_texts = texts_of(texts)
-        values = self._check(logits, given_texts)
-        gold = labels_of(labels, len(self.label_texts), self.label_texts)
-        if len(gold) != len(values):
-            raise ValueError(f"there are {len(gold)} labels for {len(values)} rows of logits")
-        if not len(values):
-            raise ValueError("there are no held-out rows; the threshold is learnt from some the classifier gets wrong")
-        if recipe and (train is None or self._embedder is None):
-            missing = "train, the rows to fine-tune the embedding on" if train is None else "an embedder"
-            raise ValueError(f"{min(recipe)} has no effect without {missing}")
-        how = embedding_settings(k=self.k, **recipe) if _takes_k(recipe) else embedding_settings(**recipe)
-        learnt_from = None if train is None else self._training_rows(train)
-        finetune = learnt_from is not None and self._embedder is not None and how.finetune
+        given_texts, values, gold = self._held_out(logits, labels, texts, classes, columns)
+        training = None if train is None else fitting.training_rows(train, self._classes)
+        how = fitting.settings_of(recipe, self.k, train=train is not None, embedder=self._embedder is not None)
         needs_answers = self.rule.threshold.needs_answers
         detection = None if needs_answers else self.rule.detection(values, gold)  # before anything is trained
-        if self._embedder is not None and (finetune or any(_embeds_label_texts(view) for view in self.views)):
-            check_apart(self.embedding, self.label_texts)
-        report: dict[str, Any] = {"n": len(values), "sigma2_mis": None}
-        load = None if self._embedder is None else lambda: self.embedding
-        given = Given(self.label_texts, load_embedding=load)
-        if learnt_from is not None:
-            train_texts, train_gold, _ = learnt_from
-            given = replace(given, texts=train_texts, labels=train_gold.tolist())
+        given, embedder, accuracies = fitting.prepared(self._given(), training, (given_texts, gold), self.views, how)
+        if training is not None:
             self.views += self._from_rows
             self._from_rows = []
-            if finetune:
-                self._embedder, report["embedding_accuracy"] = finetuned(
-                    self.embedding, self.label_texts, learnt_from, (given_texts, gold), how
-                )
+        self._embedder = embedder or self._embedder
         self._fitted_views = [view.fit(given) for view in self.views]
-        every = torch.arange(len(values))
-        scores = [score(every, values).cpu() for score in self._scores(given_texts)]
-        self._fitted = self.rule.fit(values, gold, [recorded_scores(score) for score in scores], detection)
-        report["sigma2_mis"] = self._fitted.detection.threshold
-        reranked = self._fitted.rerank(values, [recorded_scores(score) for score in scores])
-        report["hard_fraction"] = reranked.hard.double().mean().item()
-        answers = {"origin": values.argmax(-1), "rerank": reranked.labels}
-        if len(scores) == 1:
-            answers["similarity"] = scores[0].nan_to_num(nan=-torch.inf).argmax(-1)
-        for name, answer in answers.items():
-            report[name] = metrics.accuracies(answer, gold, reranked.hard)
-        report["verdict"] = verdict(self.rule, values, gold, scores).plain()
-        self.report_ = report
-        self._conformal = calibrated(self.rule, values, gold, scores, reranks=self.is_on)
+        seconds = self._learn(values, gold, self._scores(given_texts), detection)
+        if accuracies is not None:
+            self.report_["embedding_accuracy"] = accuracies
+        self._note_cost(seconds, len(values))
         return self
+
+    @warns_what_is_cut
+    def fit_out_of_fold(
+        self,
+        logits: Tensor | NDArray[Any] | Sequence[Sequence[float]],
+        labels: Tensor | NDArray[Any] | Iterable[int] | Iterable[str],
+        texts: Iterable[str],
+        *,
+        classes: Any = None,
+        columns: str = "checked",
+    ) -> Reranker:
+        """Learn everything from rows whose logits come from classifiers that were not trained on the row.
+
+        No rows need be held out: views learn from the same rows, and each row is scored as if they had not. The
+        embedder is taken as it is.
+
+        Args:
+            logits: for each row those of a classifier trained on other rows, as in cross-validation, `(n, classes)`.
+            labels: their true classes, `(n,)`, as numbers or by what the classes are called.
+            texts: their texts.
+            classes: as for `fit`.
+            columns: as for `fit`.
+
+        Raises:
+            ValueError: as for `fit`.
+            InputError: as for `fit`.
+        """
+        given_texts, values, gold = self._held_out(logits, labels, texts, classes, columns)
+        detection = None if self.rule.threshold.needs_answers else self.rule.detection(values, gold)
+        given, _, _ = fitting.prepared(
+            self._given(), None, (given_texts, gold), self.views, fitting.settings_of({}, self.k)
+        )
+        given = replace(given, texts=given_texts, labels=gold.tolist(), candidates=lambda: values.topk(self.k).indices)
+        self.views += self._from_rows
+        self._from_rows = []
+        self._fitted_views = [view.fit(given) for view in self.views]
+        scores = [
+            fitting.scores_out_of_fold(view, fitted, given, values, self.k)
+            for view, fitted in zip(self.views, self._fitted_views, strict=True)
+        ]
+        self._learn(values, gold, [recorded_scores(score) for score in scores], detection)
+        few = torch.arange(min(len(values), TIMED))
+        timed = self._scores([given_texts[row] for row in few.tolist()])
+        self._note_cost(fitting.scores_and_seconds(timed, values[few])[1], len(few))
+        return self
+
+    def _held_out(
+        self, logits: Any, labels: Any, texts: Any, classes: Any, columns: str
+    ) -> tuple[list[str], Tensor, Tensor]:
+        """Return texts, logits and labels that have been checked, the order of the columns too."""
+        if columns not in order.COLUMNS:
+            raise ValueError(f"columns is {columns!r}; it must be one of {', '.join(order.COLUMNS)}")
+        given, values, gold = fitting.held_out_rows(logits, labels, texts, self._classes)
+        if classes is not None:
+            order.check_names(classes, self._classes.called)
+        if columns == order.CHECKED:
+            order.check_order(values, gold, self._classes.called)
+        return given, values, gold
+
+    def _learn(
+        self, values: Tensor, gold: Tensor, scores: Sequence[RowScores], detection: Detection | None
+    ) -> list[float]:
+        """Learn the rule and what goes with it; return the seconds that each view took."""
+        learnt = fitting.learnt(self.rule, values, gold, scores, detection=detection, deploy=self.deploy)
+        self._fitted, self._conformal, self._calibration = learnt.rule, learnt.conformal, learnt.calibration
+        self.report_ = learnt.report
+        return learnt.seconds
+
+    def _note_cost(self, seconds: Sequence[float], n: int) -> None:
+        costs = dict(zip(self._view_names(), (view.cost for view in self.views), strict=True))
+        self.cost_ = report.cost(dict(zip(costs, seconds, strict=True)), costs, n, self.report_["hard_fraction"])
 
     @property
     def is_on(self) -> bool:
@@ -282,7 +327,7 @@ class Reranker:
             RuntimeError: `fit` was not called.
         """
         fitted = self._ready()
-        return like(logits, fitted.detection.is_hard(self._logits(logits)))
+        return like(logits, fitted.detection.is_hard(self._classes.logits(logits)))
 
     @warns_what_is_cut
     def rerank(self, logits: Array, texts: Iterable[str]) -> Array:
@@ -314,24 +359,114 @@ class Reranker:
         values = self._check(logits, asked)
         if self.on_hard == "abstain":
             return like(logits, values.argmax(dim=-1).masked_fill(fitted.detection.is_hard(values), NO_LABEL))
-        if self.on_hard == "set":
-            sets = self._sets(values, asked)
-            return like(logits, sets.int().argmax(dim=-1).where(sets.sum(dim=-1) == 1, NO_LABEL))
         if self.on_hard == "rerank" and not self.is_on:
             return like(logits, values.argmax(dim=-1))
+        return like(logits, self._answers(values, asked, self._reranked(values, asked))[0])
+
+    @warns_what_is_cut
+    def answers(
+        self, logits: Tensor | NDArray[Any] | Sequence[Sequence[float]], texts: Iterable[str], k: int | None = None
+    ) -> list[Answer]:
+        """Return what `predict`, `is_hard` and `candidates` do, and with `on_hard="set"` `predict_set`, in one pass.
+
+        Args:
+            logits: the classifier's, `(n, classes)`.
+            texts: their texts.
+            k: how many candidates; the reranker's k unless given.
+
+        Raises:
+            ValueError: as for `predict` and `candidates`.
+            RuntimeError: `fit` was not called, or no sets can be made.
+        """
+        self._ready()
+        asked, names = texts_of(texts), self._classes.called
+        values = self._check(logits, asked)
         reranked = self._reranked(values, asked)
-        if self.defer is None:
-            return like(logits, reranked.labels)
-        labels = deferred(
-            self.defer,
-            reranked.labels,
-            reranked.hard,
-            reranked.scores,
-            texts=asked,
-            names=self.label_texts,
-            k=self.k,
+        labels, sets = self._answers(values, asked, reranked)
+        found = answers.candidates(values, reranked, names, self._at_most(k))
+        return [
+            Answer(
+                None if label == NO_LABEL else names[label],
+                hard,
+                of_row,
+                None if sets is None else [names[column] for column in sets[row].nonzero().flatten().tolist()],
+            )
+            for row, (label, hard, of_row) in enumerate(
+                zip(labels.tolist(), reranked.hard.tolist(), found, strict=True)
+            )
+        ]
+
+    @warns_what_is_cut
+    def predict_proba(self, logits: Array, texts: Iterable[str]) -> Array:
+        """Return the probability of each label, `(n, classes)`, calibrated on the held-out rows.
+
+        They are there whatever `on_hard` says. What hard rows are ranked by after reranking, divided by its sum, has a
+        temperature of its own; so have the classifier's logits in easy rows. Both make the true labels of held-out rows
+        likeliest, by cross-fitting. The likeliest label is that of `rerank`.
+
+        Raises:
+            ValueError: the parts differ in length or do not fit the classes, the logits are probabilities, or one is
+                not finite.
+            RuntimeError: `fit` was not called, or the reranker was saved by a version that calibrated nothing.
+        """
+        self._ready()
+        asked = texts_of(texts)
+        values = self._check(logits, asked)
+        if self._calibration is None:
+            raise RuntimeError("this reranker was saved without what probabilities are calibrated with; fit it anew")
+        return like(logits, self._calibration(values, self._reranked(values, asked), reranks=self.is_on))
+
+    @warns_what_is_cut
+    def candidates(
+        self, logits: Tensor | NDArray[Any] | Sequence[Sequence[float]], texts: Iterable[str], k: int | None = None
+    ) -> list[list[Candidate]]:
+        """Return, for each row, the labels among the k best before or after reranking, with both scores, best first.
+
+        Args:
+            logits: the classifier's, `(n, classes)`.
+            texts: their texts.
+            k: how many; the reranker's unless given.
+
+        Raises:
+            ValueError: k is out of range, the parts differ in length or do not fit the classes, the logits are
+                probabilities, or one is not finite.
+            RuntimeError: `fit` was not called.
+        """
+        self._ready()
+        asked, names = texts_of(texts), self._classes.called
+        values = self._check(logits, asked)
+        return answers.candidates(values, self._reranked(values, asked), names, self._at_most(k))
+
+    @warns_what_is_cut
+    def explain(
+        self, logits: Tensor | NDArray[Any] | Sequence[Sequence[float]], texts: Iterable[str], k: int | None = None
+    ) -> list[Explanation]:
+        """Return why each row has its answer; `print` shows it: hardness, candidates, what each view makes of them.
+
+        The views are asked for easy rows, too, and reranking's answer is given, whatever `on_hard` says.
+
+        Args:
+            logits: the classifier's, `(n, classes)`.
+            texts: their texts.
+            k: how many labels before and after; the reranker's unless given.
+
+        Raises:
+            ValueError: as for `candidates`.
+            RuntimeError: `fit` was not called.
+        """
+        detection, asked = self._ready().detection, texts_of(texts)
+        values = self._check(logits, asked)
+        reranked, every = self._reranked(values, asked), torch.arange(len(values))
+        scores = [score(every, values) for score in self._scores(asked)] if asked else []
+        return answers.explanations(
+            asked,
+            reranked,
+            detection=detection,
+            hardness=detection.detector(values),
+            is_on=self.is_on,
+            found=answers.candidates(values, reranked, self._classes.called, self._at_most(k)),
+            views=dict(zip(self._view_names(), scores, strict=False)),
         )
-        return like(logits, labels)
 
     @warns_what_is_cut
     def predict_set(self, logits: Array, texts: Iterable[str]) -> Array:
@@ -349,7 +484,8 @@ class Reranker:
         """
         self._ready()
         asked = texts_of(texts)
-        return like(logits, self._sets(self._check(logits, asked), asked))
+        values = self._check(logits, asked)
+        return like(logits, self._sets(values, self._reranked(values, asked)))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Save settings, what was learnt, the label texts and the embedding, readable by `from_pretrained`.
@@ -357,7 +493,7 @@ class Reranker:
         Raises:
             ValueError: a component of your own cannot be written down.
         """
-        about, learnt = saved_rule(
+        about, learnt = saving.saved_rule(
             self.rule,
             self._ready(),
             self.views,
@@ -366,16 +502,15 @@ class Reranker:
             k=self.k,
             on_hard=self.on_hard,
             coverage=self.coverage,
+            names=self.names,
             conformal=self._conformal,
+            calibration=self._calibration,
         )
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         if self._embedder is not None:
-            save_embedding(self.embedding, folder / EMBEDDING)
-        if learnt:
-            save_file(learnt, folder / LEARNT)
-        saved = {**about, "deploy": self.deploy, "report": self.report_}
-        (folder / CONFIG).write_text(json.dumps(saved, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            save_embedding(self.embedding, folder / saving.EMBEDDING)
+        saving.write(folder, {**about, "deploy": self.deploy, "report": self.report_, "cost": self.cost_}, learnt)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, *, defer: Defer | None = None, allow_server: bool = False) -> Reranker:
@@ -393,79 +528,60 @@ class Reranker:
             ValueError: there is no reranker in the folder, it is damaged or of a later version, a component is not
                 imported, `defer` is missing or has no effect, or a view sends texts to a server without being allowed.
         """
-        folder = Path(folder)
-        path = folder / CONFIG
-        if not is_file(path):
-            raise ValueError(f"{folder} holds no reranker: {CONFIG} is missing; save one with save_pretrained")
-        try:
-            saved: Any = parsed(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            saved = None
-        version = saved.get("format", 0) if isinstance(saved, dict) else None
-        if not isinstance(version, int) or isinstance(version, bool) or version < 0:
-            raise ValueError(f"{path} is damaged; fit and save the reranker anew")
-        if version > FORMAT:
-            raise ValueError(
-                f"{path} has format {version}, and this version of lrsl reads up to {FORMAT}; install a later one"
-            )
-        try:
-            return cls._restored(folder, checked(saved if version else _of_format_0(saved), path), defer, allow_server)
-        except KeyError as error:
-            raise ValueError(f"{path} lacks {error.args[0]}; fit and save the reranker anew") from None
-
-    @classmethod
-    def _restored(cls, folder: Path, saved: Mapping[str, Any], defer: Defer | None, allow_server: bool) -> Reranker:
-        embedding = folder / EMBEDDING
-        on_hard = saved.get("on_hard", {})
+        saved = saving.read(Path(folder))
+        about, on_hard = saved.about, saved.about.get("on_hard", {})
         if on_hard.get("action") == "defer" and defer is None:
             raise ValueError(
                 f"{folder} was saved with on_hard='defer', and a function is never saved; give it again, as in "
                 "from_pretrained(folder, defer=ask)"
             )
-        rule = saved["rule"]
-        detector, threshold = made_again(rule["detector"], Detector), made_again(rule["threshold"], ThresholdRule)
-        views, fusion = [made_again(view, View) for view in rule["views"]], made_again(rule["fusion"], Fusion)
-        for view in views:
+        for view in saved.views:
             if (server := view.sends_to()) and not allow_server:
                 raise ValueError(
                     f"{folder} sends hard texts to {said(server)} (view {type(view).__name__}); if you trust that "
                     "server with them, say so with from_pretrained(folder, allow_server=True)"
                 )
         reranker = cls(
-            embedding if embedding.is_dir() else None,
-            saved["label_texts"],
-            k=saved["k"],
-            detector=detector,
-            threshold=threshold,
-            views=views,
-            fusion=fusion,
-            deploy=saved.get("deploy", "always"),
+            saved.embedding,
+            about["label_texts"],
+            k=about["k"],
+            detector=saved.rule.detector,
+            threshold=saved.rule.threshold,
+            views=saved.views,
+            fusion=saved.rule.fusion,
+            deploy=about.get("deploy", "always"),
             on_hard=on_hard.get("action", "rerank"),
             coverage=on_hard.get("coverage", 0.9),
+            names=about.get("names"),
             defer=defer,
         )
-        with sound(folder):
-            reranker._take_back(folder, saved)
+        reranker.power = saved.rule.fusion.power if isinstance(saved.rule.fusion, Paper) else 1.0
+        reranker.report_, reranker.cost_ = dict(about["report"]), dict(about.get("cost", {}))
+        with sound(Path(folder)):
+            reranker._take(float(about["sigma2_mis"]), saved.tensors)
         return reranker
 
-    def _take_back(self, folder: Path, saved: Mapping[str, Any]) -> None:
-        """Take back what was learnt and saved in a folder."""
-        fusion = self.rule.fusion
-        self.power = fusion.power if isinstance(fusion, Paper) else 1.0
-        tensors = load_file(folder / LEARNT) if (folder / LEARNT).is_file() else {}
-        load = None if self._embedder is None else lambda: self.embedding
-        given = Given(self.label_texts, load_embedding=load)
+    def _take(self, threshold: float, tensors: Mapping[str, Tensor]) -> None:
+        """Take back what was learnt."""
         detector = self.rule.detector.restore(under("detector", tensors))
-        self._fitted = FittedRule(
-            Detection(detector, float(saved["sigma2_mis"])), fusion.restore(under("fusion", tensors))
-        )
+        self._fitted = FittedRule(Detection(detector, threshold), self.rule.fusion.restore(under("fusion", tensors)))
+        given = self._given()
         self._fitted_views = [
             view.restore(learnt, given) if (learnt := under(f"view.{number}", tensors)) else view.fit(given)
             for number, view in enumerate(self.views)
         ]
         if conformal := under("conformal", tensors):
             self._conformal = restored(conformal)
-        self.report_ = dict(saved["report"])
+        if calibration := under("calibration", tensors):
+            self._calibration = Calibration.restored(calibration)
+
+    @property
+    def _classes(self) -> fitting.Classes:
+        return fitting.Classes(self.label_texts, self.names)
+
+    def _given(self) -> Given:
+        """Return what views learn from when there are no training rows."""
+        return Given(self.label_texts, load_embedding=None if self._embedder is None else lambda: self.embedding)
 
     def _reranked(self, values: Tensor, texts: Sequence[str]) -> Reranked:
         """Return what the rule makes of rows; where it is off, the classifier's answers, with no view asked."""
@@ -474,82 +590,56 @@ class Reranker:
             return fitted.rerank(values, self._scores(texts))
         return Reranked(fitted.detection.is_hard(values), (), values.softmax(dim=-1), values.argmax(dim=-1))
 
-    def _sets(self, values: Tensor, texts: Sequence[str]) -> Tensor:
+    def _answers(self, values: Tensor, texts: Sequence[str], reranked: Reranked) -> tuple[Tensor, Tensor | None]:
+        """Return the answers `(n,)` by what `on_hard` says, and the sets where that asks for some."""
+        if self.on_hard == "abstain":
+            return values.argmax(dim=-1).masked_fill(reranked.hard, NO_LABEL), None
+        if self.on_hard == "set":
+            sets = self._sets(values, reranked)
+            return sets.int().argmax(dim=-1).where(sets.sum(dim=-1) == 1, NO_LABEL), sets
+        if self.defer is None:
+            return reranked.labels, None
+        labels = deferred(
+            self.defer,
+            reranked.labels,
+            reranked.hard,
+            reranked.scores,
+            texts=texts,
+            names=self.label_texts,
+            k=self.k,
+        )
+        return labels, None
+
+    def _sets(self, values: Tensor, reranked: Reranked) -> Tensor:
         if self._conformal is None:
             raise RuntimeError(
                 "this reranker was saved without what sets of labels are made with; fit and save it anew"
             )
-        reranked = self._reranked(values, texts)
         return label_sets(self._conformal, reranked, values, self.coverage, reranks=self.is_on)
 
     def _scores(self, texts: Sequence[str]) -> list[RowScores]:
         pairs = zip(self.views, self._fitted_views, strict=True)
         return [scores_of_texts(view, fitted, texts, self.k) for view, fitted in pairs]
 
-    def _training_rows(self, train: Any) -> tuple[list[str], Tensor, Tensor | None]:
-        """Return texts, labels and, where they are given, logits of the training rows."""
-        if not isinstance(train, tuple | list) or len(train) != 3:
-            parts = f"of length {len(train)}" if isinstance(train, tuple | list) else f"of type {type(train).__name__}"
-            raise ValueError(f"train is {parts}; give (texts, labels, logits), of which the logits may be None")
-        texts = texts_of(train[0], "train texts")
-        gold = labels_of(train[1], len(self.label_texts), self.label_texts, "train labels")
-        if len(texts) != len(gold):
-            raise ValueError(f"train has {len(texts)} texts and {len(gold)} labels")
-        if not texts:
-            raise ValueError("train has no rows; leave it out to take the embedder as it is")
-        return texts, gold, None if train[2] is None else self._check(train[2], texts, "train ")
+    def _check(self, logits: Any, texts: Sequence[str]) -> Tensor:
+        return self._classes.logits_for(logits, texts)
 
-    def _check(self, logits: Any, texts: Sequence[str], of: str = "") -> Tensor:
-        values = self._logits(logits, of)
-        if len(texts) != len(values):
-            raise ValueError(f"there are {len(texts)} {of}texts for {len(values)} rows of {of}logits")
-        return values
+    def _view_names(self) -> list[str]:
+        """Return what each view is called, the second of a kind with a number."""
+        kinds = [type(view).__name__ for view in self.views]
+        counts = [kinds[:number].count(kind) for number, kind in enumerate(kinds)]
+        return [f"{kind} {count + 1}" if count else kind for kind, count in zip(kinds, counts, strict=True)]
 
-    def _logits(self, logits: Any, of: str = "") -> Tensor:
-        return logits_of(logits, len(self.label_texts), f"{of}logits", self.label_texts)
+    def _at_most(self, k: int | None) -> int:
+        most = len(self.label_texts)
+        if k is not None and not (hasattr(k, "__index__") and 1 <= k <= most):
+            raise ValueError(f"k is {k}; with {most} classes it must be 1 to {most}")
+        return self.k if k is None else operator.index(k)
 
     def _ready(self) -> FittedRule:
         if self._fitted is None:
             raise RuntimeError("the reranker is not fitted; call fit with held-out logits, labels and texts first")
         return self._fitted
-
-
-def saved_rule(
-    rule: Rule,
-    fitted: FittedRule,
-    views: Sequence[View],
-    learnt_by_views: Sequence[Mapping[str, Tensor]],
-    *,
-    label_texts: Sequence[str],
-    k: int,
-    on_hard: str = "rerank",
-    coverage: float = 0.9,
-    conformal: Conformal | None = None,
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return what a saved reranker says of itself, besides its report, and the tensors that were learnt.
-
-    Raises:
-        ValueError: a component cannot be written down.
-    """
-    about = {
-        "format": FORMAT,
-        "k": k,
-        "sigma2_mis": fitted.detection.threshold,
-        "label_texts": list(label_texts),
-        "rule": {
-            "detector": described(rule.detector, Detector),
-            "threshold": described(rule.threshold, ThresholdRule),
-            "views": [described(view, View) for view in views],
-            "fusion": described(rule.fusion, Fusion),
-        },
-        "on_hard": {"action": on_hard, "coverage": coverage},
-    }
-    parts = {"detector": fitted.detection.detector.learnt(), "fusion": fitted.fusion.learnt()}
-    parts |= {f"view.{number}": learnt for number, learnt in enumerate(learnt_by_views)}
-    parts["conformal"] = {} if conformal is None else conformal.learnt()
-    tensors = {f"{part}.{name}": tensor for part, learnt in parts.items() for name, tensor in learnt.items()}
-    # views may share tensors, which safetensors does not write
-    return about, {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
 
 
 def _check_on_hard(on_hard: str, coverage: float, defer: Defer | None) -> None:
@@ -564,20 +654,10 @@ def _check_on_hard(on_hard: str, coverage: float, defer: Defer | None) -> None:
         check_installed()
 
 
-def _of_format_0(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what version 0.1 saved, which had the paper's rule only, as this version would have written it."""
-    rule = {
-        "detector": {"kind": "lrsl.TopKVariance", "settings": {"k": saved["k"]}},
-        "threshold": {"kind": "lrsl.Sigma2Mis", "settings": {}},
-        "views": [{"kind": "lrsl.LabelSimilarity", "settings": {}}],
-        "fusion": {"kind": "lrsl.Paper", "settings": {"power": saved["power"]}},
-    }
-    return {**saved, "rule": rule}
-
-
-def _takes_k(recipe: Mapping[str, Any]) -> bool:
-    return "k" not in recipe and recipe.get("negatives") == "confused"
-
-
-def _embeds_label_texts(view: View) -> bool:
-    return bool(getattr(view, "embeds_label_texts", False))
+def _checked_names(names: Iterable[str], classes: int) -> list[str]:
+    found = texts_of(names, "names", "a list with a name per class, in the order of the logits")
+    if len(found) != classes:
+        raise ValueError(f"there are {len(found)} names for {classes} label texts")
+    if twice := sorted({name for name in found if found.count(name) > 1}):
+        raise ValueError(f"the name {twice[0]!r} stands for two classes; every class needs one of its own")
+    return found

@@ -52,7 +52,9 @@ def texts_of(given: Any, what: str = "texts", right: str = "a list with a string
     return [str(text) for text in texts]  # numpy's strings are of a kind of their own
 
 
-def labels_of(given: Any, classes: int, names: Sequence[str] | None = None, what: str = "labels") -> Tensor:
+def labels_of(
+    given: Any, classes: int, names: Sequence[str] | None = None, what: str = "labels", known: str = "label texts"
+) -> Tensor:
     """Return labels as numbers of classes, `(n,)` int64.
 
     Args:
@@ -60,6 +62,7 @@ def labels_of(given: Any, classes: int, names: Sequence[str] | None = None, what
         classes: number of classes.
         names: what each class is called.
         what: what a message calls them.
+        known: what a message calls the names.
 
     Raises:
         ValueError: they have no order, are not `(n,)`, or one of them is no class.
@@ -69,7 +72,7 @@ def labels_of(given: Any, classes: int, names: Sequence[str] | None = None, what
     right = f"a list with the number of a class per row, 0 to {classes - 1}"
     given = _listed(given, what, right)
     number_of = {name: number for number, name in enumerate(names or ())}
-    found = [_class(label, number_of, f"{what}[{row}]", classes) for row, label in enumerate(given)]
+    found = [_class(label, number_of, f"{what}[{row}]", classes, known) for row, label in enumerate(given)]
     _check_means_places(given, found, number_of, what)
     return torch.tensor(found, dtype=torch.int64)
 
@@ -169,7 +172,7 @@ def _check_ordered(given: Any, what: str, right: str) -> None:
         raise ValueError(f"{what} are {_short(given)}; give {right}")
 
 
-def _class(label: Any, number_of: Mapping[str, int], what: str, classes: int) -> int:
+def _class(label: Any, number_of: Mapping[str, int], what: str, classes: int, known: str) -> int:
     """Return the number of the class that a label stands for."""
     if callable(item := getattr(label, "item", None)) and getattr(label, "ndim", 1) == 0:
         label = item()
@@ -179,9 +182,7 @@ def _class(label: Any, number_of: Mapping[str, int], what: str, classes: int) ->
             return number_of[label]
         if not number_of:
             raise ValueError(f"{what} is {_short(label)}; {right}")
-        raise ValueError(
-            f"{what} is {_short(label)}, which is none of the label texts{nearest(label, list(number_of))}"
-        )
+        raise ValueError(f"{what} is {_short(label)}, which is none of the {known}{nearest(label, list(number_of))}")
     if isinstance(label, bool):
         raise ValueError(f"{what} is {label}, which does not say which class; {right}")
     if isinstance(label, numbers.Real) and not isinstance(label, numbers.Integral) and float(label).is_integer():

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from lrsl.config.schema import Config
 from lrsl.data.corpus import Corpus
-from lrsl.plugin.reranker import CONFIG, LEARNT, saved_rule
+from lrsl.plugin.saving import CONFIG, LEARNT, saved_rule
 from lrsl.reranking.on_hard.conformal import Conformal
 from lrsl.run.stages.classifier import CHECKPOINT
 from lrsl.run.stages.embedding import TextEmbedding

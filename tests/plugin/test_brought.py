@@ -12,7 +12,7 @@ from tiny import VOCABULARY
 from lrsl import Instances, LabelSimilarity, Lexical, Reranker
 from lrsl.embedding.text_embedding import encode, load_embedding
 from lrsl.errors import InputError
-from lrsl.plugin import reranker as module
+from lrsl.plugin import fitting as module
 
 SHUFFLED = np.random.default_rng(0).permutation(len(TEST.texts))
 NAMED = [LABELS[label] for label in VAL.labels]

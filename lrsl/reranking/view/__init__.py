@@ -134,11 +134,13 @@ class View(Component, Protocol):
 
     A view whose `scores_candidates` is true scores a few labels per text and is given the top-k only. For one whose
     `embeds_label_texts` is true the embedding must tell the label texts apart, which is checked before anything is
-    trained. `cost` says in a phrase what it costs per text; it is empty where a view does not say.
+    trained. One whose `learns_from_rows` is false makes the same of a text whatever the training rows are. `cost` says
+    in a phrase what it costs per text; it is empty where a view does not say.
     """
 
     scores_candidates: bool = False
     embeds_label_texts: bool = False
+    learns_from_rows: bool = True
     cost: str = ""
 
     def fit(self, given: Given) -> FittedView | FittedCandidateView:

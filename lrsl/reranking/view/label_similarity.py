@@ -16,6 +16,7 @@ class LabelSimilarity(View):
     """The cosine between a text's embedding and each label's (eq. 9). The labels are embedded once."""
 
     embeds_label_texts = True
+    learns_from_rows = False
     cost = "one pass of the text embedding, shared with the other views that use it"
 
     def fit(self, given: Given) -> FittedLabelSimilarity:

@@ -1,0 +1,156 @@
+"""Rerank any number of rows with what `lrsl fit` has saved, in memory that does not grow with them.
+
+lrsl rerank my-reranker --logits test.npy --texts test.csv --out answers.jsonl
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lrsl.commands import given as of
+from lrsl.errors import InputError
+
+if TYPE_CHECKING:
+    from lrsl.data.logits import LogitsFile
+    from lrsl.plugin.output import Output
+    from lrsl.plugin.reranker import Reranker
+
+AT_ONCE = 4096
+EVERY = 10.0
+"""Seconds between two lines of progress; a second where somebody watches."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Rerank, write answers, and return the exit status."""
+    typed = _parser().parse_args(arguments)
+    try:
+        _rerank(typed)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lrsl rerank",
+        usage="lrsl rerank RERANKER --logits FILE --texts TABLE --out FILE [flags]",
+        description="Give each row an answer, whether it is hard, and its candidates with their scores before and\n"
+        "after. Memory does not grow with the rows. Cut off, the same command goes on where it was.",
+        epilog="example: lrsl rerank my-reranker --logits test.npy --texts test.csv --out answers.jsonl",
+        formatter_class=of.Help,
+    )
+    parser.add_argument("reranker", type=Path, metavar="RERANKER", help="a folder that lrsl fit has saved")
+    of.add_files(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="answers: .jsonl, .csv or .parquet")
+    parser.add_argument("--k", type=int, help="candidates per row (the reranker's k)")
+    parser.add_argument("--at-once", type=int, default=AT_ONCE, metavar="ROWS", help=f"rows held in memory ({AT_ONCE})")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
+    return parser
+
+
+def _rerank(typed: argparse.Namespace) -> None:
+    from lrsl import fingerprint  # noqa: PLC0415
+    from lrsl.data.logits import look_at  # noqa: PLC0415
+    from lrsl.data.rows import count  # noqa: PLC0415
+    from lrsl.plugin.output import Output  # noqa: PLC0415
+
+    if typed.at_once < 1:
+        raise InputError(f"--at-once is {typed.at_once}; it must be at least 1")
+    if not typed.reranker.is_dir():
+        raise InputError(f"{typed.reranker} is no folder; name one that lrsl fit has saved")
+    logits, texts = look_at(typed.logits, typed.logits_key), count(typed.texts, typed.quoting)
+    if logits.rows != texts:
+        raise InputError(
+            f"{typed.logits} has {logits.rows:,} rows of logits, and {typed.texts} has {texts:,} texts; give a row of "
+            "logits for each text"
+        )
+    made_of = {
+        "reranker": fingerprint.of_folder(typed.reranker),
+        "logits": fingerprint.sha256(typed.logits),
+        "texts": fingerprint.of_folder(typed.texts) if typed.texts.is_dir() else fingerprint.sha256(typed.texts),
+        "flags": {name: getattr(typed, name) for name in ("logits_key", "text_key", "quoting", "k", "at_once")},
+    }
+    with Output.opened(typed.out, made_of, texts) as output:
+        if not output.whole:
+            _write(typed, output, logits)
+        share = f"{output.hard / max(output.rows, 1):.1%}"
+        print(f"{typed.out}: {output.rows:,} rows, {share} hard; {output.changed:,} answers are not the classifier's")
+
+
+def _write(typed: argparse.Namespace, output: Output, logits: LogitsFile) -> None:
+    from lrsl.data.rows import texts  # noqa: PLC0415
+    from lrsl.plugin.columns import check_names  # noqa: PLC0415
+    from lrsl.plugin.reranker import Reranker  # noqa: PLC0415
+
+    reranker = Reranker.from_pretrained(typed.reranker)
+    if logits.names is not None:
+        check_names(logits.names, reranker.names or reranker.label_texts)
+    if output.rows:
+        print(f"going on after row {output.rows:,}", file=sys.stderr)
+    progress = Progress(output.rows, logits.rows, quiet=typed.quiet)
+    found = islice(texts(typed.texts, typed.text_key, typed.quoting), output.rows, None)
+    try:
+        for chunk in logits.chunks(typed.at_once, output.rows):
+            output.add(_answers(reranker, chunk, list(islice(found, len(chunk))), output.rows, typed.k))
+            progress.show(output.rows)
+    except KeyboardInterrupt:
+        print(f"\n{output.rows:,} rows are kept; the same command goes on after them", file=sys.stderr)
+        raise
+    progress.end()
+    output.finish()
+
+
+_warned: set[str] = set()
+
+
+def _answers(reranker: Reranker, logits: Any, texts: list[str], start: int, k: int | None) -> list[Any]:
+    """Return the answers to some rows, and let each kind of warning be seen once."""
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            answers = reranker.answers(logits, texts, k)
+    except ValueError as error:
+        raise InputError(f"rows {start:,} to {start + len(texts) - 1:,}: {error}") from None
+    for warning in caught:
+        kind = str(warning.message).rpartition(" are longer")[2]
+        if kind not in _warned:
+            _warned.add(kind)
+            print(f"rows {start:,} to {start + len(texts) - 1:,}: {warning.message}", file=sys.stderr)
+    return list(answers)
+
+
+class Progress:
+    """Rows, rows per second and the time that is left, on stderr."""
+
+    def __init__(self, start: int, total: int, *, quiet: bool) -> None:
+        self.start, self.total, self.quiet = start, total, quiet
+        self.began = self.shown = time.monotonic()
+        self.watched = sys.stderr.isatty()
+
+    def show(self, rows: int) -> None:
+        """Show how far it is, unless that was shown a moment ago."""
+        now = time.monotonic()
+        if self.quiet or now - self.shown < (1.0 if self.watched else EVERY):
+            return
+        self.shown = now
+        rate = (rows - self.start) / max(now - self.began, 1e-9)
+        minutes, seconds = divmod(round((self.total - rows) / rate), 60)
+        line = f"{rows:,} of {self.total:,} rows, {rate:,.0f} rows/s, {minutes}:{seconds:02} left"
+        print(f"\r{line:<70}" if self.watched else line, end="" if self.watched else "\n", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Show what it came to."""
+        if self.quiet:
+            return
+        seconds = time.monotonic() - self.began
+        rate = (self.total - self.start) / max(seconds, 1e-9)
+        line = f"{self.total - self.start:,} rows in {seconds:,.1f} s, {rate:,.0f} rows/s"
+        print(f"\r{line:<70}" if self.watched else line, file=sys.stderr)

@@ -1,0 +1,103 @@
+"""Probabilities that mean what they say: a temperature for easy rows and one for hard ones, from held-out rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lrsl import core
+from lrsl.reranking.distribution import log_distribution, temperature
+from lrsl.reranking.folds import folds as dealt
+from lrsl.reranking.rule import Reranked, Rule, recorded_scores
+
+
+@dataclass(frozen=True)
+class CrossFitted:
+    """What becomes of held-out rows, each by a rule that was not fitted on it.
+
+    Attributes:
+        hard: which rows are hard, `(n,)` bool.
+        labels: the answers after reranking, `(n,)`.
+        log_probabilities: of the labels after reranking, `(n, classes)` float64, before any temperature.
+    """
+
+    hard: Tensor
+    labels: Tensor
+    log_probabilities: Tensor
+
+
+def cross_fitted(
+    rule: Rule, logits: Tensor, labels: Tensor, scores: Sequence[Tensor], folds: int = 10
+) -> CrossFitted | None:
+    """Rerank held-out rows by rules that are fitted on the other folds; None below 2 rows.
+
+    Args:
+        rule: what is fitted.
+        logits: the classifier's, `(n, classes)`.
+        labels: true labels, `(n,)`.
+        scores: each view's, `(n, classes)`, NaN for labels that a view has not scored.
+        folds: number of folds, at least 2; no more than rows are dealt.
+    """
+    if len(logits) < 2:
+        return None
+    hard, answers = torch.zeros(len(logits), dtype=torch.bool), torch.empty_like(labels)
+    likely = _origin(logits)
+    for seen, new in dealt(len(logits), folds):
+        fitted = rule.fit(logits[seen], labels[seen], [recorded_scores(score[seen]) for score in scores])
+        made = fitted.rerank(logits[new], [recorded_scores(score[new]) for score in scores])
+        hard[new], answers[new] = made.hard, made.labels
+        likely[new[made.hard]] = log_distribution(made.scores[made.hard])
+    return CrossFitted(hard, answers, likely)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Two temperatures (Guo et al., 2017).
+
+    Attributes:
+        easy: divides the log-probabilities of easy rows.
+        hard: divides those of hard rows.
+    """
+
+    easy: float = 1.0
+    hard: float = 1.0
+
+    @classmethod
+    def of(cls, found: CrossFitted | None, logits: Tensor, labels: Tensor, *, reranks: bool) -> Calibration:
+        """Find the temperatures that make the true labels `(n,)` of held-out rows likeliest; 1 below ten rows.
+
+        Args:
+            found: what cross-fitting made of the rows.
+            logits: the classifier's, `(n, classes)`.
+            labels: true labels, `(n,)`.
+            reranks: whether hard rows are reranked; else the classifier's probabilities are taken.
+        """
+        if found is None:
+            return cls()
+        likely = found.log_probabilities if reranks else _origin(logits)
+        return cls(*(temperature(likely[rows], labels[rows]) for rows in (~found.hard, found.hard)))
+
+    def __call__(self, logits: Tensor, reranked: Reranked, *, reranks: bool) -> Tensor:
+        """Return probabilities `(n, classes)` of what the rule has made of rows; the likeliest label stays the same."""
+        likely, hard = _origin(logits), reranked.hard
+        if reranks:
+            likely[hard] = log_distribution(reranked.scores[hard])
+        likely[hard] /= self.hard
+        likely[~hard] /= self.easy
+        return likely.softmax(dim=-1).to(core.at_least_float32(logits))
+
+    def learnt(self) -> Mapping[str, Tensor]:
+        """Return both as tensors, for `restored`."""
+        return {name: torch.tensor(value, dtype=torch.float64) for name, value in vars(self).items()}
+
+    @classmethod
+    def restored(cls, learnt: Mapping[str, Tensor]) -> Calibration:
+        """Return what gave `learnt`."""
+        return cls(float(learnt["easy"]), float(learnt["hard"]))
+
+
+def _origin(logits: Tensor) -> Tensor:
+    return logits.double().log_softmax(dim=-1)

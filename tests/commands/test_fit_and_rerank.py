@@ -1,0 +1,300 @@
+"""`lrsl fit` and `lrsl rerank`: files in, a verdict, answers out, taken up where they were cut off."""
+
+import csv
+import io
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.numpy import save_file
+from tiny import LABELS, samples, write_csv
+
+from lrsl import Entropy, Reranker
+from lrsl.commands import completion
+from lrsl.commands.fit import main as fit
+from lrsl.commands.rerank import main as rerank
+from lrsl.data.logits import look_at
+from lrsl.plugin.output import Output
+
+ROOT = Path(__file__).parents[2]
+
+
+def logits(labels, seed):
+    """What a mediocre classifier says."""
+    noise = torch.randn(len(labels), 4, generator=torch.Generator().manual_seed(seed)).numpy()
+    return noise + 1.5 * np.eye(4, dtype=np.float32)[labels]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Files as people have them: logits and texts of held-out, training and new rows."""
+    folder = tmp_path_factory.mktemp("files")
+    for name, n, seed in (("val", 90, 1), ("train", 120, 2), ("test", 70, 3)):
+        write_csv(folder / f"{name}.csv", n, seed)
+        np.savez(folder / f"{name}.npz", logits=logits(samples(n, seed)[1], seed), classes=np.array(LABELS))
+    np.save(folder / "test.npy", np.load(folder / "test.npz")["logits"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def saved(files, tiny_bert, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved") / "mine"
+    typed = ["--logits", files / "val.npz", "--texts", files / "val.csv", "--train", files / "train.csv"]
+    assert fit([*map(str, typed), "--embedding", str(tiny_bert), "--out", str(folder), "finetune=false"]) == 0
+    return folder
+
+
+def reranked(saved, files, out, *more, given="test.npy", texts="test.csv"):
+    typed = ["--logits", str(files / given), "--texts", str(files / texts), "--out", str(out), "--at-once", "16"]
+    return rerank([str(saved), *typed, *more])
+
+
+def test_fit_says_what_the_class_says(files, tiny_bert, tmp_path, capsys):
+    typed = [
+        "--logits",
+        files / "val.npz",
+        "--texts",
+        files / "val.csv",
+        "--embedding",
+        tiny_bert,
+        "--out",
+        tmp_path / "a",
+    ]
+    more = ["--rule", "paper", "--power", "2", "--k", "2", "--detector", "Entropy", "--on-hard", "abstain"]
+    assert fit([*map(str, typed), *more]) == 0
+    printed = capsys.readouterr().out
+    texts, labels = samples(90, 1)
+    expected = Reranker(str(tiny_bert), LABELS, k=2, power=2.0, on_hard="abstain", detector=Entropy())
+    expected.fit(logits(labels, 1), labels, texts)
+    assert expected.report_["verdict"]["reason"] in printed
+    assert f"next: lrsl rerank {tmp_path / 'a'} " in printed
+    again = Reranker.from_pretrained(tmp_path / "a")
+    assert again.report_ == expected.report_
+    assert (again.names, again.on_hard, again.power) == (LABELS, "abstain", 2)
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "safetensors", "jsonl", "named.jsonl", "parquet", "named.parquet"])
+def test_logits_are_read_from_any_kind_of_file(files, kind, tmp_path):
+    values = np.load(files / "test.npy")
+    path = tmp_path / f"logits.{kind}"
+    rows = [dict(zip(LABELS, row, strict=True)) for row in values.tolist()]
+    match kind:
+        case "npy":
+            np.save(path, values)
+        case "npz":
+            np.savez_compressed(path, values)
+        case "safetensors":
+            save_file({"logits": values, "other": values[:, 0].copy()}, path)
+        case "jsonl":
+            path.write_text("".join(json.dumps({"logits": row}) + "\n\n" for row in values.tolist()))
+        case "named.jsonl":
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        case "parquet":
+            pq.write_table(pa.table({"logits": values.tolist(), "id": range(70)}), path)
+        case "named.parquet":
+            pq.write_table(pa.Table.from_pylist(rows), path)
+    file = look_at(path)
+    assert file.rows == 70
+    assert file.names == (LABELS if kind.startswith("named") else None)
+    np.testing.assert_array_equal(file.all(), values)
+    chunks = list(file.chunks(16, start=32))
+    assert [len(chunk) for chunk in chunks] == [16, 16, 6]
+    np.testing.assert_array_equal(np.concatenate(chunks), values[32:])
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
+def test_answers_are_those_of_the_class(saved, files, ending, tmp_path, capsys):
+    out = tmp_path / f"answers.{ending}"
+    assert reranked(saved, files, out) == 0
+    assert [path.name for path in tmp_path.iterdir()] == [out.name]
+    if ending == "csv":
+        rows = list(csv.DictReader(io.StringIO(out.read_text(encoding="utf-8"), newline="")))
+        for row in rows:
+            row.update(row=int(row["row"]), hard=row["hard"] == "true", candidates=json.loads(row["candidates"]))
+    elif ending == "jsonl":
+        rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    else:
+        rows = pq.read_table(out).to_pylist()
+    reranker, values, texts = Reranker.from_pretrained(saved), np.load(files / "test.npy"), samples(70, 3)[0]
+    assert [row["row"] for row in rows] == list(range(70))
+    assert [row["answer"] for row in rows] == [LABELS[label] for label in reranker.predict(values, texts)]
+    assert [row["hard"] for row in rows] == reranker.is_hard(values).tolist()
+    assert 0 < sum(row["hard"] for row in rows) < 70
+    before, after = torch.from_numpy(values).softmax(-1), reranker.rerank(values, texts)
+    for row in rows:
+        for one in row["candidates"]:
+            label = LABELS.index(one["label"])
+            assert one["before"] == pytest.approx(before[row["row"], label].item(), rel=1e-5)
+            assert one["after"] == pytest.approx(after[row["row"], label], rel=1e-5)
+    changed = sum(row["answer"] != LABELS[label] for row, label in zip(rows, values.argmax(-1), strict=True))
+    assert f"70 rows, {sum(row['hard'] for row in rows) / 70:.1%} hard; {changed} answers" in capsys.readouterr().out
+
+
+KILLED = """
+import os, signal, sys
+from lrsl.commands.rerank import main
+from lrsl.plugin.output import Output
+add, note, times = Output.add, Output._note, []
+def killed(self, answers):
+    times.append(1)
+    if len(times) == 3:
+        if sys.argv[1] == "while writing":
+            self._note = lambda: os.kill(os.getpid(), signal.SIGKILL)
+        else:
+            os.kill(os.getpid(), signal.SIGKILL)
+    add(self, answers)
+Output.add = killed
+main(sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize(("ending", "when"), [("jsonl", "between"), ("csv", "while writing"), ("parquet", "between")])
+def test_what_is_killed_is_taken_up_to_the_same_bytes(saved, files, ending, when, tmp_path, warm, capsys):
+    whole, out = tmp_path / f"whole.{ending}", tmp_path / f"answers.{ending}"
+    assert reranked(saved, files, whole) == 0
+    arguments = ["--logits", str(files / "test.npy"), "--texts", str(files / "test.csv"), "--at-once", "16"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = warm("-c", KILLED, when, str(saved), *arguments, "--out", str(out), cwd=tmp_path, env=environment)
+    assert done.returncode == -signal.SIGKILL
+    assert not out.exists()
+    noted = json.loads(out.with_name(f"{out.name}.part.json").read_text())
+    assert noted["rows"] == 32
+    assert out.with_name(f"{out.name}.part").stat().st_size >= noted["bytes"]
+    capsys.readouterr()
+    assert reranked(saved, files, out, given="test.npz") == 1
+    assert "is of other logits; give the same, or remove it and answers" in capsys.readouterr().err
+    assert reranked(saved, files, out, "--k", "2") == 1
+    assert "is of other flags; give the same" in capsys.readouterr().err
+    assert reranked(saved, files, out) == 0
+    assert "going on after row 32" in capsys.readouterr().err
+    assert out.read_bytes() == whole.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([out.name, whole.name])
+    assert reranked(saved, files, out) == 1
+    assert "is there already; name another file, or remove it" in capsys.readouterr().err
+
+
+def test_what_is_killed_while_it_cleans_up_is_whole(tmp_path):
+    out = tmp_path / "answers.jsonl"
+    with Output.opened(out, {"logits": "a"}, 0) as output:
+        output._note()
+        output._file.close()
+        (tmp_path / "answers.jsonl.part").replace(out)
+    with Output.opened(out, {"logits": "a"}, 0) as output:
+        assert output.whole
+    assert [path.name for path in tmp_path.iterdir()] == [out.name]
+
+
+def test_two_do_not_write_one_file(tmp_path):
+    with (
+        Output.opened(tmp_path / "answers.csv", {}, 1),
+        pytest.raises(ValueError, match="is being written by another process"),
+        Output.opened(tmp_path / "answers.csv", {}, 1),
+    ):
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"texts": "val.csv"}, "has 70 rows of logits, and "),
+        ({"given": "test.csv"}, "has the unknown ending '.csv'; logits are read from .npy"),
+        ({"out": "answers.txt"}, "has the unknown ending '.txt'; answers are written as .csv, .jsonl, .parquet"),
+        ({"out": "nowhere/answers.csv"}, "nowhere is no folder; make it"),
+        ({"saved": "nobody"}, "nobody is no folder; name one that lrsl fit has saved"),
+        ({"more": ["--text-key", "txt"]}, "has no column 'txt'; name one of text, label with --text-key; did you mean"),
+        ({"more": ["--at-once", "0"]}, "--at-once is 0; it must be at least 1"),
+        ({"more": ["--k", "9"]}, "rows 0 to 15: k is 9; with 4 classes it must be 1 to 4"),
+    ],
+)
+def test_rerank_refuses_in_a_sentence(saved, files, change, message, tmp_path, capsys):
+    folder = Path(change["saved"]) if "saved" in change else saved
+    names = {name: change[name] for name in ("given", "texts") if name in change}
+    assert reranked(folder, files, tmp_path / change.get("out", "a.jsonl"), *change.get("more", []), **names) == 1
+    err = capsys.readouterr().err
+    assert message in err
+    assert "Traceback" not in err
+
+
+def typed(files, tiny_bert, tmp_path, **changed):
+    given = {"logits": files / "val.npz", "texts": files / "val.csv", "embedding": tiny_bert, "out": tmp_path / "mine"}
+    given |= changed
+    return [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+
+
+def test_labels_and_names_may_be_files_and_numbers(files, tiny_bert, tmp_path, capsys):
+    labels = samples(90, 1)[1]
+    np.save(tmp_path / "labels.npy", np.array(labels))
+    np.save(tmp_path / "val.npy", logits(labels, 1))
+    (tmp_path / "names.txt").write_text("\n".join(LABELS) + "\n")
+    (tmp_path / "meant.yaml").write_text("card: a card\nrate: an exchange rate\n")
+    (tmp_path / "listed.json").write_text(json.dumps([f"the {name}" for name in LABELS]))
+    numbered = {"logits": tmp_path / "val.npy", "labels": tmp_path / "labels.npy"}
+    assert fit(typed(files, tiny_bert, tmp_path, **numbered)) == 1
+    assert "labels are numbers; say what they mean with --label-texts" in capsys.readouterr().err
+    assert fit(typed(files, tiny_bert, tmp_path, **numbered, label_texts=tmp_path / "listed.json")) == 0
+    assert Reranker.from_pretrained(tmp_path / "mine").label_texts == [f"the {name}" for name in LABELS]
+    named = {"logits": tmp_path / "val.npy", "names": tmp_path / "names.txt", "label_texts": tmp_path / "meant.yaml"}
+    assert fit(typed(files, tiny_bert, tmp_path, **named, out=tmp_path / "named")) == 0
+    again = Reranker.from_pretrained(tmp_path / "named")
+    assert (again.names, again.label_texts) == (LABELS, ["a card", "cash", "loan", "an exchange rate"])
+    assert "alphabetical" not in capsys.readouterr().out
+    assert fit(typed(files, tiny_bert, tmp_path, logits=tmp_path / "val.npy", out=tmp_path / "sorted")) == 0
+    assert "taken to be the labels in alphabetical order" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"texts": "test.csv"}, "val.npz has 90 rows of logits, and there are 70 texts"),
+        ({"labels": "labl"}, "has no column 'labl'; name one of text, label with --label-key; did you mean 'label'?"),
+        ({"detector": "Margn"}, "--detector Margn is unknown; use one of TopKVariance, Margin, "),
+        ({"views": "[Lexical: {strength: 0}]"}, "--views Lexical: strength is 0; it must be above 0"),
+        ({"fusion": "Margin"}, "--fusion Margin is unknown; use one of Paper, "),
+        ({"train_logits": "val.npz"}, "--train-logits has no effect without --train"),
+        ({"names": "turned.txt"}, "the classifier calls column 0 of its logits 'card', and label_texts have that at 3"),
+        ({"logits": "turned.npy"}, "the columns of logits are in another order than the label texts"),
+    ],
+)
+def test_fit_refuses_in_a_sentence(files, tiny_bert, tmp_path, changed, message, capsys):
+    (files / "turned.txt").write_text("\n".join(LABELS[::-1]))
+    np.save(files / "turned.npy", np.load(files / "val.npz")["logits"][:, ::-1].copy())
+    paths = {n: files / v if n in ("texts", "train_logits", "names", "logits") else v for n, v in changed.items()}
+    assert fit(typed(files, tiny_bert, tmp_path, **paths)) == 1
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_there_is_left_alone(saved, files, tiny_bert, tmp_path, capsys):
+    assert fit(typed(files, tiny_bert, tmp_path, out=saved)) == 1
+    assert "is there already; name another folder, or remove it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [fit, rerank])
+def test_help_is_one_screen_with_an_example(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "110")
+    with pytest.raises(SystemExit):
+        command(["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 110
+    assert any(line.startswith("example: lrsl ") for line in lines)
+
+
+@pytest.mark.parametrize("command", ["fit", "rerank"])
+def test_every_flag_is_completed(command, capsys):
+    from lrsl.commands import fit as fits
+    from lrsl.commands import rerank as reranks
+
+    parser = {"fit": fits, "rerank": reranks}[command]._parser()
+    flags = sorted(flag for action in parser._actions for flag in action.option_strings if flag.startswith("--"))
+    assert completion.words([command, "--"]) == flags
+    for action in parser._actions:
+        if action.choices:
+            assert completion.words([command, action.option_strings[0], ""]) == sorted(action.choices)
+    assert completion.words([command, "--texts", ""]) == []

@@ -1,0 +1,103 @@
+"""The pages on a classifier somebody has are true: commands are typed as they stand, Python runs."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+import lrsl
+from lrsl.commands import main
+
+PAGES = Path(__file__).parents[1] / "docs" / "how-to"
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+def blocks(page, language):
+    text = (PAGES / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def run(page, number, embedding, names):
+    code = blocks(page, "python")[number].replace(MINILM, str(embedding))
+    exec(compile(code, page, "exec"), names)
+    return names
+
+
+def logits(labels, seed):
+    noise = torch.randn(len(labels), 4, generator=torch.Generator().manual_seed(seed)).numpy()
+    return noise + 2 * np.eye(4, dtype=np.float32)[labels]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    for name, n, seed in (("val", 90, 1), ("train", 120, 2), ("test", 40, 3)):
+        values = logits(tiny.samples(n, seed)[1], seed)
+        tiny.write_csv(tmp_path / f"{name}.csv", n, seed)
+        np.savez(tmp_path / f"{name}.npz", logits=values, classes=np.array(tiny.LABELS))
+        np.save(tmp_path / f"{name}.npy", values)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_commands_are_typed_as_they_stand(folder, tiny_bert, capsys):
+    typed = [line for page in ("fit.md", "rerank.md") for block in blocks(page, "bash") for line in block.splitlines()]
+    assert [line.split()[1] for line in typed] == ["fit", "fit", "rerank"]
+    for line in typed:
+        assert main.main(shlex.split(line.replace(MINILM, str(tiny_bert)))[1:]) == 0, capsys.readouterr().err
+    assert (folder / "words-only" / "reranker.json").is_file()
+    capsys.readouterr()
+    run("rerank.md", 0, tiny_bert, {})
+    answer, hard, before, after = capsys.readouterr().out.split()
+    assert (answer in tiny.LABELS, hard in ("True", "False")) == (True, True)
+    assert 0 < float(before) <= 1 >= float(after) > 0
+
+
+def test_scikit_learn(tiny_bert, capsys):
+    texts, labels = tiny.samples(80, 1)
+    names = {"texts": texts, "labels": [tiny.LABELS[label] for label in labels], "new": tiny.samples(20, 2)[0]}
+    run("scikit-learn.md", 0, tiny_bert, names)
+    assert set(names["answers"]) <= set(tiny.LABELS)
+    assert capsys.readouterr().out.startswith("reranking o")
+    run("scikit-learn.md", 1, tiny_bert, names)
+    assert names["search"].best_params_["views__0__strength"] == 10.0
+
+
+def test_transformers(folder, tiny_bert, monkeypatch, capsys):
+    def made(task, name):
+        torch.manual_seed(0)
+        labels = dict(enumerate(tiny.LABELS))
+        model = AutoModelForSequenceClassification.from_pretrained(tiny_bert, num_labels=4, id2label=labels)
+        return pipeline(task, model=model.eval(), tokenizer=AutoTokenizer.from_pretrained(tiny_bert))
+
+    monkeypatch.setattr("transformers.pipeline", made)
+    rows = {name: tiny.samples(n, n) for name, n in (("val", 60), ("train", 80))}
+    names = {f"{name}_{part}": of[i] for name, of in rows.items() for i, part in enumerate(("texts", "labels"))}
+    names["texts"] = tiny.samples(9, 4)[0]
+    run("transformers.md", 0, tiny_bert, names)
+    said = capsys.readouterr().out
+    assert said.startswith("reranking o")
+    assert "'label': '" in said
+    run("transformers.md", 1, tiny_bert, names)
+    assert names["again"](names["texts"]) == names["reranked"](names["texts"])
+
+
+def test_any_function(tiny_bert, capsys):
+    val, new = tiny.samples(60, 1), tiny.samples(5, 2)
+    known = {text: row for of in (val, new) for text, row in zip(of[0], logits(of[1], 7), strict=True)}
+    names = {"val_texts": val[0], "val_labels": val[1], "texts": new[0], "label_texts": tiny.LABELS}
+    run("any-function.md", 0, tiny_bert, names | {"ask": lambda texts: [known[text].tolist() for text in texts]})
+    lines = capsys.readouterr().out.splitlines()
+    assert "reranking o" in lines[0]
+    assert [line.split()[0] in tiny.LABELS for line in lines[1:6]] == [True] * 5
+    assert lines[7].startswith("answer: ")
+
+
+def test_log_probabilities_are_logits_but_for_a_number_per_row():
+    values = torch.from_numpy(logits(tiny.samples(50, 1)[1], 1)).double()
+    for detector in (lrsl.TopKVariance(3), lrsl.Margin()):
+        torch.testing.assert_close(detector(values), detector(values.log_softmax(-1)))
