@@ -62,8 +62,8 @@ def _check(chosen: argparse.Namespace, stored: list[Entry]) -> None:
     """Turn what chooses into numbers, and refuse what would not choose what was meant.
 
     Raises:
-        InputError: nothing chooses, everything and something is chosen, a number is none or below 0, or there is no such
-            stage.
+        InputError: nothing chooses, everything and something is chosen, a number is none or below 0, or there is no
+            such stage.
     """
     if not chosen.all and (chosen.stage, chosen.unused_for, chosen.keep) == (None, None, None):
         raise InputError("prune needs to know what to remove; give --unused-for, --keep, --stage or --all")
