@@ -25,6 +25,7 @@ from lrsl.data.remarks import remarks
 from lrsl.errors import InputError
 from lrsl.nn import processes
 from lrsl.nn.memory import release
+from lrsl.nn.pretrained import fingerprint
 from lrsl.reranking.rule import Rule, recorded_scores
 from lrsl.reranking.view.second_classifier import SecondClassifier
 from lrsl.run import artifacts, results, scored, truncation
@@ -120,8 +121,11 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
 
 
 def corpus_of(config: Config) -> Corpus:
-    """Load the data of a run, which the leading process downloads."""
+    """Load the data of a run; of several processes the leading one does it first, and so downloads what is missing."""
     with processes.first():
+        if processes.are_several():  # every stage asks for these
+            fingerprint(config.model.pretrained, "model.pretrained")
+            fingerprint(config.embedding.pretrained, "embedding.pretrained")
         return load_corpus(config.dataset, config.data_dir)
 
 
