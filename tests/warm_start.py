@@ -12,6 +12,7 @@ import os
 import runpy
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,25 @@ def become(asked: dict[str, Any]) -> None:
         runpy.run_path(start, run_name="__main__")
 
 
+def end_of(process: int, asked: dict[str, Any]) -> int:
+    """Wait for the end of a fork, and return its status; on the way send it a signal, if one is asked for.
+
+    It is sent after a number of seconds, or when its output holds a text.
+    """
+    if asked["stop"] is None:
+        return os.waitpid(process, 0)[1]
+    number, when = asked["stop"]
+    began = time.monotonic()
+    while True:
+        ended, status = os.waitpid(process, os.WNOHANG)
+        if ended:
+            return status
+        if time.monotonic() - began >= when if isinstance(when, float) else when in Path(asked["stdout"]).read_text():
+            os.kill(process, number)
+            return os.waitpid(process, 0)[1]
+        time.sleep(0.01)
+
+
 def main() -> None:
     """Answer each line with how the command it asks for ended; in the fork, return to run it."""
     given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
@@ -64,12 +84,13 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     for line in iter(sys.stdin.readline, ""):
+        asked = json.loads(line)
         process = os.fork()
         if not process:
             answers.close()
-            become(json.loads(line))
+            become(asked)
             return
-        _, status = os.waitpid(process, 0)
+        status = end_of(process, asked)
         print(os.waitstatus_to_exitcode(status), file=answers, flush=True)
 
 

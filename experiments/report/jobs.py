@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from experiments.runs import collect
 from experiments.runs.collect import Run
 from lrsl.config import place
-from lrsl.errors import InputError
-from lrsl.run import results
+from lrsl.errors import InputError, said
+from lrsl.masking import masked_command
+from lrsl.paths import is_file, is_folder
+from lrsl.run import results, shapes
+from lrsl.strict_json import parsed
 from lrsl.sweep import journal
 
 
@@ -102,37 +105,55 @@ def _swept(folder: Path) -> list[ReportedJob]:
     jobs: dict[object, ReportedJob] = {}
     places: dict[object, int] = {}
     path = folder / journal.RUNS
-    with path.open(encoding="utf-8") as lines:
-        for number, text in enumerate(lines, 1):
-            try:
-                line = json.loads(text)
-                where = _moved(Path(line["folder"]), folder) if "folder" in line else None
-                finished = line["status"] == "finished" and where is not None and (where / results.RESULTS).is_file()
-                run = collect.read(where) if finished and where is not None else None
-                why = line.get("error") or "its results.json is missing or damaged"
-                why = run.error or "" if run is not None else why
-                own = _config_dir(where)
-                jobs[where or number] = ReportedJob(tuple(line["overrides"]), run, why, where is not None, where, own)
-                places[where or number] = int(line.get("job", number))
-            except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f"{path}, line {number} is damaged ({error}); run the sweep again") from None
+    try:
+        texts = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is damaged ({error}); run the sweep again") from None
+    for number, text in enumerate(texts, 1):
+        try:
+            line = parsed(text)
+            if key := shapes.wrong(line, _LINE, _MAY_BE_IN_LINE):
+                raise ValueError(f"{key} is missing or of the wrong kind")
+        except ValueError as error:
+            raise InputError(f"{path}, line {number} is damaged ({error}); run the sweep again") from None
+        where = _moved(Path(line["folder"]), folder) if "folder" in line else None
+        finished = line["status"] == "finished" and where is not None and is_file(where / results.RESULTS)
+        run = collect.read(where) if finished and where is not None else None
+        why = line.get("error") or "its results.json is missing or damaged"
+        why = run.error or "" if run is not None else said(why)
+        own = _config_dir(where)
+        jobs[where or number] = ReportedJob(_shown(line["overrides"]), run, why, where is not None, where, own)
+        places[where or number] = line.get("job", number)
     return [jobs[key] for key in sorted(jobs, key=places.__getitem__)]  # not in the order they ended in
+
+
+def _shown(overrides: Any) -> tuple[str, ...]:
+    """Return overrides without secrets; earlier versions noted passwords in addresses."""
+    return tuple(masked_command([str(override) for override in overrides]))
+
+
+_LINE = {"status": shapes.text, "overrides": shapes.listed(shapes.text)}
+_MAY_BE_IN_LINE = {"folder": shapes.text, "error": shapes.maybe(shapes.text), "job": shapes.number}
 
 
 def _moved(noted: Path, folder: Path) -> Path:
     """Return a run's folder, beside the sweep's where all of them have been moved since."""
     beside = folder.parent.parent.joinpath(*noted.parts[-4:])
-    return beside if not noted.is_dir() and beside.is_dir() else noted
+    return beside if not is_folder(noted) and is_folder(beside) else noted
 
 
 def _left_by(run: Run) -> ReportedJob:
     path = run.folder / ".hydra" / "overrides.yaml"
     try:
         overrides = yaml.safe_load(path.read_text(encoding="utf-8")) or []
-    except (OSError, ValueError, yaml.YAMLError):
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
         overrides = []
     return ReportedJob(
-        tuple(map(str, overrides)), run, run.error or "", folder=run.folder, config_dir=_config_dir(run.folder)
+        _shown(overrides if isinstance(overrides, list) else []),
+        run,
+        run.error or "",
+        folder=run.folder,
+        config_dir=_config_dir(run.folder),
     )
 
 
@@ -145,7 +166,7 @@ def _config_dir(folder: Path | None) -> str:
         runtime = read["hydra"]["runtime"]
         given = next(Path(one["path"]) for one in runtime["config_sources"] if one["provider"] == "command-line")
         return str(given.relative_to(runtime["cwd"]) if given.is_relative_to(runtime["cwd"]) else given)
-    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, StopIteration):
+    except (OSError, ValueError, RecursionError, yaml.YAMLError, LookupError, TypeError, AttributeError, StopIteration):
         return ""
 
 

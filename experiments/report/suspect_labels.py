@@ -12,12 +12,11 @@ from experiments.runs.collect import Run, kept_file
 from experiments.runs.configurations import Configuration
 from experiments.runs.headings import heading
 from experiments.runs.predictions import lines_of
-from lrsl.run import results
+from lrsl.run import results, shapes
 
 SUSPECTS_SHOWN = 50
 CHARACTERS = 300
 """The most of a text that a row holds."""
-NEEDED = ("id", "text", "given", "likelier", "probability_given", "probability_likelier", "views")
 
 
 def suspects_table(configurations: Sequence[Configuration]) -> Table:
@@ -66,4 +65,4 @@ def _rows(configuration: Configuration, several: bool) -> list[tuple[tuple[float
 
 
 def _lines(run: Run) -> list[dict[str, Any]]:
-    return lines_of(kept_file(run.folder, results.SUSPECTS), NEEDED)
+    return lines_of(kept_file(run.folder, results.SUSPECTS), shapes.SUSPECT)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import logging
 import os
 import sys
@@ -24,9 +23,12 @@ from omegaconf.errors import OmegaConfBaseException
 from lrsl.config import place
 from lrsl.config.identity import NO_EFFECT
 from lrsl.config.keys import model_of_any_version
-from lrsl.errors import InputError
-from lrsl.run import results
+from lrsl.errors import InputError, said
+from lrsl.masking import masked_configuration
+from lrsl.run import results, shapes
 from lrsl.run.finished import CONFIGURATION
+from lrsl.strict_json import parsed
+from lrsl.text import cell, visible
 
 logger = logging.getLogger("experiments")
 
@@ -109,12 +111,10 @@ def read(folder: Path) -> Run | None:
     """Return the run in a folder; None, and a warning, when its results.json is damaged."""
     path = folder / results.RESULTS
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parsed(path.read_text(encoding="utf-8"))
         return _run(folder, content)
     except (OSError, ValueError) as error:
         reason = str(error)
-    except (KeyError, TypeError) as error:
-        reason = f"{error} is missing or of the wrong kind"
     logger.warning("%s is damaged and left out (%s); run it again with rerun=true", path, " ".join(reason.split()))
     return None
 
@@ -148,10 +148,14 @@ def table(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def write(runs: Sequence[Run], file: TextIO) -> None:
-    """Write the tidy table as CSV."""
+    """Write the tidy table as CSV, in which text that a spreadsheet would compute has a `'` before it."""
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(table(runs))
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in table(runs))
+
+
+def _cell(value: Any) -> Any:
+    return cell(visible(value)) if isinstance(value, str) else value
 
 
 def given_or_default(folders: Sequence[Path]) -> list[Path]:
@@ -201,19 +205,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(folder: Path, content: Mapping[str, Any]) -> Run:
+    shapes.check_results(content)
     finished = content["status"] == "finished"
-    if finished:
-        for system in SYSTEMS:
-            for part in PARTS:
-                content[system][part]
-        for key in ("n_train", "n_test", "hard_fraction", "sigma2_mis"):
-            content[key]
     return Run(
         folder=folder,
         dataset=content["dataset"],
         model=content["model"],
         seed=int(content["seed"]),
-        error=None if finished else str(content.get("error") or "no reason was recorded"),
+        error=None if finished else said(content.get("error") or "no reason was recorded"),
         settings=_told_by(content) | _configured(folder),
         results=content,
     )
@@ -234,11 +233,18 @@ def _told_by(content: Mapping[str, Any]) -> dict[str, Any]:
 def _configured(folder: Path) -> dict[str, Any]:
     """Return the settings in a run's folder: config.json of a finished run, Hydra's own copy of any other."""
     with suppress(OSError, ValueError):
-        return dict(_flat(_of_any_version(json.loads((folder / CONFIGURATION).read_text(encoding="utf-8")))))
-    with suppress(OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):
+        return dict(_flat(_of_any_version(_without_secrets(parsed((folder / CONFIGURATION).read_text("utf-8"))))))
+    with suppress(OSError, ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException):
         composed = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"), resolve=True)
-        return dict(_flat(_of_any_version(composed)))
+        return dict(_flat(_of_any_version(_without_secrets(composed))))
     return {}
+
+
+def _without_secrets(configuration: Any) -> Any:
+    """Return a configuration as this version keeps it; earlier ones kept passwords in addresses."""
+    if not isinstance(configuration, dict):
+        return {}
+    return masked_configuration({key: value for key, value in configuration.items() if isinstance(key, str)})
 
 
 def _of_any_version(configuration: Any) -> Any:

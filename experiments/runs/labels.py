@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from typing import Any
 
 from experiments.runs.collect import Run
 from experiments.runs.configurations import Configuration
-from lrsl.run import results
+from lrsl.run import results, shapes
+from lrsl.strict_json import parsed
 
 logger = logging.getLogger("experiments")
 
@@ -20,10 +20,11 @@ def labels(run: Run) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        [len(content[key]) for key in ("labels", "counts")]
+        content: dict[str, Any] = parsed(path.read_text(encoding="utf-8"))
+        if not shapes.of_labels(content):
+            raise ValueError("what it says of the labels is missing or of the wrong kind")
         return content
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         logger.warning("%s is damaged and left out (%s)", path, " ".join(str(error).split()))
         return None
 

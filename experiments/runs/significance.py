@@ -10,8 +10,8 @@ bootstrap and McNemar's exact test that the run itself reports. Seeds are taken 
 from __future__ import annotations
 
 import gzip
-import json
 import logging
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from experiments.runs.collect import BESIDE, SYSTEMS, Run, predictions_file
 from lrsl import metrics
-from lrsl.run import results
+from lrsl.run import results, shapes
+from lrsl.strict_json import parsed
 
 logger = logging.getLogger("experiments")
 
@@ -86,6 +87,8 @@ def _compare(pairs: Sequence[tuple[Run, Run]], before: str, after: str, *, easy:
     known = [(first, second) for first, second in answers if first is not None and second is not None]
     if silent or not known:
         return Significance(unknown=f"no {results.PREDICTIONS} of {seeds(silent)}")
+    if any(before not in first.correct or after not in second.correct for first, second in known):
+        return Significance(unknown=f"no {results.PREDICTIONS} with {before} and {after}")
     if len({answers.ids for pair in known for answers in pair}) > 1:
         return Significance(unknown="the runs were not tested on the same samples")
     counted = np.array([~first.hard if easy else np.ones_like(first.hard) for first, _ in known])
@@ -109,12 +112,15 @@ def answered(folder: Path) -> Answers | None:
         return None
     try:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-            lines = [json.loads(line) for line in file]
+            lines = [parsed(line) for line in file]
+        for line in lines:
+            if key := shapes.wrong(line, shapes.PREDICTION, shapes.MAY_BE_PREDICTED):
+                raise ValueError(f"{key} is missing or of the wrong kind")
         ids = tuple(str(line["id"]) for line in lines)
         systems = [*SYSTEMS, *(system for system in BESIDE if lines and system in lines[0])]
         correct = {system: np.array([line[system] == line["gold"] for line in lines], bool) for system in systems}
         return Answers(ids, np.array([line["hard"] for line in lines], bool), correct)
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error) as error:
         logger.warning("%s is damaged and left out (%s)", path, " ".join(str(error).split()))
         return None
 

@@ -15,6 +15,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from lrsl import stopping
 from lrsl.config.mistakes import COMPOSITION_ERRORS, explain
 from lrsl.sweep import journal
 from lrsl.sweep.jobs import Job, environment
@@ -60,6 +61,7 @@ class EachForItself(Launcher):
         for job in jobs:
             log.info("\t#%d : %s", job.number, " ".join(filter_overrides(job.overrides)))
         returned = {}
+        stopping.at(stopping.SWEEP)
         with closing(self.outcomes(jobs)) as outcomes:
             for job, outcome in outcomes:
                 line = _line(outcome)

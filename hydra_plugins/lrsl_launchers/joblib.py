@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from queue import SimpleQueue
@@ -11,7 +13,9 @@ from hydra.core.utils import JobReturn
 
 from hydra_plugins.lrsl_launchers.each_for_itself import KILLED, EachForItself, Outcomes, cores, reason
 from lrsl.errors import InputError
-from lrsl.sweep.jobs import Job
+from lrsl.sweep.jobs import Job, end_with
+
+PATIENCE = 1.5  # seconds that a job has to say where it is tracked that it was stopped
 
 
 class JoblibLauncher(EachForItself):
@@ -25,7 +29,10 @@ class JoblibLauncher(EachForItself):
         """Hand each job to the next free process; one that was killed is replaced."""
         from joblib.externals.loky import BrokenProcessPool, ProcessPoolExecutor
 
-        pools = [ProcessPoolExecutor(1) for _ in range(self.at_a_time(len(jobs)))]  # of one: a pool breaks as a whole
+        def new() -> Any:  # of one process: a pool breaks as a whole
+            return ProcessPoolExecutor(1, initializer=end_with, initargs=(os.getpid(),))
+
+        pools = [new() for _ in range(self.at_a_time(len(jobs)))]
         free: SimpleQueue[Any] = SimpleQueue()
         for pool in pools:
             free.put(pool)
@@ -36,7 +43,7 @@ class JoblibLauncher(EachForItself):
                 returned: JobReturn = pool.submit(job).result()
                 return returned
             except BrokenProcessPool:
-                pool = ProcessPoolExecutor(1)
+                pool = new()
                 pools.append(pool)
                 return KILLED
             except (Exception, SystemExit) as error:
@@ -52,6 +59,8 @@ class JoblibLauncher(EachForItself):
             finally:
                 left = not all(future.done() for future in running)
                 threads.shutdown(wait=False, cancel_futures=True)
+                if left:
+                    end([process for pool in pools for process in (pool._processes or {}).values()])
                 for pool in pools:
                     pool.shutdown(kill_workers=left)
 
@@ -65,3 +74,12 @@ class JoblibLauncher(EachForItself):
         if n_jobs == 0:
             raise InputError("hydra.launcher.n_jobs=0 runs nothing; give how many jobs run at a time, or -1: all cores")
         return min(n_jobs if n_jobs > 0 else max(1, cores() + 1 + n_jobs), jobs)
+
+
+def end(processes: Sequence[Any]) -> None:
+    """Tell processes to stop, and wait a little until they have."""
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + PATIENCE
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))

@@ -25,13 +25,14 @@ from lrsl.nn.pretrained import (
 KEY = "model.pretrained"
 
 
-def build_network(settings: ModelConfig, corpus: Corpus, device: str = "auto") -> Network:
+def build_network(settings: ModelConfig, corpus: Corpus, device: str = "auto", *, shards: bool = False) -> Network:
     """Return the configured classifier network for a corpus, its pretrained part loaded.
 
     Args:
         settings: the `model` part of the configuration.
         corpus: the data.
         device: the kind of device it will compute on: `cuda`, `mps`, `cpu`, or `auto` for the best there is.
+        shards: whether a language model is going to be sharded among processes.
 
     Raises:
         InputError: the pretrained part is neither a folder with a model nor reachable.
@@ -39,7 +40,7 @@ def build_network(settings: ModelConfig, corpus: Corpus, device: str = "auto") -
     if settings.architecture == "llm":
         from lrsl.classifiers.llm import load_llm  # noqa: PLC0415  (peft and bitsandbytes, which nothing else needs)
 
-        return load_llm(settings, len(corpus.labels), device)
+        return load_llm(settings, len(corpus.labels), device, shards=shards)
     return ENCODERS[settings.architecture](settings, corpus)
 
 

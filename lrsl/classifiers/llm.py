@@ -14,6 +14,7 @@ from peft import LoraConfig, TaskType, get_peft_model, set_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from transformers import AutoModel, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from lrsl.classifiers.encoder import MLPHead
@@ -23,6 +24,7 @@ from lrsl.config.schema import AphanConfig, HldicConfig, ModelConfig
 from lrsl.config.schema import LoraConfig as LoraSettings
 from lrsl.data.corpus import Split
 from lrsl.errors import InputError
+from lrsl.nn import processes
 from lrsl.nn.batches import Batch, TokenDataset
 from lrsl.nn.pretrained import check_reads_texts, load_tokenizer, loading, longest_input, quiet
 
@@ -90,8 +92,11 @@ class LLMClassifier(Network):
         if self.training:
             return self._logits(ids, mask)
         rows = self.settings.batch_size
-        parts = zip(ids.split(rows), mask.split(rows), strict=True)
-        return torch.cat([self._logits(*part) for part in parts])
+        parts = list(zip(ids.split(rows), mask.split(rows), strict=True))
+        wanted = len(parts)
+        if is_sharded(self):  # its layers come together only when all processes compute them
+            parts += parts[-1:] * (processes.most(wanted) - wanted)
+        return torch.cat([self._logits(*part) for part in parts][:wanted])
 
     def _logits(self, ids: Tensor, mask: Tensor) -> Tensor:
         states = self.llm(input_ids=ids, attention_mask=mask).last_hidden_state
@@ -105,11 +110,17 @@ class LLMClassifier(Network):
         `PeftModel.from_pretrained` reads the adapters; `load_exported` reads both.
         """
         adapter = folder / ADAPTER
+        trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        state = {name: whole(value) for name, value in self.state_dict().items() if name in trained}
+        if not processes.leads():
+            return
         with quiet():
+            adapters = {name.removeprefix("llm."): value for name, value in state.items() if name.startswith("llm.")}
             # PEFT would ask the hub whether the embeddings were resized, and they never are
-            self.llm.save_pretrained(str(adapter), save_embedding_layers=False)
+            self.llm.save_pretrained(str(adapter), state_dict=adapters, save_embedding_layers=False)
         about = {"classes": self.classes, "settings": dataclasses.asdict(self.settings)}
-        weights = {name: weight.detach().cpu().contiguous() for name, weight in self.head.state_dict().items()}
+        of_head = {name.removeprefix("head."): value for name, value in state.items() if name.startswith("head.")}
+        weights = {name: weight.detach().cpu().contiguous() for name, weight in of_head.items()}
         save_file(weights, adapter / HEAD_WEIGHTS, metadata={"lrsl": json.dumps(about)})
 
 
@@ -153,19 +164,30 @@ def recompute_activations(base: PreTrainedModel) -> None:
     enable({"use_reentrant": False})
 
 
-def load_llm(settings: ModelConfig, classes: int, device: str = "auto") -> LLMClassifier:
+def is_sharded(network: nn.Module) -> bool:
+    """Tell whether each of several processes has a part of a network."""
+    return any(of.__name__ == "FSDPModule" for of in type(network).__mro__)
+
+
+def whole(value: Tensor) -> Tensor:
+    """Return a tensor whole where this process has a part of it; then all processes have to ask."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def load_llm(settings: ModelConfig, classes: int, device: str = "auto", *, shards: bool = False) -> LLMClassifier:
     """Return the classifier for a number of labels, its language model loaded, adapters and head fresh.
 
     Args:
         settings: the `model` part of the configuration.
         classes: number of labels.
         device: as for `load_base`.
+        shards: as for `load_base`.
 
     Raises:
         InputError: the model is neither a folder nor reachable, or 4-bit weights do not work on this machine.
     """
     tokenizer = load_tokenizer(settings.pretrained, KEY)
-    base = load_base(settings, device)
+    base = load_base(settings, device, shards=shards)
     check_reads_texts(base, tokenizer, SHORT, f"{KEY}={settings.pretrained}")
     if settings.gradient_checkpointing is None:
         scarce = activation_bytes(base, settings) > memory(device) / 2
@@ -244,7 +266,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path} is damaged ({error}); export it again") from None
 
 
-def load_base(settings: ModelConfig, device: str = "auto") -> PreTrainedModel:
+def load_base(settings: ModelConfig, device: str = "auto", *, shards: bool = False) -> PreTrainedModel:
     """Return a causal language model without its language-modelling head.
 
     4-bit weights are made where they will be used, since a GPU makes them many times faster; unquantised ones are in
@@ -254,6 +276,8 @@ def load_base(settings: ModelConfig, device: str = "auto") -> PreTrainedModel:
         settings: the `model` part of the configuration.
         device: the kind of device it will compute on, whatever else this machine has: `cuda`, `mps`, `cpu`, or `auto`
             for a GPU where there is one.
+        shards: whether it is going to be sharded among processes. What is not quantised is then left on the CPU, from
+            where each process takes its parts; the 4-bit weights lie in the type that they are computed in.
 
     Raises:
         InputError: it is neither a folder with a model nor reachable, or 4-bit weights do not work on this machine.
@@ -261,9 +285,9 @@ def load_base(settings: ModelConfig, device: str = "auto") -> PreTrainedModel:
     gpu = device in ("auto", "cuda") and torch.cuda.is_available()
     options: dict[str, Any] = {"dtype": torch.bfloat16 if gpu else torch.float32}
     if settings.quantize == "nf4":
-        place = torch.device("cuda:0" if gpu else "cpu")
+        place = torch.device(f"cuda:{torch.cuda.current_device()}" if gpu else "cpu")
         check_four_bit(place)
-        options = {"dtype": torch.bfloat16, "device_map": {"": place}, "quantization_config": nf4()}
+        options = {"dtype": torch.bfloat16, "device_map": {"": place}, "quantization_config": nf4(shards=shards)}
     with loading(settings.pretrained, KEY) as path, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         base = AutoModel.from_pretrained(path, trust_remote_code=False, **options)
@@ -284,13 +308,20 @@ def keep_four_bit_layers(network: nn.Module) -> None:
             layer.support_avx512bf16_for_cpu = False
 
 
-def nf4() -> BitsAndBytesConfig:
-    """Return QLoRA's quantisation: 4-bit NormalFloat, its scales quantised too, computed in bfloat16."""
+def nf4(*, shards: bool = False) -> BitsAndBytesConfig:
+    """Return QLoRA's quantisation: 4-bit NormalFloat, its scales quantised too, computed in bfloat16.
+
+    Args:
+        shards: whether the weights are to be sharded: they then lie in bfloat16 as well, two bytes to a value, for a
+            sharded layer's weights have one type.
+    """
+    storage = {"bnb_4bit_quant_storage": torch.bfloat16} if shards else {}
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
+        **storage,
     )
 
 

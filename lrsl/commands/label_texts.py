@@ -6,9 +6,11 @@ lrsl label-texts dataset=tsec3 data_dir=FOLDER llm=FOLDER_OR_HUB_ID out=label_te
 from __future__ import annotations
 
 import argparse
+import random
 import shlex
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,15 +21,22 @@ from omegaconf.errors import ValidationError
 from rich.console import Console
 from rich.progress import track
 
+from lrsl.commands.label_file import LabelTextFile
 from lrsl.config import composition, keys, mistakes, own, place
 from lrsl.config.schema import Config
+from lrsl.data.corpus import Corpus
 from lrsl.data.load import load_corpus
 from lrsl.errors import InputError, nearest
 from lrsl.nn import threads
 
 if TYPE_CHECKING:
     from lrsl.commands.label_writer import LabelText
+    from lrsl.embedding.separation import Separation
 
+ASKED = ("examples", "max_new_tokens", "quantize", "at_once", "separation")
+"""Keys of this command that change what is written."""
+MEASURED = 100
+"""Training texts of a label on which texts for it are compared."""
 TYPES = {"int": "a whole number", "bool": "true or false", "str": "text"}
 
 
@@ -45,6 +54,10 @@ class WriterConfig:
     """Longest answer, in tokens."""
     quantize: str = "none"
     """How the language model's weights are held: `nf4` (4 bits) or `none`."""
+    at_once: int = 8
+    """Labels that the language model is asked about together; more take more memory."""
+    separation: bool = True
+    """Whether an answer is only taken where similarity alone, off the shelf, gets more training texts right."""
     overwrite: bool = False
     """Whether a file that is there already may be written anew."""
 
@@ -52,7 +65,7 @@ class WriterConfig:
         """Check what can be checked without loading anything."""
         if not self.llm:
             raise InputError("llm is not set; give llm=FOLDER, or the hub id of a model tuned to follow instructions")
-        for key, least in (("examples", 0), ("max_new_tokens", 1)):
+        for key, least in (("examples", 0), ("max_new_tokens", 1), ("at_once", 1)):
             if getattr(self, key) < least:
                 raise InputError(f"{key}={getattr(self, key)} is too small; it must be at least {least}")
         if self.quantize not in ("nf4", "none"):
@@ -69,11 +82,6 @@ class WriterConfig:
             raise InputError(f"out={self.out} has an unknown ending; use .yaml or .yml")
         if not self.path.parent.is_dir():
             raise InputError(f"out={self.out} is in a folder that does not exist; make {self.path.parent} first")
-        if self.path.exists() and not self.overwrite:
-            raise InputError(
-                f"out={self.out} is there already, edited by someone or left by a command that was interrupted; give "
-                "another file, or write it anew with overwrite=true"
-            )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -151,20 +159,6 @@ def write(writer: WriterConfig, config: Config, overrides: list[str]) -> int:
         InputError: the data, the language model or the file is not to be had.
     """
     corpus = load_corpus(config.dataset, config.data_dir)
-    threads.prepare()
-    from lrsl.commands import label_writer  # noqa: PLC0415  (torch, now that there is something to ask)
-
-    prompts = [
-        label_writer.prompt(
-            corpus,
-            label,
-            label_writer.examples_of(corpus, label, writer.examples, config.seed),
-            config.dataset.language,
-        )
-        for label in range(len(corpus.labels))
-    ]
-    llm = label_writer.load_language_model(writer.llm, quantize=writer.quantize, max_new_tokens=writer.max_new_tokens)
-    llm.check_length(prompts)
     use = shlex.join(
         [
             *(word for folder in place.added for word in ("--config-dir", str(folder))),
@@ -172,46 +166,101 @@ def write(writer: WriterConfig, config: Config, overrides: list[str]) -> int:
             f"dataset.label_texts={writer.out}",
         ]
     )
+    file = LabelTextFile(writer.path, _header(corpus.name, writer, use), corpus.labels, overwrite=writer.overwrite)
+    threads.prepare()
+    from lrsl.commands import label_writer  # noqa: PLC0415  (torch, now that there is something to ask)
+
+    count = len(corpus.labels)
+    examples = [label_writer.examples_of(corpus, label, writer.examples, config.seed) for label in range(count)]
+    prompts = [label_writer.prompt(corpus, label, examples[label], config.dataset.language) for label in range(count)]
+    llm = label_writer.load_language_model(writer.llm, quantize=writer.quantize, max_new_tokens=writer.max_new_tokens)
+    llm.check_length(prompts)
+    separation = _separation(corpus, config, file.known) if writer.separation else None
+    before = separation.accuracy() if separation else 0.0
     written: list[LabelText] = []
+    if file.known:
+        print(f"going on with {writer.out}, which has {len(file.known)} of {count} label texts", flush=True)
     try:
-        for text in _followed(label_writer.write_label_texts(corpus, prompts, llm), len(prompts)):
-            lines = label_writer.entry(text)
-            _append(writer, lines if written else f"{_header(corpus.name, writer.llm, use)}\n{lines}", bool(written))
+        texts = label_writer.write_label_texts(
+            corpus,
+            prompts,
+            llm,
+            examples=examples,
+            separation=separation,
+            known=file.known,
+            at_once=writer.at_once,
+        )
+        for text in _followed(texts, len(file.known), count):
+            file.append(label_writer.entry(text))
             written.append(text)
     except KeyboardInterrupt:
-        so_far = f"; {writer.out} has {len(written)} of {len(prompts)} label texts" if written else ""
-        print(f"interrupted{so_far}", file=sys.stderr)
+        done = len(file.known) + len(written)
+        print(
+            f"interrupted; {writer.out} has {done} of {count} label texts, and the same command goes on with it"
+            if done
+            else "interrupted",
+            file=sys.stderr,
+        )
         return 130
-    kept = sum(bool(text.kept) for text in written)
-    as_before = f" ({kept} of them as before, and a comment says why)" if kept else ""
-    print(f"{writer.out} has {len(written)} label texts{as_before}; read and edit them, then")
+    print(f"{writer.out} has {count} label texts{_told(written)}; read and edit them, then")
     print(f"  {place.typed('run')} {use}")
+    if separation:
+        print(
+            f"similarity alone, off the shelf, is right on {100 * separation.accuracy():.1f} % of "
+            f"{len(separation.labels)} training texts; it was on {100 * before:.1f} %"
+        )
     return 0
 
 
-def _followed(written: Iterator[LabelText], total: int) -> Iterator[LabelText]:
+def _separation(corpus: Corpus, config: Config, known: Mapping[str, str]) -> Separation:
+    """Return what compares texts of labels, on up to `MEASURED` training texts of each label, drawn with the seed."""
+    from lrsl.embedding.separation import Separation  # noqa: PLC0415  (sentence-transformers, only if asked for)
+    from lrsl.embedding.text_embedding import configured_embedding  # noqa: PLC0415
+
+    rows: dict[int, list[int]] = {}
+    for row, label in enumerate(corpus.train.labels):
+        rows.setdefault(label, []).append(row)
+    draw = random.Random(config.seed)
+    drawn = [row for label in sorted(rows) for row in sorted(draw.sample(rows[label], min(MEASURED, len(rows[label]))))]
+    return Separation(
+        configured_embedding(config.embedding),
+        [corpus.train.texts[row] for row in drawn],
+        [corpus.train.labels[row] for row in drawn],
+        [known.get(name, text) for name, text in zip(corpus.labels, corpus.label_texts, strict=True)],
+    )
+
+
+def _told(written: list[LabelText]) -> str:
+    """Return how many texts are as before, and why, for the end of the command."""
+    from lrsl.commands.label_writer import FAULTS  # noqa: PLC0415  (has torch, which is loaded by now)
+
+    faults = Counter(text.fault for text in written if text.fault)
+    told = [f"{faults.total()} as before, and a comment says why"] if faults else []
+    told += [f"{faults[fault]} times {reason}" for fault, reason in FAULTS.items() if faults[fault]]
+    if shortened := sum(text.shortened for text in written):
+        told.append(f"{shortened} cut to the first sentence")
+    if named := sum(text.named for text in written):
+        told.append(f"{named} taken although the label's name is in it")
+    return f" ({'; '.join(told)})" if told else ""
+
+
+def _followed(written: Iterator[LabelText], known: int, total: int) -> Iterator[LabelText]:
     """Hand the texts on, and tell how far it is: a bar on a terminal, else a line per label."""
     if sys.stderr.isatty():
-        yield from track(written, "label texts", total, console=Console(stderr=True), transient=True)
+        console = Console(stderr=True)
+        yield from track(written, "label texts", total, completed=known, console=console, transient=True)
         return
-    for done, text in enumerate(written, start=1):
+    for done, text in enumerate(written, start=known + 1):
         yield text
         print(f"label texts, {done}/{total}: {text.label}", flush=True)
 
 
-def _append(writer: WriterConfig, lines: str, begun: bool) -> None:
-    """Write lines to the file, closed again at once: an interruption loses nothing."""
-    mode = "a" if begun else "w" if writer.overwrite else "x"
-    try:
-        with writer.path.open(mode, encoding="utf-8", newline="\n") as file:
-            file.write(lines)
-    except OSError as error:
-        raise InputError(f"out={writer.out} cannot be written ({error.strerror}); give another file") from None
-
-
-def _header(dataset: str, llm: str, use: str) -> str:
+def _header(dataset: str, writer: WriterConfig, use: str) -> str:
+    default = {key.name: key.default for key in fields(WriterConfig)}
+    asked = [f"{key}={value}".lower() for key in ASKED if (value := getattr(writer, key)) != default[key]]
     lines = [
-        f"Label texts of {dataset}, written by the language model {llm}.",
+        f"Label texts of {dataset}, written by the language model {writer.llm}{' with ' if asked else ''}"
+        f"{', '.join(asked)}.",
         "Read and edit them: each should tell texts with its label from all others.",
         "",
         f"  {place.typed('run')} {use}",

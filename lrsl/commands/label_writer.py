@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 import re
 import warnings
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import torch
+import torch.nn.functional as F
 import yaml
 from safetensors import SafetensorError
 from torch import Tensor
@@ -20,7 +21,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from lrsl.classifiers.llm import check_four_bit, keep_four_bit_layers, nf4
+from lrsl.classifiers.llm import check_four_bit, keep_four_bit_layers, nf4, with_padding
+from lrsl.commands.label_answers import clean, loops, names_again, quotes, sentences
 from lrsl.data.corpus import Corpus
 from lrsl.data.label_texts import readable
 from lrsl.errors import InputError
@@ -34,18 +36,46 @@ LANGUAGES = {
 
 _LONGEST_EXAMPLE = 300  # characters
 _HEADS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")  # how transformers names what generates text
-_QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "「": "」", "『": "』"}
-_PREFIXES = ("label", "description", "answer", "text", "标签", "描述", "说明", "回答", "答案")
-_LIST_MARK = re.compile(r"^(?:[-*•>#]+|\d+[.)])\s+")
-_SENTENCE_END = re.compile(r"[.!?](?=\s|$)|[。！？\n]")
+_LINE_OR_SENTENCE_END = re.compile(r"[.!?](?=\s|$)|[。！？\n]")
+
+
+FAULTS = {
+    "unfinished": "no whole sentence came back within max_new_tokens",
+    "loop": "the answer says the same over and over",
+    "name": "the answer names the label again",
+    "quote": "the answer quotes a training text",
+    "other": "the answer was the text of another label",
+    "worse": "the answer separates training texts no better",
+}
+"""Why an answer is not taken."""
 
 
 class LabelText(NamedTuple):
-    """A label, its text, and why that is its present one: `""` when the language model wrote it."""
+    """A label and its text.
+
+    Attributes:
+        label: its name.
+        text: what stands for it.
+        fault: why that is its present text, one of `FAULTS`; `""` when the language model wrote it.
+        shortened: whether the answer went on after its first sentence.
+        named: whether the text that was taken has the label's name in it.
+    """
 
     label: str
     text: str
-    kept: str
+    fault: str = ""
+    shortened: bool = False
+    named: bool = False
+
+
+class Separates(Protocol):
+    """Tells whether texts are separated better with another text for a label; knows what is taken."""
+
+    def is_better(self, label: int, text: str) -> bool:
+        """Tell so of the label at a position."""
+
+    def take(self, label: int, text: str) -> None:
+        """Let this be the label's text from now on."""
 
 
 class LanguageModel:
@@ -59,7 +89,7 @@ class LanguageModel:
 
     def __init__(self, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int) -> None:
         self.network = network.eval()
-        self.tokenizer = tokenizer
+        self.tokenizer = with_padding(tokenizer)
         self.max_new_tokens = max_new_tokens
 
     def check_length(self, prompts: list[str]) -> None:
@@ -68,7 +98,7 @@ class LanguageModel:
         Raises:
             InputError: one does not.
         """
-        longest = max(self._ids(prompt).shape[1] for prompt in prompts)
+        longest = max(len(self._ids(prompt)) for prompt in prompts)
         read = longest_input(self.tokenizer, self.network, longest + self.max_new_tokens)
         if read < longest + self.max_new_tokens:
             raise InputError(
@@ -76,32 +106,45 @@ class LanguageModel:
                 f"{self.max_new_tokens} of the answer; set examples lower, or take a model that reads more"
             )
 
-    def __call__(self, prompt: str) -> str:
-        """Return the answer; of one that is broken off at `max_new_tokens`, the sentences that are whole."""
-        ids = self._ids(prompt).to(self.network.device)
+    def __call__(self, prompts: Sequence[str]) -> list[str]:
+        """Return the answers; of one that is broken off at `max_new_tokens`, the sentences that are whole."""
+        ids = [self._ids(prompt) for prompt in prompts]
+        longest = max(of_prompt.shape[0] for of_prompt in ids)
+        padding = self.tokenizer.pad_token_id
+        batch = torch.stack([F.pad(of_prompt, (longest - len(of_prompt), 0), value=padding) for of_prompt in ids])
+        mask = torch.stack([torch.arange(longest) >= longest - len(of_prompt) for of_prompt in ids])
         generate: Any = self.network.generate
         with torch.inference_mode(), quiet():
             made = generate(
-                input_ids=ids,
-                attention_mask=torch.ones_like(ids),
+                input_ids=batch.to(self.network.device),
+                attention_mask=mask.long().to(self.network.device),
                 max_new_tokens=self.max_new_tokens,
                 do_sample=False,
                 temperature=None,  # these three may come with the model, and are for sampling only
                 top_p=None,
                 top_k=None,
-            )[0, ids.shape[1] :]
+                pad_token_id=padding,
+            )[:, longest:]
+        return [self._answer(of_prompt) for of_prompt in made]
+
+    def _answer(self, made: Tensor) -> str:
+        """Return what was answered with tokens `(at most max_new_tokens,)`, those behind a stop included."""
         answer = str(self.tokenizer.decode(made, skip_special_tokens=True))
-        ends = [sentence.end() for sentence in _SENTENCE_END.finditer(answer)]
-        whole = len(made) < self.max_new_tokens
+        ends = [sentence.end() for sentence in _LINE_OR_SENTENCE_END.finditer(answer)]
+        whole = len(made) < self.max_new_tokens or bool(torch.isin(made.cpu(), self._stops()).any())
         return answer if whole else answer[: ends[-1] if ends else 0]
 
+    def _stops(self) -> Tensor:
+        config: Any = self.network.generation_config
+        return torch.tensor(config.eos_token_id if config.eos_token_id is not None else []).flatten()
+
     def _ids(self, prompt: str) -> Tensor:
-        """Return the prompt's token ids, `(1, tokens)`."""
+        """Return the prompt's token ids, `(tokens,)`."""
         chat = self.tokenizer.chat_template is not None
         with quiet():
             text = self._as_chat(prompt) if chat else f"{prompt}\n\nAnswer:"
             encoded: Any = self.tokenizer(text, add_special_tokens=not chat, return_tensors="pt")
-        ids: Tensor = encoded["input_ids"]
+        ids: Tensor = encoded["input_ids"][0]
         return ids
 
     def _as_chat(self, prompt: str) -> str:
@@ -207,64 +250,72 @@ def prompt(corpus: Corpus, label: int, examples: list[str], language: str) -> st
     return "\n".join(parts)
 
 
-def clean(answer: str, names: list[str]) -> str:
-    """Return the first line of an answer that says something, without what models put around it; else `""`.
-
-    Thoughts, introductions ("Here it is:"), Markdown, quotation marks around the whole and a prefix such as
-    "Description:" are taken away.
-
-    Args:
-        answer: what the language model said.
-        names: how the label is called, which is taken away, too, when it is the prefix.
-    """
-    called = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
-    marks = re.escape("".join({*_QUOTES, *_QUOTES.values()}))
-    prefix = re.compile(
-        rf"^(?:(?:{'|'.join(_PREFIXES)})\s*)?(?:[{marks}(]*(?:{called})[{marks})]*)?\s*(?:[:：]|\s[-–—]\s)\s*",
-        re.IGNORECASE,
-    )
-    spoken = answer.rpartition("</think>")[2].partition("<think>")[0]
-    for line in spoken.splitlines():
-        text, before = _LIST_MARK.sub("", " ".join(line.split())), ""
-        while text != before:
-            before = text
-            text = _unquoted(prefix.sub("", re.sub(r"\*\*|`", "", text).strip("*_# ")))
-        if any(character.isalnum() for character in text) and not text.endswith((":", "：")):
-            return text
-    return ""
-
-
-def _unquoted(text: str) -> str:
-    inner = text.rstrip(".。")
-    mark = text[:1]
-    closing = _QUOTES.get(mark)
-    if closing is None or len(inner) < 2 or not inner.endswith(closing) or {mark, closing} & set(inner[1:-1]):
-        return text
-    return inner[1:-1].strip()
-
-
-def write_label_texts(corpus: Corpus, prompts: list[str], answer: Callable[[str], str]) -> Iterator[LabelText]:
+def write_label_texts(
+    corpus: Corpus,
+    prompts: Sequence[str],
+    answer: Callable[[Sequence[str]], Sequence[str]],
+    *,
+    examples: Sequence[Sequence[str]] | None = None,
+    separation: Separates | None = None,
+    known: Mapping[str, str] | None = None,
+    at_once: int = 1,
+) -> Iterator[LabelText]:
     """Return a text for each label in turn, pairwise distinct; a label without a good answer keeps its present text.
+
+    An answer is good when it does what `prompt` asks for: it is cut to its first sentence, and may neither go round in
+    a loop, quote an example nor name the label. With `separation` it also has to separate texts better than the present
+    one, and may then name the label, which is told.
 
     Args:
         corpus: has the labels and their present texts.
         prompts: what to ask about each label.
-        answer: returns the language model's answer to a prompt.
+        answer: returns the language model's answers to some prompts.
+        examples: the training texts that each prompt shows.
+        separation: compares texts for a label; without it every good answer is taken.
+        known: texts of the first labels that are written already, by name; the others are returned.
+        at_once: prompts that are answered together.
     """
-    texts = list(corpus.label_texts)
-    for label, (name, question) in enumerate(zip(corpus.labels, prompts, strict=True)):
-        text = clean(answer(question), [name, readable(name), texts[label]])
-        others = {other.casefold(): corpus.labels[i] for i, other in enumerate(texts) if i != label}
-        if not text:
-            kept = "no whole sentence came back within max_new_tokens"
-        elif text.casefold() in others:
-            kept = f"the answer was the text of {others[text.casefold()]!r}"
-        else:
-            kept, texts[label] = "", text
-        yield LabelText(name, texts[label], kept)
+    known = known or {}
+    texts = [known.get(name, text) for name, text in zip(corpus.labels, corpus.label_texts, strict=True)]
+    for start in range(0, len(texts), at_once):  # from the first label, so that going on later asks the same together
+        batch = range(start, min(start + at_once, len(texts)))
+        if corpus.labels[batch[-1]] in known:
+            continue
+        for label, said in zip(batch, answer([prompts[label] for label in batch]), strict=True):
+            name = corpus.labels[label]
+            if name in known:
+                continue
+            cleaned = clean(said, [name, readable(name), texts[label]])
+            text = next(iter(sentences(cleaned)), "")
+            called = [texts[label]] if name.isdigit() else [name, readable(name)]
+            others = {other.casefold() for i, other in enumerate(texts) if i != label}
+            fault = ""
+            if not text:
+                fault = "unfinished"
+            elif loops(cleaned):
+                fault = "loop"
+            elif text.casefold() in others:
+                fault = "other"
+            elif not separation and names_again(text, called):
+                fault = "name"
+            elif quotes(text, examples[label] if examples else ()):
+                fault = "quote"
+            elif separation and not separation.is_better(label, text):
+                fault = "worse"
+            else:
+                texts[label] = text
+                if separation:
+                    separation.take(label, text)
+            yield LabelText(
+                name,
+                texts[label],
+                fault,
+                shortened=not fault and len(text) < len(cleaned),
+                named=not fault and names_again(text, called),
+            )
 
 
 def entry(written: LabelText) -> str:
     """Return a label's lines in a YAML file of label texts, a comment above a text that was kept."""
     lines = yaml.safe_dump({written.label: written.text}, allow_unicode=True, sort_keys=False, width=100)
-    return f"# {written.kept}, so the present text is kept\n{lines}" if written.kept else lines
+    return f"# {FAULTS[written.fault]}, so the present text is kept\n{lines}" if written.fault else lines

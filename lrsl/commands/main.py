@@ -5,14 +5,16 @@ To add a command, write a file here with `main(arguments) -> int` and enter it i
 
 from __future__ import annotations
 
-import errno
+import shlex
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import NamedTuple
 
+from lrsl import files, stopping
 from lrsl.commands import closed
+from lrsl.config import place
 from lrsl.errors import nearest
 
 
@@ -67,10 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return closed.give_up()
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC) or error.filename is None:
+        if (reason := files.trouble(error)) is None:
             raise
-        where = Path(error.filename).absolute()
-        print(f"{where}: {error.strerror}; work in a folder that can be written to", file=sys.stderr)
+        print(reason, file=sys.stderr)
         return 1
 
 
@@ -86,7 +87,7 @@ def _done(arguments: Sequence[str] | None) -> int:
     try:
         if name == "run" and not set(rest).isdisjoint(HELP):
             return _help_of_run(rest)
-        return command(name)(rest)
+        return _run(rest) if name == "run" else command(name)(rest)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -119,6 +120,26 @@ def help_text() -> str:
             "lrsl COMMAND --help says what can be typed after it; lrsl alone, what to type first; lrsl --version.",
         ]
     )
+
+
+def _run(typed: Sequence[str]) -> int:
+    """Do what `lrsl run` does, and stop with a sentence when told to."""
+    with stopping.handled(lambda number: _said(number, typed)):
+        try:
+            return command("run")([*typed])
+        except stopping.Stopped as stop:
+            return stopping.end(stop.number)
+
+
+def _said(number: int, typed: Sequence[str]) -> str:
+    """Return what is said of a run, or a sweep, that is told to stop."""
+    journal = sys.modules.get("lrsl.sweep.journal")
+    left = journal.leave_out(f"not finished: stopped by {signal.Signals(number).name}") if journal else []
+    command = place.typed("run")
+    if command.startswith("python "):
+        command = f"python {shlex.quote(sys.argv[0])}"
+    said = stopping.sentence(number, command, typed)
+    return "\n".join([*(f"not finished: {' '.join(overrides)}" for overrides in left), said])
 
 
 def _of_itself(typed: Sequence[str]) -> str:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +19,21 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from lrsl.commands import closed, studies
-from lrsl.config import composition, identity, mistakes, own, place
-from lrsl.errors import InputError
+from lrsl import files, stopping
+from lrsl.commands import closed, logs, processes, studies
+from lrsl.config import composition, identity, mistakes, noted, own, place
+from lrsl.errors import InputError, said
+from lrsl.masking import masked_command, without_credentials
 from lrsl.nn import threads
+from lrsl.run import locks
 from lrsl.sweep import journal
+from lrsl.text import visible
 
 if TYPE_CHECKING:
     from lrsl.sweep import summary
+
+LOCK = ".lock"
+"""The file of the lock that is held on a run's folder while something is written there."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,8 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: what is typed after the command; None takes it from `sys.argv`, as Hydra does.
     """
+    if processes.follows():
+        place = processes.found(os.environ)
+        assert place is not None
+        return processes.follow(place)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its exceptions over instead of printing them
     os.environ.pop(journal.FOLDER_VARIABLE, None)
+    logs.mask()
     status = 0
     try:
         rest, folders = own.take(sys.argv[1:] if arguments is None else arguments)
@@ -43,24 +57,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.argv[1:] = [*(word for folder in folders for word in ("--config-dir", str(folder))), *rest]
         launch()
     except (InputError, *mistakes.COMPOSITION_ERRORS) as error:
-        print(error if isinstance(error, InputError) else mistakes.explain(error), file=sys.stderr)
+        print(said(error if isinstance(error, InputError) else mistakes.explain(error)), file=sys.stderr)
+        status = 1
+    except OSError as error:
+        if (reason := files.trouble(error)) is None:
+            raise
+        print(reason, file=sys.stderr)
         status = 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         status = 130
+    except stopping.Stopped as stop:
+        journal.leave_out(f"not finished: stopped by {signal.Signals(stop.number).name}")
+        journal.conclude()
+        raise
     finally:
         swept = os.environ.get(journal.FOLDER_VARIABLE)
-        failed = journal.conclude(track if status != 130 else None)
-        if swept and (Path(swept) / journal.RUNS).is_file():
-            report(Path(swept))
+        try:
+            if swept:
+                noted.mask(noted.of_sweep(Path(swept).parents[1]))
+            failed = journal.conclude(track if status != 130 else None)
+            if swept and (Path(swept) / journal.RUNS).is_file():
+                report(Path(swept))
+            processes.dismiss(status or int(failed > 0 or sys.exc_info()[0] is not None))
+        finally:
+            journal.release()
     return status or int(failed > 0)
 
 
 @hydra.main(version_base="1.3", config_path=str(composition.CONF), config_name="config")
 def launch(composed: DictConfig) -> dict[str, Any] | None:
     """Do one job; a failing one ends a single run, but not a sweep, to which is returned what became of the job."""
+    logs.mask()  # this may be a process of its own
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
+    noted.mask(noted.of_job(folder, hydra_config.output_subdir))
+    if journal.under_way():
+        noted.mask(noted.of_sweep(Path(hydra_config.sweep.dir)))
     configuration = identity.plain(composed)
     error, new = attempt(composed, configuration, folder)
     if not journal.under_way():
@@ -83,13 +116,27 @@ def launch(composed: DictConfig) -> dict[str, Any] | None:
 
 
 def attempt(composed: DictConfig, configuration: dict[str, Any], folder: Path) -> tuple[str | None, bool]:
-    """Do one job; return in one line why it failed, which is reported at once, and whether there was anything to do."""
+    """Do one job; return in one line why it failed, which is reported at once, and whether there was anything to do.
+
+    A job whose folder another process is at work in waits for it.
+    """
+    try:
+        with locks.lock(folder / LOCK, waiting=f"waiting for another run, which is at work in {folder}"):
+            return _attempt(composed, configuration, folder)
+    except OSError as error:
+        if (reason := files.trouble(error)) is None:
+            raise
+        print(f"{_job_name()}{reason}", file=sys.stderr, flush=True)
+        return reason, True
+
+
+def _attempt(composed: DictConfig, configuration: dict[str, Any], folder: Path) -> tuple[str | None, bool]:
     try:
         return None, do(composed, configuration, folder)
     except InputError as error:
         reason = str(error)
         _drop_frames(error)
-        print(f"{_job_name()}{reason}", file=sys.stderr, flush=True)
+        print(f"{said(_job_name())}{reason}", file=sys.stderr, flush=True)
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into an exit
             raise KeyboardInterrupt from None
@@ -97,35 +144,47 @@ def attempt(composed: DictConfig, configuration: dict[str, Any], folder: Path) -
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _output_is_closed():
             sys.exit(closed.give_up())  # for which no job is to blame, and of which Hydra would make more than a line
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-        print(f"{_job_name()}{reason}", file=sys.stderr)
-        traceback.print_exception(error)
+        refused = files.trouble(
+            error, [folder, *([Path(configuration["cache_dir"])] if configuration["cache"] else [])]
+        )
+        reason = said(refused or " ".join(f"{type(error).__name__}: {error}".split())[:500])
+        print(f"{said(_job_name())}{reason}", file=sys.stderr)
+        if refused is None:
+            whole = "".join(traceback.format_exception(error))
+            print(visible(without_credentials(whole)), end="", file=sys.stderr)
         sys.stderr.flush()
         _drop_frames(error)
     finally:
         _release()
     from lrsl.run import finished
 
-    finished.record_failure(configuration, folder, reason)
+    with suppress(OSError):  # where there is no room, there is none for this either
+        finished.record_failure(configuration, folder, reason)
     return reason, True
 
 
 def do(composed: DictConfig, configuration: dict[str, Any], folder: Path) -> bool:
     """Train, rerank and measure, unless that has been done; tell whether it had not."""
     config = composition.to_config(composed)
-    print(f"reading {config.dataset.name} …", flush=True)
+    print(said(f"reading {config.dataset.name} …"), flush=True)
     threads.prepare()
     from lrsl.run import finished, provenance, results
 
     known = None if config.rerun else finished.results_of(config, configuration, folder)
     if known is not None:
-        print(f"already finished: {folder} (rerun=true runs it again)", flush=True)
+        print(f"already finished: {visible(str(folder))} (rerun=true runs it again)", flush=True)
         results.show(known)
         return False
+    processes.prepare(config)
     made_of = provenance.provenance(configuration)  # now: someone may change weights or code while this trains
-    from lrsl.run import pipeline  # torch, now that there is something to do
+    from lrsl.nn import process_state  # torch, now that there is something to do
+    from lrsl.run import pipeline
 
-    pipeline.run(config, folder, figures)
+    def note(reason: str) -> None:
+        finished.record_failure(configuration, folder, reason)
+
+    with process_state.restored(), processes.computing(config, configuration, folder, note):
+        pipeline.run(config, folder, figures)
     finished.record_finish(configuration, folder, made_of)
     return True
 
@@ -161,7 +220,7 @@ def report(folder: Path) -> None:
     except KeyboardInterrupt:
         reason = "interrupted"
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+        reason = said(" ".join(f"{type(error).__name__}: {error}".split())[:500])
     print(f"no report: {reason} ({place.typed('report')} {folder} makes it)", file=sys.stderr, flush=True)
 
 
@@ -174,7 +233,11 @@ def _output_is_closed() -> bool:
 
 
 def _job_name() -> str:
-    return f"{' '.join(HydraConfig.get().overrides.task) or 'the only job'} failed: " if journal.under_way() else ""
+    return (
+        f"{' '.join(masked_command(HydraConfig.get().overrides.task)) or 'the only job'} failed: "
+        if journal.under_way()
+        else ""
+    )
 
 
 def _drop_frames(error: BaseException | None) -> None:

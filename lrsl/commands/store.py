@@ -10,6 +10,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,9 +18,10 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
+from lrsl import files
 from lrsl.config import place
 from lrsl.errors import InputError, nearest
-from lrsl.run.store import FOLDER, STAGES, VARIABLE, Entry, entries, remove
+from lrsl.run.store import FOLDER, STAGES, VARIABLE, Entry, entries, remove, remove_locks, unfinished
 from lrsl.screen import literal
 
 
@@ -37,17 +39,39 @@ def main(arguments: list[str] | None = None) -> int:
     prune.add_argument("--all", action="store_true", help="everything")
     try:
         chosen = parser.parse_args(arguments)
-        stored = list(entries(chosen.dir))
+        stored, others = list(entries(chosen.dir)), list(unfinished(chosen.dir))
         if chosen.command != "prune":
-            show(stored, chosen.dir)
+            show(stored, chosen.dir, others=others)
             return 0
-        _check(chosen, stored)
+        _check(chosen, [*stored, *others])
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
-    gone = [entry for entry in _doomed(stored, chosen) if remove(entry)]
-    print(f"removed {len(gone)} of {len(stored)} results, {decimal(sum(entry.bytes for entry in gone))}")
+    try:
+        make_room(chosen.dir, stored, _doomed(stored, chosen), [other for other in others if _goes(other, chosen)])
+    except OSError as error:
+        print(files.trouble(error, [chosen.dir]) or f"{chosen.dir}: {error}", file=sys.stderr)
+        return 1
     return 0
+
+
+def make_room(folder: Path, stored: list[Entry], doomed: list[Entry], others: list[Entry]) -> None:
+    """Remove results and what is left of others, and say what is gone and what has to stay.
+
+    Args:
+        folder: the store.
+        stored: all its results.
+        doomed: those to be removed.
+        others: what is no result and to be removed.
+    """
+    gone = [entry for entry in doomed if remove(entry)]
+    rest = [entry for entry in others if remove(entry)]
+    remove_locks(folder)
+    print(f"removed {len(gone)} of {len(stored)} results, {decimal(_bytes(gone))}")
+    if rest:
+        print(f"removed what was unfinished, {decimal(_bytes(rest))}")
+    if len(gone) < len(doomed):
+        print(f"{len(doomed) - len(gone)} of them are in use by runs, and stay")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -62,17 +86,20 @@ def _check(chosen: argparse.Namespace, stored: list[Entry]) -> None:
     """Turn what chooses into numbers, and refuse what would not choose what was meant.
 
     Raises:
-        InputError: nothing chooses, a number is none or below 0, or there is no such stage.
+        InputError: nothing chooses, everything and something is chosen, a number is none or below 0, or there is no
+            such stage.
     """
     if not chosen.all and (chosen.stage, chosen.unused_for, chosen.keep) == (None, None, None):
         raise InputError("prune needs to know what to remove; give --unused-for, --keep, --stage or --all")
     chosen.unused_for = _number("--unused-for", chosen.unused_for, "days")
     chosen.keep = _number("--keep", chosen.keep, "gigabytes")
-    known = sorted({*STAGES, *(entry.stage for entry in stored)})
+    known = sorted({*STAGES, *(entry.stage for entry in stored if not entry.stage.startswith("."))})
     if chosen.stage is not None and chosen.stage not in known:
         raise InputError(
             f"--stage={chosen.stage} is no stage{nearest(chosen.stage, known)}; choose one of {', '.join(known)}"
         )
+    if chosen.all and (chosen.stage, chosen.unused_for, chosen.keep) != (None, None, None):
+        raise InputError("--all removes everything, and what else is given would spare some; give one or the other")
 
 
 def _number(flag: str, given: str | None, unit: str) -> float | None:
@@ -87,6 +114,20 @@ def _number(flag: str, given: str | None, unit: str) -> float | None:
     return value
 
 
+def _goes(entry: Entry, chosen: argparse.Namespace) -> bool:
+    """Tell whether what is no result goes: of trainings that can go on, old ones, or all where all is to go."""
+    if entry.state != "training":
+        return entry.state == "left"
+    if chosen.stage not in (None, entry.stage):
+        return False
+    old = chosen.unused_for is not None and entry.used < time.time() - 86400 * chosen.unused_for
+    return bool(chosen.all or old)
+
+
+def _bytes(of: list[Entry]) -> int:
+    return sum(entry.bytes for entry in of)
+
+
 def _doomed(stored: list[Entry], chosen: argparse.Namespace) -> list[Entry]:
     if chosen.stage is not None:
         stored = [entry for entry in stored if entry.stage == chosen.stage]
@@ -94,7 +135,7 @@ def _doomed(stored: list[Entry], chosen: argparse.Namespace) -> list[Entry]:
         before = time.time() - 86400 * chosen.unused_for
         stored = [entry for entry in stored if entry.used < before]
     if chosen.keep is not None:
-        left = sum(entry.bytes for entry in stored)
+        left = _bytes(stored)
         doomed = []
         for entry in stored:
             if left <= chosen.keep * 1e9:
@@ -105,18 +146,21 @@ def _doomed(stored: list[Entry], chosen: argparse.Namespace) -> list[Entry]:
     return stored
 
 
-def show(stored: list[Entry], folder: Path, console: Console | None = None) -> None:
-    """Print what is in the store, and what it comes to."""
+def show(stored: list[Entry], folder: Path, console: Console | None = None, *, others: Sequence[Entry] = ()) -> None:
+    """Print what is in the store, results before what is none, and what it comes to."""
     table = Table()
     for heading in ("stage", "key", "of"):
         table.add_column(heading)
     for heading in ("size", "last used"):
         table.add_column(heading, justify="right")
-    for entry in stored:
+    for entry in (*stored, *others):
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
         table.add_row(*map(literal, (entry.stage, entry.place.name, entry.about, decimal(entry.bytes), used)))
     console = console or Console()
-    if stored:
+    if stored or others:
         console.print(table)
-    total = decimal(sum(entry.bytes for entry in stored))
+    total = decimal(_bytes(stored))
     console.print(literal(f"{folder}: {len(stored)} results, {total}"), soft_wrap=True)
+    for state, told in (("training", "of trainings that can go on"), ("left", "left by runs that were killed")):
+        if found := [entry for entry in others if entry.state == state]:
+            console.print(literal(f"{decimal(_bytes(found))} {told}"), soft_wrap=True)

@@ -1,4 +1,7 @@
-"""What makes a run the same run: a configuration as plain data, its digest, and the folder that bears it."""
+"""What makes a run the same run: a configuration as plain data, its digest, and the folder that bears it.
+
+Secrets, such as a password in an address, make no other run: a run whose password has changed is the same.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-NO_EFFECT = ("logger", "rerun", "cache", "cache_dir", "trainer.progress")
+from lrsl.masking import masked_configuration
+
+NO_EFFECT = ("logger", "rerun", "cache", "cache_dir", "trainer.progress", "trainer.checkpoint_minutes")
 """Keys that cannot change a result, so that runs which differ in nothing else are the same run."""
 
 
@@ -33,6 +38,12 @@ def digest(configuration: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
+def fingerprint(configuration: dict[str, Any]) -> str:
+    """Return sixteen hexadecimal digits that stand for all of a plain configuration that matters, its seed included."""
+    text = json.dumps(_without(configuration, NO_EFFECT), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def folder(composed: DictConfig) -> str:
     """Return where a run's results go, below `outputs/` or `multirun_outputs/`: the same for the same configuration."""
     configuration = plain(composed)
@@ -46,7 +57,7 @@ def file_name(text: str) -> str:
 
 
 def _without(configuration: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
-    kept: dict[str, Any] = json.loads(json.dumps(configuration))
+    kept: dict[str, Any] = json.loads(json.dumps(masked_configuration(configuration)))
     for key in keys:
         *parents, last = key.split(".")
         node = kept

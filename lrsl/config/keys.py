@@ -34,7 +34,7 @@ def model_of_any_version(settings: Mapping[str, Any]) -> dict[str, Any]:
         else:
             made[last] = {**made.get(last, {}), **value} if isinstance(value, Mapping) else value
     without_effect = {"llm": ("pooling", "encoder_dropout", "attention"), "aphan": ("pooling",)}
-    architecture = made.get("architecture", "encoder")
+    architecture = str(made.get("architecture", "encoder"))
     for key in without_effect.get(architecture, ()):
         made.pop(key, None)
     if architecture in ("encoder", "hldic") and "pooling" in made:

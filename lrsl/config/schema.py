@@ -6,11 +6,13 @@ composed configuration into these dataclasses once, at the door; the rest of the
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from lrsl.errors import InputError, nearest
+from lrsl.paths import is_name, leaves
 
 
 def _one_of(key: str, value: str, known: tuple[str, ...]) -> None:
@@ -19,6 +21,8 @@ def _one_of(key: str, value: str, known: tuple[str, ...]) -> None:
 
 
 def _above(key: str, value: float, least: float, *, inclusive: bool = True) -> None:
+    if value == math.inf:
+        raise InputError(f"{key}={value} is too large; it must be a number")
     if not (value >= least if inclusive else value > least):
         raise InputError(f"{key}={value} is too small; it must be {'at least' if inclusive else 'above'} {least:g}")
 
@@ -26,6 +30,13 @@ def _above(key: str, value: float, least: float, *, inclusive: bool = True) -> N
 def _fraction(key: str, value: float) -> None:
     if not 0 <= value < 1:
         raise InputError(f"{key}={value} is out of range; it must be at least 0 and below 1")
+
+
+_OF_A_RUN = (
+    *("results.json", "predictions.jsonl", "labels.json", "suspect_labels.jsonl", "config.json", "made_of.json"),
+    *("stage.json", "runs.jsonl", "truncated.json"),
+)
+"""Files that a run writes for itself."""
 
 
 def _given(group: str, name: str, pretrained: str) -> None:
@@ -148,12 +159,27 @@ class DatasetConfig:
                 "dataset.unlabelled and dataset.leaderboard go together: the texts without labels, and the name of the "
                 "file of predictions on them; set both or neither"
             )
+        self._check_names()
         self._check_forms()
 
     @property
     def grouped(self) -> bool:
         """Whether the labels come in groups: a column says so, or the reader knows them."""
         return self.group is not None or self.reader == "telecom34"
+
+    def _check_names(self) -> None:
+        board = self.leaderboard
+        if board is not None and (not is_name(board) or not board.endswith((".json", ".jsonl")) or board in _OF_A_RUN):
+            raise InputError(
+                f"dataset.leaderboard={board} is no name for that file, which lies in the run's folder; give one that "
+                "ends in .json and that no other file there has, such as predict.json"
+            )
+        for name in self.download:
+            if leaves(name):
+                raise InputError(
+                    f"dataset.download names the file {name}, which would lie outside the folder of what is fetched; "
+                    "give a name such as mine/train.csv"
+                )
 
     def _check_forms(self) -> None:
         texts = [key.name for key in fields(self) if key.type in ("str", "str | None")]
@@ -467,19 +493,37 @@ class TrainerConfig:
     accelerator: str = "auto"
     """Lightning's accelerator: auto, cpu, gpu, …"""
     devices: int = 1
-    """Number of devices: 1, since a run computes on one; several are used by as many runs, with a launcher."""
+    """Number of devices of each machine that compute a run together, each with a process of its own. They divide every
+    batch among them, so that `batch_size` stays the number of samples per step."""
+    num_nodes: int = 1
+    """Number of machines; on several `srun` or `torchrun` starts the processes."""
+    strategy: str = "auto"
+    """How several processes train: `ddp`, each with the whole network, which is `auto`; or `fsdp`, each with a part of
+    a language model's every layer."""
     precision: str = "auto"
     """32-true, bf16-mixed, or 16-mixed (on a CUDA GPU); `auto`: bf16-mixed where the machine computes it natively, else
     32-true."""
     progress: bool = True
     """Whether to draw progress bars."""
+    checkpoint_minutes: float = 15.0
+    """Minutes of training after which its state is kept within an epoch, too, so that a killed run goes on from there;
+    at the end of an epoch it is kept whenever that costs less than a fiftieth of the time."""
 
     def __post_init__(self) -> None:
         """Check names and ranges."""
-        if self.devices != 1:
+        _above("trainer.checkpoint_minutes", self.checkpoint_minutes, 0)
+        _above("trainer.devices", self.devices, 1)
+        _above("trainer.num_nodes", self.num_nodes, 1)
+        _one_of("trainer.strategy", self.strategy, ("auto", "ddp", "fsdp"))
+        if self.accelerator == "mps" and self.devices * self.num_nodes > 1:
             raise InputError(
-                f"trainer.devices={self.devices} does not work: a run computes on one device; leave it at 1, and use "
-                "several by running seeds side by side (-m, with launcher=joblib, ray or submitit_slurm)"
+                f"trainer.devices={self.devices} does not work with trainer.accelerator=mps, which is one device; "
+                "leave it at 1, or set trainer.accelerator=cpu"
+            )
+        if self.strategy == "fsdp" and self.devices * self.num_nodes == 1:
+            raise InputError(
+                "trainer.strategy=fsdp divides a model among processes, and trainer.devices=1 is one; set it to 2 or "
+                "more, or leave trainer.strategy out"
             )
         _one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu", "cuda", "mps"))
         if self.precision in ("bf16-true", "16-true"):

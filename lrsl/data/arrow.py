@@ -5,14 +5,15 @@ Arrow's own library reads both, so that nothing of `datasets`, and nothing that 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrsl.data.table import Record
-from lrsl.errors import InputError, nearest
+from lrsl.errors import InputError, nearest, some
+from lrsl.paths import is_file, is_name
+from lrsl.strict_json import parsed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,7 +24,7 @@ _SPELLINGS = {"val": ("val", "validation", "valid", "dev"), "unlabelled": ("unla
 
 def is_saved_dataset(path: Path) -> bool:
     """Tell whether a folder is one that `save_to_disk` has written, of one split or of several."""
-    return (path / STATE).is_file() or (path / SPLITS).is_file()
+    return is_file(path / STATE) or is_file(path / SPLITS)
 
 
 def split_of(path: Path, split: str) -> Path:
@@ -45,7 +46,7 @@ def split_of(path: Path, split: str) -> Path:
             return path / name
     key = f"dataset.{split}"
     raise InputError(
-        f"{key}={path} holds the splits {', '.join(names) or '(none)'} and none called {split}; name one of them, "
+        f"{key}={path} holds the splits {some(names) or '(none)'} and none called {split}; name one of them, "
         f"as in {key}={path / (names[0] if names else split)}{nearest(split, names)}"
     )
 
@@ -61,6 +62,7 @@ def read_parquet(path: Path) -> list[Record]:
 
     with _Reading(path):
         table = parquet.ParquetFile(path).read()
+        table.validate(full=True)
     return _records(path, table, _features_of(table.schema))
 
 
@@ -123,8 +125,11 @@ def read_saved_dataset(path: Path) -> list[Record]:
         raise InputError(
             f"{path} was saved by an old version of datasets, with its rows in another order; save it anew"
         )
-    names = [str(of_file.get("filename")) for of_file in state.get("_data_files") or []]
-    if not names:
+    listed = state.get("_data_files")
+    names = (
+        [of_file.get("filename") for of_file in listed if isinstance(of_file, dict)] if isinstance(listed, list) else []
+    )
+    if not names or not all(isinstance(name, str) and is_name(Path(name).name) for name in names):
         raise InputError(f"{path / STATE} names no file of data; save the data set anew")
     tables = []
     for name in names:
@@ -133,8 +138,23 @@ def read_saved_dataset(path: Path) -> list[Record]:
             tables.append(pa.ipc.open_stream(source).read_all())
     with _Reading(path):
         table = pa.concat_tables(tables)
+        table.validate(full=True)
     features = _json(path / INFO).get("features") if (path / INFO).is_file() else None
     return _records(path, table, features if isinstance(features, dict) else _features_of(table.schema))
+
+
+_DAMAGED = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+    SystemError,
+    MemoryError,
+)
+"""What pyarrow raises over files that are not what they say."""
 
 
 class _Reading:
@@ -150,7 +170,7 @@ class _Reading:
         """Turn what pyarrow raises into a sentence."""
         import pyarrow as pa  # noqa: PLC0415
 
-        if isinstance(error, OSError | UnicodeDecodeError | pa.ArrowException):
+        if isinstance(error, _DAMAGED + (pa.ArrowException,)) and not isinstance(error, InputError):
             reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:160].rstrip(". ")
             raise InputError(f"{self.path} cannot be read ({reason}); write it anew") from None
 
@@ -167,7 +187,7 @@ def _check_pyarrow(path: Path) -> None:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parsed(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); save the data set anew") from None
     except ValueError:
@@ -180,7 +200,7 @@ def _json(path: Path) -> dict[str, Any]:
 def _features_of(schema: pa.Schema) -> Mapping[str, Any]:
     """Return what `datasets` notes of the columns in a schema; nothing where others have written it."""
     try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        features = parsed((schema.metadata or {})[b"huggingface"].decode())["info"]["features"]
     except (KeyError, TypeError, ValueError):
         return {}
     return features if isinstance(features, dict) else {}

@@ -10,6 +10,8 @@ import pooch
 from lrsl.config.schema import DownloadConfig
 from lrsl.data.arrow import is_saved_dataset
 from lrsl.errors import InputError
+from lrsl.masking import without_credentials
+from lrsl.paths import home_of, is_file, is_folder
 
 logger = logging.getLogger("lrsl.data")
 
@@ -38,7 +40,7 @@ def locate(key: str, name: str, data_dir: str | None, download: dict[str, Downlo
     if name in download:
         raise InputError(f"{places[0]} does not exist; data_dir={data_dir} must name a folder that holds {name}")
     for place in places:
-        if place.is_dir():
+        if is_folder(place):
             raise InputError(
                 f"{key}={name} is a folder that no save_to_disk of datasets has written; give the path of a file in "
                 "it, or of such a folder"
@@ -53,20 +55,20 @@ def available(name: str, data_dir: str | None, download: dict[str, DownloadConfi
 
 
 def _is_there(path: Path) -> bool:
-    return path.is_file() or is_saved_dataset(path)
+    return is_file(path) or is_saved_dataset(path)
 
 
 def _places(name: str, data_dir: str | None, download: dict[str, DownloadConfig]) -> list[Path]:
-    given = Path(name).expanduser()
+    given = home_of(name)
     places = [] if name in download else [given]
-    return [*places, Path(data_dir).expanduser() / given] if data_dir else places
+    return [*places, home_of(data_dir) / given] if data_dir else places
 
 
 def _fetch(name: str, download: DownloadConfig) -> Path:
     target = Path(pooch.os_cache("lrsl")) / name
     pooch.get_logger().setLevel(logging.WARNING)
     if not target.exists():
-        logger.info("fetching %s from %s", name, download.url)
+        logger.info("fetching %s from %s", name, without_credentials(download.url))
     try:
         pooch.retrieve(download.url, f"sha256:{download.sha256}", fname=target.name, path=target.parent)
     except OSError as error:  # requests' exceptions are OSErrors, too

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from lrsl.data.fetch import locate
-from lrsl.data.table import read_text
+from lrsl.data.table import check_whole, read_text
 from lrsl.errors import InputError, nearest
 
 _KEY = "dataset.label_texts"
@@ -43,6 +43,7 @@ def label_texts(labels: list[str], own: list[str], given: Any, data_dir: str | N
         label = _label_named(name, labels, place)
         if not isinstance(text, str) or not text.strip():
             raise InputError(f"{place} gives the label '{name}' no text; it must be a string that is not empty")
+        check_whole(text, f"{place} gives the label '{name}' a text that", "")
         if label in overridden:
             raise InputError(f"{place} gives the label '{label}' a second text; the first is {overridden[label]}")
         overridden[label] = place
@@ -56,6 +57,21 @@ def label_texts(labels: list[str], own: list[str], given: Any, data_dir: str | N
             )
         first_with[text] = label
     return [texts[label] for label in labels]
+
+
+def given_in_order(text: str) -> dict[str, str] | None:
+    """Return the texts of labels in the YAML of a file, in its order; None unless each label has one text."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError:
+        return None
+    if root is None:
+        return {}
+    pairs = root.value if isinstance(root, yaml.MappingNode) else []
+    if not pairs or not all(isinstance(value, yaml.ScalarNode) and value.value.strip() for _, value in pairs):
+        return None
+    texts = {str(key.value): str(value.value).strip() for key, value in pairs}
+    return texts if len(texts) == len(pairs) else None
 
 
 def _label_named(name: str, labels: list[str], place: str) -> str:
@@ -92,12 +108,14 @@ def _yaml_entries(path: Path, text: str) -> Iterable[Entry]:
         raise InputError(
             f"{path}:{line} is not valid YAML ({error.problem}); give lines such as 'label: text'"
         ) from None
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # a character that is none; lists deep inside each other
         raise InputError(f"{path}:1 is not valid YAML; give lines such as 'label: text'") from None
     if not isinstance(root, yaml.MappingNode):
         raise InputError(f"{path}:1 holds no mapping; give lines such as 'label: text'")
     for key, value in root.value:
         empty = not isinstance(value, yaml.ScalarNode) or value.tag == "tag:yaml.org,2002:null"
+        if not isinstance(key, yaml.ScalarNode):
+            raise InputError(f"{path}:{key.start_mark.line + 1} names no label; give lines such as 'label: text'")
         yield str(key.value), None if empty else value.value, f"{path}:{key.start_mark.line + 1}"
 
 
@@ -109,6 +127,9 @@ def _json_entries(path: Path, text: str) -> Iterable[Entry]:
             f"{path}:{error.lineno} is not valid JSON ({error.msg.lower()}); "
             'give one object such as {"label": "text"}'
         ) from None
+    except (ValueError, RecursionError) as error:
+        reason = "lists and objects lie too deep inside each other" if isinstance(error, RecursionError) else error
+        raise InputError(f'{path} is not valid JSON ({reason}); give one object such as {{"label": "text"}}') from None
     if not text.lstrip().startswith("{"):
         raise InputError(f'{path}:1 holds no mapping; give one object such as {{"label": "text"}}')
     return [(name, value, str(path)) for name, value in pairs]

@@ -26,4 +26,7 @@ def write_leaderboard(path: Path, corpus: Corpus, predicted: Sequence[int]) -> N
         json.dumps({"id": int(name) if name.isdecimal() else name, "label": corpus.labels[label]}, ensure_ascii=False)
         for name, label in zip(corpus.unlabelled.ids, predicted, strict=True)
     ]
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    partial = path.with_suffix(f"{path.suffix}.partial")
+    partial.unlink(missing_ok=True)  # a link could lead anywhere
+    partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    partial.replace(path)

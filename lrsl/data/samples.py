@@ -16,9 +16,9 @@ from lrsl.data.carve import carve
 from lrsl.data.corpus import Corpus, Split, Turn
 from lrsl.data.fetch import available, locate
 from lrsl.data.label_texts import readable
-from lrsl.data.table import PARQUET, TABLE_ENDINGS, Record, format_of, read_records
+from lrsl.data.table import PARQUET, TABLE_ENDINGS, Record, check_whole, format_of, read_records
 from lrsl.data.turns import dialogue_text, parse_turns
-from lrsl.errors import InputError, nearest
+from lrsl.errors import InputError, nearest, some
 
 logger = logging.getLogger("lrsl.data")
 
@@ -85,7 +85,8 @@ def read_split(split: str, config: DatasetConfig, data_dir: str | None, read: Re
     """
     name = getattr(config, split)
     if not name:
-        raise InputError(f"dataset.{split} is not set, so there is nothing to read; give dataset.{split}=FILE")
+        carve = ", or have it carved off train with dataset.carve_test=true" if split == "test" else ""
+        raise InputError(f"dataset.{split} is not set, so there is nothing to read; give dataset.{split}=FILE{carve}")
     path = split_of(locate(f"dataset.{split}", name, data_dir, config.download), split)
     return read_samples(path, split, config, read)
 
@@ -186,9 +187,12 @@ def read_unlabelled(config: DatasetConfig, data_dir: str | None, read: Read = re
     for record, (text, turns) in zip(records, contents, strict=True):
         if not text.strip() or turns == []:
             raise InputError(f"{_nothing(record, turns, config)}; fill it in, since each text needs a prediction")
+    for record in records:
+        check_whole(record.values.get("id"), record.place, " in the column id")
     ids = [str(record.values.get("id", i)) for i, record in enumerate(records)]
     if len(set(ids)) < len(ids):
-        again = next(record for i, record in enumerate(records) if ids[i] in ids[:i])
+        first = {name: i for i, name in reversed(list(enumerate(ids)))}
+        again = next(record for i, record in enumerate(records) if first[ids[i]] < i)
         raise InputError(f"{again.place} has the id {again.values['id']} again; every text needs an id of its own")
     turns_of = [turns for _, turns in contents if turns is not None]
     return Split(ids=ids, texts=[text for text, _ in contents], labels=[-1] * len(records), turns=turns_of or None)
@@ -218,10 +222,12 @@ def _value(record: Record, key: str, config: DatasetConfig) -> Any:
     if column not in record.values:
         columns = list(record.values)
         raise InputError(
-            f"{record.place} has no column '{column}' (dataset.{key}); it has {', '.join(columns)}"
+            f"{record.place} has no column '{column}' (dataset.{key}); it has {some(columns)}"
             f"{_typed_without_quotes(column, columns, key) or _one_column(columns) or nearest(column, columns)}"
         )
-    return record.values[column]
+    value = record.values[column]
+    check_whole(value, record.place, f" in the column dataset.{key}={column}")
+    return value
 
 
 def _typed_without_quotes(column: str, columns: list[str], key: str) -> str:
@@ -248,7 +254,7 @@ def _as_value(name: str) -> str:
 
 def _one_column(columns: list[str]) -> str:
     """Return what to do about a table whose fields are set apart by what it takes for part of a name; else nothing."""
-    if len(columns) > 1 or not any(mark in columns[0] for mark in ",;|\t"):
+    if len(columns) != 1 or not any(mark in columns[0] for mark in ",;|\t"):
         return ""
     return "; the fields of a .csv file are set apart by commas and those of a .tsv file by tabs, so save it as one"
 
@@ -262,13 +268,6 @@ def _text(record: Record, config: DatasetConfig) -> str:
             f"{record.place} has a value of type {type(text).__name__} in the column dataset.text={config.text}; "
             "a text must be a string"
         )
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:  # JSON can spell out half of a surrogate pair, which no tokeniser takes
-        raise InputError(
-            f"{record.place} has half a character ({ord(text[error.start]):#x}) in the column "
-            f"dataset.text={config.text}; remove it"
-        ) from None
     return text
 
 

@@ -9,12 +9,14 @@ import io
 import json
 import re
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple
 
-from lrsl.errors import InputError, nearest
+from lrsl.errors import InputError, nearest, some
+from lrsl.strict_json import parsed
 
 TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".json")
 PARQUET = ".parquet"
@@ -158,8 +160,9 @@ def read_text(path: Path) -> str:
     """
     try:
         content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); name a readable file") from None
+    except (OSError, ValueError) as error:  # a name with a NUL is none
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path} cannot be read ({reason}); name a readable file") from None
     if path.suffix.lower() == COMPRESSED:
         try:
             content = gzip.decompress(content)
@@ -174,6 +177,32 @@ def read_text(path: Path) -> str:
             f"{path}:{len(before)} is not UTF-8: byte {len(before[-1])} of the line is "
             f"0x{content[error.start]:02x}; save the file as UTF-8"
         ) from None
+
+
+def check_whole(value: Any, place: str, where: str) -> None:
+    """Check that the strings in a value have no half a character, which JSON can spell out and no file can hold.
+
+    Args:
+        value: a string, or lists and objects with some.
+        place: file and line, for the error.
+        where: the column, as in ` in the column dataset.text=text`.
+
+    Raises:
+        InputError: one of them has.
+    """
+    waiting = [value]
+    while waiting:
+        inner = waiting.pop()
+        if isinstance(inner, dict):
+            waiting += [*inner.keys(), *inner.values()]
+        elif isinstance(inner, list | tuple):
+            waiting += inner
+        elif isinstance(inner, str):
+            try:
+                inner.encode()
+            except UnicodeEncodeError as error:
+                half = f"{ord(inner[error.start]):#x}"
+                raise InputError(f"{place} has half a character ({half}){where}; remove it") from None
 
 
 def _csv_records(path: Path, lines: Iterable[str], delimiter: str, quoting: str) -> Iterator[Record]:
@@ -213,7 +242,7 @@ def _csv_records(path: Path, lines: Iterable[str], delimiter: str, quoting: str)
                 )
                 raise InputError(
                     f"{path}:{start} has {len(fields)} fields where the header names {len(columns)} "
-                    f"({', '.join(columns)}); {remedy}"
+                    f"({some(columns)}); {remedy}"
                 )
     except csv.Error as error:
         raise InputError(
@@ -304,8 +333,8 @@ def _line_of_mistake(text: str, line: int, delimiter: str) -> int:
 
 
 def _header(path: Path, line: int, columns: list[str]) -> list[str]:
-    for i, column in enumerate(columns):
-        if column and column in columns[:i]:
+    for column, times in Counter(columns).items():
+        if column and times > 1:
             raise InputError(f"{path}:{line} names the column '{column}' twice; column names must differ")
     return columns
 
@@ -348,13 +377,9 @@ def _array_values(path: Path, text: str) -> Iterator[tuple[int, Any]]:
 
 def _parse_json(path: Path, line: int, content: str) -> Any:
     try:
-        return json.loads(content, parse_constant=_refuse_constant)
+        return parsed(content, distinct=True, finite=True)
     except json.JSONDecodeError as error:
         reason, line = f"{error.msg.lower()} at column {error.colno}", line + error.lineno - 1
     except ValueError as error:
         reason = str(error)
     raise InputError(f"{path}:{line} is not valid JSON ({reason}); give one object per line")
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON value")

@@ -139,7 +139,8 @@ def finetuned(
 
     Raises:
         ValueError: `negatives=confused` without logits.
-        InputError: there is no transformer in the embedding, or it does not know the attention of the recipe.
+        InputError: there is no transformer in the embedding, it does not know the attention of the recipe, or training
+            diverges.
     """
     if embedding.transformers_model is None:
         raise InputError(
@@ -150,7 +151,7 @@ def finetuned(
     confused = None
     if settings.negatives == "confused" and logits is not None:
         confused = confused_labels(logits, labels, settings)
-    embedding = copy.deepcopy(embedding)
+    embedding = copy.deepcopy(embedding).float()  # in half precision an optimiser's squares are 0
     device = embedding.device.type
     mixed = native_precision(device) == "bf16-mixed"
     network = embedding.transformers_model
@@ -172,11 +173,15 @@ def finetuned(
             for batch in batches:
                 with torch.autocast(device, torch.bfloat16, enabled=mixed):
                     loss = ranking(_moved(batch, embedding.device))
+                if device == "cpu" and loss.isnan():
+                    raise diverged(settings)
                 loss.backward()
                 recipe.clip()
                 optimizer.step()
                 schedule.step()
                 optimizer.zero_grad()
+            if not loss.isfinite():
+                raise diverged(settings)
             accuracies.append(accuracy(ranking, validation))
             if accuracies[-1] > max(accuracies[:-1], default=-1.0):
                 best = {name: value.detach().clone() for name, value in ranking.state_dict().items()}
@@ -184,6 +189,14 @@ def finetuned(
                 break
     ranking.load_state_dict(best)
     return embedding, accuracies
+
+
+def diverged(settings: EmbeddingConfig) -> InputError:
+    """Return the sentence on a fine-tuning whose loss is no number any more."""
+    return InputError(
+        "fine-tuning the embedding diverged, for its loss is no number any more; lower "
+        f"lr={settings.lr:g}, scale={settings.scale:g} or gradient_clip={settings.gradient_clip:g}"
+    )
 
 
 @torch.no_grad()

@@ -87,8 +87,9 @@ class LabelRanking(nn.Module):
         if self.settings.negatives == "all":
             distinct = torch.arange(len(self.label_ids), device=labels.device)
             positive = labels
-        elif self.settings.negatives == "batch":
-            distinct, positive = labels.unique(return_inverse=True)
+        elif self.settings.negatives == "batch":  # the whole one, of which this process may have a part
+            distinct = batch.get("together", labels).unique()
+            positive = torch.searchsorted(distinct, labels)
         else:
             assert self.confused is not None
             confused = self.confused[batch["index"]]

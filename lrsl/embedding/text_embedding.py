@@ -21,12 +21,15 @@ from lrsl.embedding.inputs import Inputs, check_reads_texts, longest_of, reads_o
 from lrsl.errors import InputError
 from lrsl.nn.batches import pad, tokenize
 from lrsl.nn.pretrained import adjust, loading, locate, quiet
+from lrsl.strict_json import parsed
 
 logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
 
 SETTINGS = "config_sentence_transformers.json"
 TRUNCATE = "truncate_dim"
 """The file in which sentence-transformers keeps the settings of an embedding, and one that it keeps from version 6."""
+_TRUST: dict[str, Any] = {"trust_remote_code": False}
+_PARTS = ("model", "processor", "config")
 SLACK = 1.25  # of a batch's lengths: a text is padded by a quarter at most
 
 
@@ -51,7 +54,7 @@ def load_embedding(
     with loading(pretrained, key) as path, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if _is_plain_encoder(path):
-            transformer = Transformer(path)
+            transformer = Transformer(path, **{f"{part}_kwargs": dict(_TRUST) for part in _PARTS})
             width = transformer.get_embedding_dimension()
             modules = [transformer, Pooling(width, pooling_mode=pooling or "mean"), Normalize()]
             embedding = SentenceTransformer(modules=modules, device="cpu")
@@ -62,12 +65,13 @@ def load_embedding(
                     f"token knows nothing of the text; set {name}=mean"
                 )
         else:
-            embedding = SentenceTransformer(path, device="cpu")
+            embedding = SentenceTransformer(path, device="cpu", **_TRUST)
             _check_pooling(embedding, pooling, pretrained, key)
     embedding.float()
     if embedding.truncate_dim is None:
         embedding.truncate_dim = _saved(path).get(TRUNCATE)
-    if (longest := longest_of(embedding) or max_length) is not None:
+    longest = longest_of(embedding) or max_length
+    if longest is not None and embedding.transformers_model is not None:  # else it reads without end
         embedding.max_seq_length = min(longest, max_length or longest)
     check_reads_texts(embedding, f"{key}={pretrained}")
     say_what_is_compared(embedding, f"{key}={pretrained}")
@@ -174,10 +178,10 @@ def save_embedding(embedding: SentenceTransformer, folder: Path) -> None:
 def _saved(folder: str | Path) -> dict[str, Any]:
     """Return the settings that sentence-transformers keeps in a folder; none where it keeps none."""
     try:
-        saved: dict[str, Any] = json.loads((Path(folder) / SETTINGS).read_text(encoding="utf-8"))
+        saved = parsed((Path(folder) / SETTINGS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return saved
+    return saved if isinstance(saved, dict) else {}
 
 
 def configured_embedding(settings: EmbeddingConfig, pretrained: str | None = None) -> SentenceTransformer:

@@ -5,23 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
-import torch.distributed
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PreTrainedTokenizerBase
 
+from lrsl.nn import processes
+
 Batch = dict[str, Tensor]
 
 EVALUATION_BATCH = 128
+NOT_COUNTED = -1
+"""The label by which metrics know a row that is not to be counted."""
 _noted: ContextVar[tuple[dict[tuple[str, ...], int], ...]] = ContextVar("_noted", default=())
 WINDOW = 32  # batches among which texts are sorted by length: enough to save padding, few enough to stay random
 
 
 class Samples(Protocol):
-    """The samples of a split as a network takes them."""
+    """The samples of a split as a network takes them.
+
+    Attributes:
+        labels: of each.
+    """
+
+    labels: list[int]
 
     def __len__(self) -> int: ...
 
@@ -184,12 +193,35 @@ def pad(input_ids: Sequence[Sequence[int]], pad_token_id: int) -> Batch:
     return {"input_ids": ids, "attention_mask": mask}
 
 
-class LengthBatchSampler(Sampler[list[int]]):
+class Part(NamedTuple):
+    """One process's part of a batch.
+
+    Attributes:
+        rows: the rows this process computes; at least one, so that all processes take as many steps.
+        share: what this process's mean has to be multiplied by, so that the mean over the processes is the mean over
+            the batch: 0 where its rows are another's, which computes them too.
+        batch: the rows of the whole batch.
+    """
+
+    rows: list[int]
+    share: float
+    batch: list[int]
+
+
+class LengthBatchSampler(Sampler[Any]):
     """Batches of rows of about equal length, so that little is padded.
 
     Training shuffles, sorts within windows of `WINDOW` batches and shuffles the batches; it depends on the seed and on
-    how often it was iterated. Evaluation sorts all rows. Each process of a distributed run takes every n-th batch:
-    training drops what does not divide evenly, evaluation neither drops nor repeats a sample.
+    how often it was iterated. Evaluation sorts all rows.
+
+    With several processes a batch is a `Part`. In training each process computes a part of each batch, so that a step
+    learns from the same rows however many processes there are. In evaluation each computes every n-th batch as one
+    process would. All have equally many batches; one that has none left computes one again, whose share is 0.
+
+    Attributes:
+        epoch: how often it was iterated in training, by which the next order is drawn.
+        skipped: how many batches the next iteration leaves out at its beginning, where a training goes on within an
+            epoch.
     """
 
     def __init__(self, lengths: Sequence[int], batch_size: int, *, seed: int | None) -> None:
@@ -197,18 +229,29 @@ class LengthBatchSampler(Sampler[list[int]]):
         self.batch_size = batch_size
         self.seed = seed
         self.epoch = 0
+        self.skipped = 0
 
     def __len__(self) -> int:
-        processes, process = _processes()
+        size, _ = processes.count()
         batches = -(-len(self.lengths) // self.batch_size)
-        return batches // processes if self.seed is not None else len(range(process, batches, processes))
+        return batches if self.seed is not None else -(-batches // size)
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[list[int] | Part]:
         batches = self._batches()
-        processes, process = _processes()
-        if self.seed is not None:
-            batches = batches[: len(batches) // processes * processes]
-        yield from batches[process::processes]
+        size, rank = processes.count()
+        skipped, self.skipped = self.skipped, 0
+        batches = batches[skipped:]
+        if size == 1:
+            yield from batches
+        elif self.seed is not None:
+            for batch in batches:
+                rows = batch[rank::size]
+                yield Part(rows or batch[:1], size * len(rows) / len(batch), batch)
+        else:
+            for first in range(0, len(batches), size):
+                mine = first + rank
+                batch = batches[mine] if mine < len(batches) else batches[first]
+                yield Part(batch, float(mine < len(batches)), batch)
 
     def _batches(self) -> list[list[int]]:
         if self.seed is None:
@@ -226,17 +269,54 @@ class LengthBatchSampler(Sampler[list[int]]):
         return [batch.tolist() for batch in rows.split(self.batch_size)]
 
 
-def _processes() -> tuple[int, int]:
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_world_size(), torch.distributed.get_rank()
-    return 1, 0
+class Parts(Dataset[Any]):
+    """The samples of a split for one of several processes, asked for by `Part`.
+
+    A batch then has besides what it always has `share`, a number, and `together`, the labels of the whole batch.
+
+    Args:
+        samples: of the split.
+    """
+
+    def __init__(self, samples: Samples) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitems__(self, part: Part) -> Part:
+        """Return the part itself, which `collate` makes a batch of."""
+        return part
+
+    def collate(self, part: Part) -> Batch:
+        """Return a part as a batch."""
+        batch = self.samples.collate([self.samples[row] for row in part.rows])
+        together = torch.tensor([self.samples.labels[row] for row in part.batch])
+        return {**batch, "share": torch.tensor(part.share), "together": together}
+
+
+def share_of(batch: Batch) -> Tensor | float:
+    """Return what this process's mean over a batch has to be multiplied by; 1 where one process computes it all."""
+    return batch.get("share", 1.0)
+
+
+def labels_to_count(batch: Batch) -> Tensor:
+    """Return the labels `(n,)` of a batch, `NOT_COUNTED` where another process has the same rows."""
+    return batch["label"] if share_of(batch) else torch.full_like(batch["label"], NOT_COUNTED)
 
 
 def loader(samples: Samples, batch_size: int = EVALUATION_BATCH, *, seed: int | None = None) -> DataLoader[Batch]:
-    """Return a loader for training, shuffled by `seed`, or for evaluation when there is none."""
+    """Return a loader for training, shuffled by `seed`, or for evaluation when there is none.
+
+    Args:
+        samples: of a split.
+        batch_size: samples per step, of all processes together.
+        seed: shuffles.
+    """
+    dataset: Any = samples if processes.count()[0] == 1 else Parts(samples)
     return DataLoader(
-        samples,  # type: ignore[arg-type]
+        dataset,
         batch_sampler=LengthBatchSampler(samples.lengths(), batch_size, seed=seed),
-        collate_fn=samples.collate,
+        collate_fn=dataset.collate,
         pin_memory=torch.cuda.is_available(),
     )

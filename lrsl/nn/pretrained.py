@@ -21,9 +21,12 @@ from lrsl import fingerprint as files
 from lrsl.errors import InputError
 from lrsl.fingerprint import MINILM
 from lrsl.nn.dropout import quicken
+from lrsl.nn.trust import check_runs_nothing
+from lrsl.paths import home_of, is_folder
 
 _BROKEN = (ImportError, AttributeError, TypeError, KeyError, IndexError, RuntimeError, AssertionError)
 """What libraries raise at a folder that is no model they know, or half of one."""
+_LONGEST_ID = 200  # characters of a hub id; there are 96 in the longest
 PROBED = 512
 """Tokens of the longest text that a network is tried with when it is loaded."""
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -35,14 +38,27 @@ def locate(pretrained: str, key: str = "pretrained") -> str:
     all-MiniLM-L6-v2 comes with a package and needs no network; the checksum of its weights is that of the hub's file.
 
     Raises:
-        InputError: the packaged weights are damaged, or a path was given and there is no such folder.
+        InputError: the packaged weights are damaged, a path was given and there is no such folder, it is GGUF, or the
+            folder names code that would be run.
     """
     if pretrained == MINILM:
         return _packaged_minilm()
-    folder = Path(pretrained).expanduser()
-    if folder.is_dir():
+    folder = home_of(pretrained)
+    if _is_gguf(folder):
+        raise InputError(
+            f"{key}={pretrained} is GGUF, which is made for other programs; give the model it was made from, or load "
+            "it with from_pretrained(FOLDER, gguf_file=FILE) of transformers and give what its save_pretrained writes"
+        )
+    if is_folder(folder):
+        check_runs_nothing(folder, f"{key}={pretrained}")
         return str(folder)
-    if folder.is_absolute() or pretrained.startswith((".", "~")) or pretrained.count("/") > 1:
+    if (
+        not pretrained.isprintable()
+        or len(pretrained) > _LONGEST_ID
+        or folder.is_absolute()
+        or pretrained.startswith((".", "~"))
+        or pretrained.count("/") > 1
+    ):
         raise InputError(f"{key}={pretrained} is no folder here; give an existing folder or a hub id such as {MINILM}")
     return pretrained
 
@@ -64,6 +80,17 @@ def fingerprint(pretrained: str, key: str = "pretrained") -> str:
             copy = files.folder_of(path)
             return f"{path}@{files.of_folder(copy) if commit is None and copy is not None else commit}"
     return files.of_folder(folder)
+
+
+def _is_gguf(path: Path) -> bool:
+    """Tell whether a path is a GGUF file, or a folder whose only weights are such files."""
+    if path.suffix.lower() == ".gguf":
+        return True
+    if not path.is_dir():
+        return False
+    names = [file.name.lower() for file in path.iterdir()]
+    others = any(name.endswith((".safetensors", ".bin", ".safetensors.index.json")) for name in names)
+    return any(name.endswith(".gguf") for name in names) and not others
 
 
 @functools.cache
@@ -244,8 +271,22 @@ def adjust(network: PreTrainedModel, dropout: float | None, attention: str | Non
     else:
         try:
             network.set_attn_implementation(attention)
+            if not torch.cuda.is_available():  # where there is a GPU the network is not there yet
+                _check_trains(network)
         except (ValueError, ImportError) as error:
             raise InputError(f"{group}.attention={attention} does not work here: {_first_sentence(error)}") from None
+
+
+@torch.no_grad()
+def _check_trains(network: PreTrainedModel) -> None:
+    """Let a network read a few tokens as it does in training, where some kinds of attention raise a ValueError."""
+    ids = torch.arange(4)[None] % network.config.vocab_size
+    training = network.training
+    try:
+        with torch.random.fork_rng():
+            network.train()(input_ids=ids, attention_mask=torch.ones_like(ids))
+    finally:
+        network.train(training)
 
 
 def load_tokenizer(pretrained: str, key: str = "pretrained") -> PreTrainedTokenizerBase:

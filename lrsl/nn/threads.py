@@ -22,6 +22,8 @@ NUMBER = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 SPINS = 10_000
 """Rounds that a thread of GNU's OpenMP spins before it sleeps; its own default is 300,000."""
 CGROUP = Path("/sys/fs/cgroup")
+EXPORTED = any(name in os.environ for name in NUMBER)
+"""Whether the user has said how many threads there are."""
 
 
 def prepare() -> None:
@@ -44,6 +46,11 @@ def variables(given: Mapping[str, str], cores: int, quota: float) -> dict[str, s
     if quota < cores and not any(name in given for name in NUMBER):  # else torch counts the cores itself
         wanted["OMP_NUM_THREADS"] = str(max(1, math.ceil(quota)))
     return wanted
+
+
+def each_of(processes: int) -> int | None:
+    """Return how many threads each of so many processes on this machine may use; None where the user has said so."""
+    return None if EXPORTED else max(1, math.ceil(min(cores(), quota())) // processes)
 
 
 def cores() -> int:

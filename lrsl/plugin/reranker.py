@@ -16,11 +16,13 @@ from torch import Tensor
 
 from lrsl.embedding.apart import listed, look_alike
 from lrsl.embedding.text_embedding import load_embedding, save_embedding, say_what_is_compared
+from lrsl.errors import said
 from lrsl.plugin import answers, fitting, report, saving
 from lrsl.plugin import columns as order
 from lrsl.plugin.answers import Answer, Candidate, Explanation
 from lrsl.plugin.calibration import Calibration
 from lrsl.plugin.cut_off import warns_what_is_cut
+from lrsl.plugin.folder import sound
 from lrsl.reranking.detector import Detector
 from lrsl.reranking.detector.margin import Margin
 from lrsl.reranking.detector.topk_variance import TopKVariance
@@ -123,6 +125,11 @@ class Reranker:
         self.label_texts = texts_of(
             label_texts, "label_texts", "a list with a text per class, in the order of the logits"
         )
+        if len(self.label_texts) < 2:
+            raise ValueError(f"there is {len(self.label_texts)} label text; with fewer than 2 nothing can be reranked")
+        for number, text in enumerate(self.label_texts):
+            if not text.strip():
+                raise ValueError(f"label_texts[{number}] is {text!r}; every class needs a text that says what it means")
         twice = sorted({text for text in self.label_texts if self.label_texts.count(text) > 1})
         if twice:
             raise ValueError(f"label text {twice[0]!r} stands for two classes; every class needs a text of its own")
@@ -131,6 +138,11 @@ class Reranker:
         self.names = None if names is None else _checked_names(names, len(self.label_texts))
         if not hasattr(k, "__index__") or not 2 <= k <= len(self.label_texts):
             raise ValueError(f"k is {k}; with {len(self.label_texts)} classes it must be 2 to {len(self.label_texts)}")
+        if not isinstance(embedder, SentenceTransformer | str | Path | None):
+            raise ValueError(
+                f"the embedder is of type {type(embedder).__name__}; give a SentenceTransformer, or the folder or hub "
+                "id of one or of an encoder"
+            )
         if embedder is None and views is None:
             raise ValueError("there is no embedder; give one, or views that need none")
         if rule not in RULES:
@@ -501,7 +513,7 @@ class Reranker:
         saving.write(folder, {**about, "deploy": self.deploy, "report": self.report_, "cost": self.cost_}, learnt)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, *, defer: Defer | None = None) -> Reranker:
+    def from_pretrained(cls, folder: str | Path, *, defer: Defer | None = None, allow_server: bool = False) -> Reranker:
         """Load what `save_pretrained` saved; nothing in the folder is executed, and nothing that it names is imported.
 
         A component of your own is found when its module has been imported before.
@@ -509,10 +521,12 @@ class Reranker:
         Args:
             folder: where it was saved.
             defer: who answers hard rows, which is not saved; needed where it was saved with `on_hard="defer"`.
+            allow_server: whether hard texts may be sent to the server that a saved view names, such as
+                `lrsl.LLMChoice`, with the key that it names; a folder from a stranger could name any.
 
         Raises:
             ValueError: there is no reranker in the folder, it is damaged or of a later version, a component is not
-                imported, or `defer` is missing or has no effect.
+                imported, `defer` is missing or has no effect, or a view sends texts to a server without being allowed.
         """
         saved = saving.read(Path(folder))
         about, on_hard = saved.about, saved.about.get("on_hard", {})
@@ -521,6 +535,12 @@ class Reranker:
                 f"{folder} was saved with on_hard='defer', and a function is never saved; give it again, as in "
                 "from_pretrained(folder, defer=ask)"
             )
+        for view in saved.views:
+            if (server := view.sends_to()) and not allow_server:
+                raise ValueError(
+                    f"{folder} sends hard texts to {said(server)} (view {type(view).__name__}); if you trust that "
+                    "server with them, say so with from_pretrained(folder, allow_server=True)"
+                )
         reranker = cls(
             saved.embedding,
             about["label_texts"],
@@ -537,7 +557,8 @@ class Reranker:
         )
         reranker.power = saved.rule.fusion.power if isinstance(saved.rule.fusion, Paper) else 1.0
         reranker.report_, reranker.cost_ = dict(about["report"]), dict(about.get("cost", {}))
-        reranker._take(float(about["sigma2_mis"]), saved.tensors)
+        with sound(Path(folder)):
+            reranker._take(float(about["sigma2_mis"]), saved.tensors)
         return reranker
 
     def _take(self, threshold: float, tensors: Mapping[str, Tensor]) -> None:

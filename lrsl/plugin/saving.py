@@ -11,7 +11,9 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from lrsl.paths import is_file
 from lrsl.plugin.calibration import Calibration
+from lrsl.plugin.folder import checked, sound
 from lrsl.reranking.detector import Detector
 from lrsl.reranking.fusion import Fusion
 from lrsl.reranking.on_hard.conformal import Conformal
@@ -19,6 +21,7 @@ from lrsl.reranking.rule import FittedRule, Rule
 from lrsl.reranking.saving import described, made_again
 from lrsl.reranking.threshold import ThresholdRule
 from lrsl.reranking.view import View
+from lrsl.strict_json import parsed
 
 CONFIG = "reranker.json"
 LEARNT = "learnt.safetensors"
@@ -60,23 +63,21 @@ def read(folder: Path) -> Saved:
         ValueError: there is no reranker, it is damaged or of a later version, or a component is not imported.
     """
     path = folder / CONFIG
-    if not path.is_file():
+    if not is_file(path):
         raise ValueError(f"{folder} holds no reranker: {CONFIG} is missing; save one with save_pretrained")
     try:
-        saved: Any = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+        saved: Any = parsed(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         saved = None
     version = saved.get("format", 0) if isinstance(saved, dict) else None
-    if not isinstance(version, int):
+    if not isinstance(version, int) or isinstance(version, bool) or version < 0:
         raise ValueError(f"{path} is damaged; fit and save the reranker anew")
     if version > FORMAT:
         raise ValueError(
             f"{path} has format {version}, and this version of lrsl reads up to {FORMAT}; install a later one"
         )
     try:
-        about = saved if version else _of_format_0(saved)
-        for name in ("k", "sigma2_mis", "label_texts", "report"):
-            about[name]
+        about = checked(saved if version else _of_format_0(saved), path)
         rule = about["rule"]
         components = Rule(
             made_again(rule["detector"], Detector),
@@ -86,7 +87,8 @@ def read(folder: Path) -> Saved:
         views = [made_again(view, View) for view in rule["views"]]
     except KeyError as error:
         raise ValueError(f"{path} lacks {error.args[0]}; fit and save the reranker anew") from None
-    tensors = load_file(folder / LEARNT) if (folder / LEARNT).is_file() else {}
+    with sound(folder):
+        tensors = load_file(folder / LEARNT) if (folder / LEARNT).is_file() else {}
     embedding = folder / EMBEDDING
     return Saved(about, tensors, components, views, embedding if embedding.is_dir() else None)
 

@@ -7,6 +7,7 @@ order, never by index or key. The libraries are not imported for it.
 from __future__ import annotations
 
 import numbers
+import re
 from collections.abc import Iterable, Mapping, Sequence, Set, ValuesView
 from typing import Any, TypeVar
 
@@ -25,6 +26,9 @@ WHOLE = (1.0, 100.0)  # what the probabilities of a row add up to, or their perc
 MANY = 8  # rows, of which none adds up to 1 by chance
 ROUNDING = 1e-5  # of a sum in float32
 ROUNDED = 0.02  # how far from 1 a row of probabilities is that were written down with two or three digits
+MOST_ROUNDED = 0.1  # how far it is at most
+DIGITS = (2, 3, 4)  # of probabilities that are written down
+HALVES = ((torch.float16, 2**-10), (torch.bfloat16, 2**-7))  # and how far a sum of numbers of that type may be off
 
 
 def texts_of(given: Any, what: str = "texts", right: str = "a list with a string per row") -> list[str]:
@@ -36,12 +40,15 @@ def texts_of(given: Any, what: str = "texts", right: str = "a list with a string
         right: what a message says would be right.
 
     Raises:
-        ValueError: they have no order, are a single string, or one of them is no string.
+        ValueError: they have no order, are a single string, or one of them is no string or has half a character, of a
+            surrogate pair.
     """
     texts = _listed(given, what, right)
     for row, text in enumerate(texts):
         if not isinstance(text, str):
             raise ValueError(f"{what}[{row}] is {_short(text)}; it must be a string")
+        if any("\ud800" <= character <= "\udfff" for character in text):  # no tokeniser takes it
+            raise ValueError(f"{what}[{row}] has half a character in {_short(text)}; remove it")
     return [str(text) for text in texts]  # numpy's strings are of a kind of their own
 
 
@@ -63,11 +70,10 @@ def labels_of(
     if isinstance(given, Tensor):
         given = given.detach().cpu()
     right = f"a list with the number of a class per row, 0 to {classes - 1}"
+    given = _listed(given, what, right)
     number_of = {name: number for number, name in enumerate(names or ())}
-    found = [
-        _class(label, number_of, f"{what}[{row}]", classes, known)
-        for row, label in enumerate(_listed(given, what, right))
-    ]
+    found = [_class(label, number_of, f"{what}[{row}]", classes, known) for row, label in enumerate(given)]
+    _check_means_places(given, found, number_of, what)
     return torch.tensor(found, dtype=torch.int64)
 
 
@@ -99,23 +105,41 @@ def logits_of(given: Any, classes: int | None = None, what: str = "logits", name
 def check_no_probabilities(logits: Tensor, what: str = "logits") -> None:
     """Check that not all rows of finite logits `(n, classes)` are probabilities, which rank alike but vary otherwise.
 
-    Probabilities are at least 0, and each row adds up to 1, or to 100; with few rows to within rounding, since one row
-    of logits may come near that by chance. Logits of one class are not looked at.
+    Probabilities are at least 0, and each row adds up to 1, or to 100. One row of logits may come near that by chance,
+    so that with few rows it is to within the rounding that shows in their values: two to four digits, or half
+    precision, whatever type they have now. Logits of one class are not looked at.
 
     Raises:
         ValueError: they are.
     """
     if logits.shape[0] == 0 or logits.shape[1] < 2 or bool((logits < 0).any()):
         return
-    coarse = logits.dtype in (torch.float16, torch.bfloat16) or len(logits) >= MANY
     sums = logits.double().sum(-1)
     for whole in WHOLE:
-        if bool(((sums - whole).abs() <= whole * (ROUNDED if coarse else ROUNDING)).all()):
+        if bool(((sums - whole).abs() <= whole * _reach(logits, whole)).all()):
             by = "" if whole == 1 else f" / {whole:g}"
             raise ValueError(
                 f"{what} are probabilities: none is below 0 and each row adds up to {whole:g}; logits are wanted, or "
                 f"log-probabilities, such as np.log(np.maximum(p{by}, {FLOOR:g}))"
             )
+
+
+def _reach(values: Tensor, whole: float) -> float:
+    """Return how far from 1 the rows of probabilities add up to at most, by the rounding that shows in them.
+
+    Args:
+        values: the probabilities times `whole`, `(n, classes)`.
+        whole: what they add up to.
+    """
+    reach = ROUNDED if len(values) >= MANY else ROUNDING
+    for digits in DIGITS:
+        scaled = values.double() / whole * 10**digits
+        if bool(((scaled - scaled.round()).abs() < 10**digits * 1e-7).all()):
+            return max(reach, min(values.shape[1] * 0.5 * 10.0**-digits, MOST_ROUNDED))
+    for kind, error in HALVES:
+        if bool((values == values.to(kind)).all()):
+            return max(reach, error)
+    return reach
 
 
 def like(given: Array, result: Tensor) -> Array:
@@ -173,16 +197,50 @@ def _class(label: Any, number_of: Mapping[str, int], what: str, classes: int, kn
     return number
 
 
+def _check_means_places(given: Sequence[Any], found: Sequence[int], number_of: Mapping[str, int], what: str) -> None:
+    """Check that labels that are numbers are not meant as names of classes, where all of these are numbers, too."""
+    numbered = [number for label, number in zip(given, found, strict=True) if not isinstance(label, str)]
+    moved = [number for number in numbered if number_of.get(str(number)) != number]
+    if moved and all(name.isdecimal() for name in number_of) and all(str(number) in number_of for number in numbered):
+        raise ValueError(
+            f"{what} are numbers, and so are the label texts, in another order: {moved[0]} may be the class of that "
+            f"place or the one of the text '{moved[0]}'; give {what} as strings, by the label texts"
+        )
+
+
 def _check_columns(given: Any, what: str, names: Sequence[str]) -> None:
     """Check that the columns of a frame do not name the classes in another order."""
     columns = getattr(given, "column_names", getattr(given, "columns", None))
     if columns is None or callable(columns):
         return
     found = _listed(columns, f"the columns of {what}", "a list")
+    if found == list(names):
+        return
     for expected in (list(names), list(range(len(found)))):
         if found != expected and len(found) == len(expected) and set(found) == set(expected):
             wanted = f"{what}[label_texts]" if names and expected == list(names) else f"{what}.sort_index(axis=1)"
             raise ValueError(f"the columns of {what} are the classes in another order; give {wanted}")
+    spelt, right = [_spelt(column) for column in found], [_spelt(name) for name in names]
+    of_names = len(set(right)) == len(right) and sorted(spelt) == sorted(right)
+    if (of_names and spelt != right) or (not of_names and _falls(spelt)):
+        raise ValueError(
+            f"the columns of {what} are the classes in another order, {', '.join(map(_short, found[:3]))} and so on; "
+            "put them in the order of label_texts"
+        )
+
+
+def _spelt(column: Any) -> str:
+    """Return a column's name in one spelling, as of `card_arrival` and `Card arrival`."""
+    return " ".join(str(column).replace("_", " ").casefold().split())
+
+
+def _falls(columns: Sequence[str]) -> bool:
+    """Tell whether names of columns are one word with numbers, one after the other, but not in ascending order."""
+    parts = [re.fullmatch(r"(\D*)(\d+)", column) for column in columns]
+    found = [(part[1], int(part[2])) for part in parts if part]
+    words, places = {word for word, _ in found}, [number for _, number in found]
+    consecutive = sorted(places) == list(range(min(places, default=0), min(places, default=0) + len(columns)))
+    return len(words) == 1 and consecutive and places != sorted(places)
 
 
 def _tensor(given: Any, what: str) -> Tensor:
@@ -193,7 +251,9 @@ def _tensor(given: Any, what: str) -> Tensor:
     values = values.to_dense() if values.layout != torch.strided else values
     if values.dtype == torch.bool or values.is_complex():
         raise ValueError(f"{what} are of type {values.dtype}; they must be numbers")
-    return values if values.is_floating_point() else values.double()
+    if values.is_floating_point():
+        return values.float() if values.element_size() == 1 else values  # little can be computed in 8 bits
+    return values.double()
 
 
 def _matrix(given: Any, what: str) -> np.ndarray[Any, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Mapping
@@ -77,8 +78,33 @@ def made_again(description: Any, seam: type[Kind]) -> Kind:
         made = vars(sys.modules[module]).get(last)
     if not (isinstance(made, type) and seam in made.__mro__ and made is not seam):
         raise ValueError(f"{name} is no lrsl.{seam.__name__}; it must be a class that names it as its base")
+    wrong = next((key for key, value in settings.items() if not _may_be(made, str(key), value)), None)
+    if wrong is not None:
+        raise ValueError(f"{name} does not take the saved {wrong}, {str(settings[wrong])[:60]}; fit and save it anew")
     try:
         component: Kind = made(**settings)
-    except TypeError as error:
+    except (TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"{name} does not take the saved settings ({error}); fit and save it anew") from None
     return component
+
+
+def _may_be(made: type, key: str, value: Any) -> bool:
+    """Tell whether a saved value is of the type that a dataclass says of the key, where it says a plain one."""
+    fields = dataclasses.fields(made) if dataclasses.is_dataclass(made) else ()
+    said = next((field.type for field in fields if field.name == key), None)
+    said = said.__name__ if isinstance(said, type) else said
+    kinds = [_PLAIN.get(part) for part in said.split(" | ")] if isinstance(said, str) else [None]
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:  # torch has no larger ones
+        return False
+    if None in kinds:
+        return True
+    return any(isinstance(value, kind) and (kind == (bool,) or not isinstance(value, bool)) for kind in kinds if kind)
+
+
+_PLAIN: Mapping[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "str": (str,),
+    "bool": (bool,),
+    "None": (type(None),),
+}

@@ -1,6 +1,7 @@
 """A run's life, as its folder tells it: finished, failed, or neither.
 
-A finished run leaves its results, what they were made of and, last, the configuration they are of. A failed run leaves
+A finished run leaves its results, what they were made of and which files belong to them, with their hashes, and, last,
+the configuration they are of, which the results say themselves. It is whole, or it is run again. A failed run leaves
 results that say why. A run that has only started, or was interrupted, leaves neither: it starts again, and takes the
 stages it was through with from the store. So does one whose weights, code, libraries or data have changed since.
 """
@@ -8,19 +9,29 @@ stages it was through with from the store. So does one whose weights, code, libr
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from lrsl import files, fingerprint
 from lrsl.config import identity
 from lrsl.config.schema import Config
 from lrsl.data import load_corpus
+from lrsl.masking import masked_configuration
 from lrsl.run import results
 from lrsl.run.commit import commit
 from lrsl.run.provenance import difference, provenance, settled
+from lrsl.strict_json import parsed
 
 CONFIGURATION = "config.json"
 MADE_OF = "made_of.json"
+LEFT = "left"
+OF = "configuration"
+"""The key of results under which the fingerprint of their configuration stands."""
+TRAINED = ("classifier", "embedding", "second")
+"""The folders with what a run has trained."""
 
 
 def results_of(config: Config, configuration: dict[str, Any], folder: Path) -> dict[str, Any] | None:
@@ -41,7 +52,10 @@ def results_of(config: Config, configuration: dict[str, Any], folder: Path) -> d
     known = results.read(folder)
     if not _is_finished(known):
         return None
-    reason = difference(_read(folder / MADE_OF), configuration)
+    made_of = _read(folder / MADE_OF)
+    reason = difference(made_of, configuration) or _damage(made_of, folder)
+    if known.get(OF, of := identity.fingerprint(asdict(config))) != of:
+        reason = f"{results.RESULTS} is of another configuration"
     if (used := version("lrsl")) != (was := known.get("versions", {}).get("lrsl")):
         reason = f"lrsl is {used} and was {was}"
     if not reason and known.get("data") != load_corpus(config.dataset, config.data_dir).fingerprint():
@@ -61,8 +75,11 @@ def record_finish(configuration: dict[str, Any], folder: Path, made_of: dict[str
         made_of: what `provenance` returned before the run; None takes what it returns now.
     """
     now = provenance(configuration)
-    _write(folder / MADE_OF, now if made_of is None else settled(made_of, now))
-    _write(folder / CONFIGURATION, configuration)
+    left = {name: fingerprint.sha256(path) for name, path in _left(configuration, folder)}
+    made_of = now if made_of is None else settled(made_of, now)
+    hashed = fingerprint.hashes_of_files(folder / name for name in left)
+    _write(folder / MADE_OF, {**made_of, LEFT: left, "hashed": [*made_of["hashed"], *hashed]})
+    _write(folder / CONFIGURATION, masked_configuration(configuration))
 
 
 def record_failure(configuration: dict[str, Any], folder: Path, reason: str) -> None:
@@ -71,6 +88,38 @@ def record_failure(configuration: dict[str, Any], folder: Path, reason: str) -> 
         return
     failed = {"status": "failed", "error": reason, **results.settings(configuration), "commit": commit()}
     results.write(folder, failed)
+
+
+def _damage(made_of: Any, folder: Path) -> str:
+    """Return in a clause what is no longer as the run has left it; empty if all is.
+
+    Args:
+        made_of: what stands beside its results.
+        folder: where it has left them.
+    """
+    try:
+        left = dict(made_of[LEFT])
+        for name, digest in left.items():
+            if not (folder / name).is_file():
+                return f"{name} is missing"
+            if fingerprint.sha256(folder / name) != digest:
+                return f"{name} has changed"
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        return f"{error.filename} cannot be read" if isinstance(error, OSError) else "it is not known what it has left"
+    return "" if results.RESULTS in left else "it is not known what it has left"
+
+
+def _left(configuration: dict[str, Any], folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the files that belong to a run's results, by their names in its folder; logs and the like do not."""
+    leaderboard = configuration["dataset"].get("leaderboard")
+    alone = (results.RESULTS, results.PREDICTIONS, results.LABELS, results.SCORES, results.SUSPECTS, leaderboard)
+    for name in filter(None, alone):
+        if (folder / name).is_file():
+            yield name, folder / name
+    for name in TRAINED:
+        for path in sorted((folder / name).rglob("*")):
+            if path.is_file():
+                yield path.relative_to(folder).as_posix(), path
 
 
 def _is_finished(known: dict[str, Any] | None) -> TypeGuard[dict[str, Any]]:
@@ -84,10 +133,10 @@ def _is_of(marker: Path, configuration: dict[str, Any]) -> bool:
 
 def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parsed(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(f"{json.dumps(content, indent=2, ensure_ascii=False)}\n", encoding="utf-8")
+    files.write(path, f"{json.dumps(content, indent=2, ensure_ascii=False)}\n")

@@ -16,7 +16,7 @@ from lrsl.reranking.on_hard import NO_LABEL
 from lrsl.reranking.on_hard.conformal import Conformal, calibrated, check_installed, label_sets
 from lrsl.reranking.on_hard.defer import Defer, Endpoint, deferred
 from lrsl.reranking.rule import Reranked
-from lrsl.run.rules import FITTED, made_with, named_object
+from lrsl.run.rules import FITTED, answers_hard_rows, made_with, named_object
 from lrsl.run.stages.test import Scores, Tested
 
 
@@ -49,15 +49,16 @@ def deferral(config: Config) -> Defer | None:
     if "url" in reranker.defer:
         return made_with("defer", "lrsl.Endpoint", Endpoint, reranker.defer)  # type: ignore[no-any-return]
     name, made = named_object("defer", reranker.defer)
+    if not answers_hard_rows(made):
+        raise InputError(
+            f"reranker.defer._target_={name} cannot be called; name a function of text, candidates and scores, which "
+            "are the names of what it takes, or a class whose __call__ is one"
+        )
     if isinstance(made, type):
         made = made_with("defer", name, made, reranker.defer)
     elif len(reranker.defer) > 1:
         unused = next(key for key in reranker.defer if key != "_target_")
         raise InputError(f"reranker.defer.{unused} has no effect, for {name} is no class; leave it out")
-    if not callable(made):
-        raise InputError(
-            f"reranker.defer._target_={name} cannot be called; name a function of text, candidates and scores"
-        )
     return made  # type: ignore[no-any-return]
 
 

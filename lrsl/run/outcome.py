@@ -8,14 +8,16 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from lrsl import metrics
+from lrsl.config import identity
 from lrsl.config.schema import Config
 from lrsl.data.corpus import Corpus
 from lrsl.reranking.fusion.log_linear import FittedLogLinear
 from lrsl.reranking.fusion.paper import PaperWithPower
-from lrsl.run import results
+from lrsl.run import finished, results
 from lrsl.run.commit import commit
 from lrsl.run.on_hard import Acted
 from lrsl.run.rules import CONTROL, FITTED
@@ -53,6 +55,7 @@ def measure(config: Config, corpus: Corpus, tested: Tested, acted: Acted) -> Mea
     outcome: dict[str, Any] = {
         "status": "finished",
         **results.settings(asdict(config)),
+        finished.OF: identity.fingerprint(asdict(config)),
         "classes": len(corpus.labels),
         "n_train": len(corpus.train),
         "n_val": len(corpus.val),
@@ -71,6 +74,7 @@ def measure(config: Config, corpus: Corpus, tested: Tested, acted: Acted) -> Mea
         "validation": on_validation(corpus, tested),
         "precision": precision(config.trainer),
         "machine": machine(config.trainer),
+        "threads": torch.get_num_threads(),
         "data": corpus.fingerprint(),
         "commit": commit(),
         "versions": {name: version(name) for name in PACKAGES},

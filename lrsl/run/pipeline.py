@@ -5,10 +5,11 @@ One direction, one function per stage. Each stage seeds itself, so that what one
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lrsl import stopping
 from lrsl.config.schema import Config, EmbeddingConfig, ModelConfig
 from lrsl.data import Corpus, load_corpus
 from lrsl.data.leaderboard import write_leaderboard
 from lrsl.data.remarks import remarks
 from lrsl.errors import InputError
+from lrsl.nn import processes
 from lrsl.nn.memory import release
 from lrsl.reranking.rule import Rule, recorded_scores
 from lrsl.reranking.view.second_classifier import SecondClassifier
@@ -36,8 +39,12 @@ from lrsl.run.stages.folds import Folds, RefittedClassifier, RefittedEmbedding
 from lrsl.run.stages.test import Judge, Scores, Tested
 from lrsl.run.store import Store
 from lrsl.run.suspects import suspect_labels
+from lrsl.run.together import SharedStore
 from lrsl.run.told_apart import check_embedding, warn_of_look_alikes
 from lrsl.tracking import Tracker
+
+UNFINISHED = ".unfinished"
+"""The folder in which a run that takes nothing from the store keeps what its stages have made, until it is through."""
 
 Figures = Callable[[Path, Path], Mapping[str, Path]]
 """Draws the figures of the run in one folder into another and returns the image files by name."""
@@ -45,6 +52,8 @@ Figures = Callable[[Path, Path], Mapping[str, Path]]
 
 def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[str, Any]:
     """Train, rerank and measure; write results.json and predictions.jsonl into `folder` and return the results.
+
+    Of several processes all train and predict; what comes then the leading one does, and the others return nothing.
 
     Args:
         config: the run.
@@ -55,13 +64,13 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
         InputError: something the user gave is wrong.
     """
     commit()  # now: someone may commit while this trains
-    corpus = load_corpus(config.dataset, config.data_dir)
+    corpus = corpus_of(config)
     check(config, corpus)
     folds = Folds(corpus, config.reranker.folds, config.dataset.split_seed) if config.reranker.folds else None
     paper, beside, defer = papers_rule(config), rules_beside(config), deferral(config)
-    watch = Stopwatch()
-    with Tracker(config, folder) as tracker, stage_store(config, folder) as store:
+    with Tracker(config, folder) as tracker, stage_store(config, folder) as store, ExitStack() as rest:
         context = RunContext(config, corpus if folds is None else folds.corpus, folder, tracker, store)
+        watch = Stopwatch(context.earlier)
         with enough_memory("embedding", "embedding", config.embedding):
             check_embedding(context, [paper, *beside])
         cut = foretell(context, corpus)
@@ -79,6 +88,9 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
         with watch("embedding"), enough_memory("embedding", "embedding", config.embedding):
             embedding = embedding_of(context, confused, folds, logits["val"], [paper, *beside])
         release()
+        if not processes.leads():
+            return {}
+        rest.enter_context(processes.alone())
         with watch("similarity"), enough_memory("embedding", "embedding", config.embedding):
             (view,) = paper.views
             similarity = {split: embedding.scores(view, split, logits[split]) for split in context.predicted}
@@ -99,9 +111,7 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
         told = out_of_fold(corpus, classifier, embedding)
         measured.results.update(truncated=cut, seconds=watch.seconds, **told)
         suspects = None if folds is None else suspects_of(folds.corpus, logits["val"], [*beside, paper], scores)
-        if corpus.unlabelled is not None and config.dataset.leaderboard is not None:
-            predicted = answers(tested, config.reranker.deploy, scores)
-            write_leaderboard(folder / config.dataset.leaderboard, corpus, predicted.tolist())
+        answer_leaderboard(config, corpus, folder, tested, scores)
         scored.write(folder, context.corpus, logits, {rule.name: rule.views for rule in (paper, *beside)}, scores)
         results.write(folder, measured.results, measured.predictions, labels, suspects)
         track(context, measured, tested, acted, embedding, figures=figures)
@@ -109,15 +119,27 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
     return measured.results
 
 
+def corpus_of(config: Config) -> Corpus:
+    """Load the data of a run, which the leading process downloads."""
+    with processes.first():
+        return load_corpus(config.dataset, config.data_dir)
+
+
 @contextmanager
 def stage_store(config: Config, folder: Path) -> Iterator[Store]:
-    """Give the store of what stages make; with `cache=off` one that the run leaves nothing in."""
+    """Give the store of what stages make; with `cache=off` one in the run's folder, which goes when the run is through.
+
+    A run that is killed leaves it there, and goes on from it.
+    """
+    kind = SharedStore if processes.are_several() else Store
     if config.cache:
-        yield Store(Path(config.cache_dir), again=config.rerun)
+        with kind(Path(config.cache_dir), again=config.rerun, spare=folder) as store:
+            yield store
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".", ignore_cleanup_errors=True) as scratch:
-        yield Store(Path(scratch))
+    place = folder / UNFINISHED
+    yield kind(place)
+    if processes.leads():
+        shutil.rmtree(place, ignore_errors=True)
 
 
 @contextmanager
@@ -260,6 +282,15 @@ def scores_of(
     ]
 
 
+def answer_leaderboard(
+    config: Config, corpus: Corpus, folder: Path, tested: Tested, scores: Mapping[str, Scores]
+) -> None:
+    """Write the answers to the texts that have no labels, where there are any."""
+    if corpus.unlabelled is not None and config.dataset.leaderboard is not None:
+        predicted = answers(tested, config.reranker.deploy, scores)
+        write_leaderboard(folder / config.dataset.leaderboard, corpus, predicted.tolist())
+
+
 def answers(tested: Tested, deploy: str, scores: Mapping[str, Scores]) -> Tensor:
     """Return what is deployed answers to the texts that have no labels, `(n,)`."""
     logits, judged = tested.logits["unlabelled"], tested.deployed(deploy)
@@ -270,17 +301,23 @@ def answers(tested: Tested, deploy: str, scores: Mapping[str, Scores]) -> Tensor
 
 
 class Stopwatch:
-    """Seconds per stage."""
+    """Seconds per stage.
 
-    def __init__(self) -> None:
+    Args:
+        earlier: seconds before a training was taken up by this process; what is added counts for the stage under way.
+    """
+
+    def __init__(self, earlier: list[float]) -> None:
         self.seconds: dict[str, float] = {}
+        self.earlier = earlier
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
         """Time what happens inside."""
-        start = time.perf_counter()
+        stopping.at(stage)
+        start, known = time.perf_counter(), len(self.earlier)
         yield
-        self.seconds[stage] = round(time.perf_counter() - start, 2)
+        self.seconds[stage] = round(time.perf_counter() - start + sum(self.earlier[known:]), 2)
 
 
 @contextmanager

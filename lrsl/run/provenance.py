@@ -6,6 +6,7 @@ A finished run keeps it beside its results. Where it differs, or cannot be told,
 from __future__ import annotations
 
 import functools
+import glob
 import hashlib
 import importlib.metadata
 import platform
@@ -22,6 +23,8 @@ LIBRARIES = (
 )
 """What results are computed with, whatever the configuration."""
 PACKAGE = Path(__file__).resolve().parents[1]
+WRITTEN = "written by the run"
+"""What stands in place of the hash of a file that a run has changed."""
 
 
 def provenance(configuration: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,13 +66,12 @@ def difference(before: Any, configuration: Mapping[str, Any]) -> str:
 def settled(before: dict[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run was made of, from how things stood before it and after it.
 
-    Weights that the run has fetched are known after it. A file that changes while the run works is what the run writes.
+    Weights that the run has fetched are known after it. A file that changes while the run works is what the run writes,
+    and whatever it holds is right from then on.
     """
     weights = {key: after["weights"][key] if value is None else value for key, value in before["weights"].items()}
     files = {
-        name: None
-        if known is None
-        else {path: digest for path, digest in known.items() if _same(after, name, path, digest)}
+        name: None if known is None else known | _changed(known, after["files"].get(name) or {})
         for name, known in before["files"].items()
     }
     return {**before, "weights": weights, "files": files, "hashed": after["hashed"]}
@@ -93,22 +95,46 @@ def version(package: str) -> str | None:
 
 
 def paths(settings: Any, key: str) -> Iterator[tuple[str, Path]]:
-    """Yield the keys whose value is a file or a folder that is there, weights aside."""
+    """Yield the keys whose value is a file or a folder that is there, weights aside.
+
+    In the settings of a component of the user's own a folder without a slash in its name counts, and so does what a
+    pattern finds.
+    """
+    own = tuple(_own(settings, key))
     for name, value in texts(settings, key):
         if name.endswith((".pretrained", "._target_")) or not value.isprintable() or value in ("", ".", "/"):
             continue
         path = Path(value).expanduser()
         try:
-            there = path.is_file() or ("/" in value and path.is_dir())
+            there = path.is_file() or (("/" in value or name.startswith(own)) and path.is_dir())
         except OSError:
             continue
         if there:
             yield name, path
+        elif name.startswith(own) and any(mark in value for mark in "*?["):
+            yield from ((f"{name} ({found})", Path(found)) for found in glob.glob(value, recursive=True))  # noqa: PTH207  (absolute ones, too)
 
 
 def content(path: Path) -> str:
     """Return a hash of what is in a file or a folder."""
-    return fingerprint.sha256(path)[:16] if path.is_file() else fingerprint.of_folder(path)
+    if path.is_file():
+        return fingerprint.sha256(path)[:16]
+    digest = hashlib.sha256()
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        digest.update(f"{file.relative_to(path).as_posix()} {fingerprint.sha256(file)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _own(settings: Any, key: str) -> Iterator[str]:
+    """Yield beginnings of the keys that belong to components of the user's own."""
+    if isinstance(settings, Mapping):
+        if "_target_" in settings and not str(settings["_target_"]).startswith(f"{sources.OWN}."):
+            yield f"{key}."
+        for name, value in settings.items():
+            yield from _own(value, f"{key}.{name}")
+    elif isinstance(settings, list | tuple):
+        for number, value in enumerate(settings):
+            yield from _own(value, f"{key}.{number}")
 
 
 def texts(settings: Any, key: str) -> Iterator[tuple[str, str]]:
@@ -135,15 +161,21 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
                 return f"{said.format(key)} cannot be told from others"
             if before[what].get(key) != used:
                 return f"{said.format(key)} ha{'ve' if what == 'weights' else 's'} changed"
-    for name, known in before["files"].items():
-        for path, digest in (known or {}).items():
-            if (now["files"].get(name) or {}).get(path) != digest:
-                return f"{path}, which {name} reads, has changed"
-    return ""
+    return next((reason for name, known in now["files"].items() if (reason := _read(name, before["files"], known))), "")
 
 
-def _same(after: Mapping[str, Any], name: str, path: str, digest: str) -> bool:
-    return bool((after["files"].get(name) or {}).get(path) == digest)
+def _read(name: str, before: Mapping[str, Mapping[str, str] | None], now: Mapping[str, str] | None) -> str:
+    """Return in a clause why what a component reads may be another; empty if it is the same."""
+    if now is None:
+        return f"what {name} reads cannot be told from others"
+    was = before[name] or {}
+    changed = [path for path in _changed(was, now) if was.get(path) != WRITTEN]
+    return f"{changed[0]}, which {name} reads, has changed" if changed else ""
+
+
+def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, str]:
+    """Return, as written by a run, what is not the same in two records of files."""
+    return {path: WRITTEN for path in [*before, *after] if before.get(path) != after.get(path)}
 
 
 def _known(of: Any, name: str) -> dict[str, str] | None:

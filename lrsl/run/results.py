@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from lrsl import metrics
+from lrsl import files, metrics
+from lrsl.run import shapes
 from lrsl.screen import literal
+from lrsl.strict_json import parsed
 
 RESULTS = "results.json"
 PREDICTIONS = "predictions.jsonl"
@@ -80,28 +82,22 @@ def write(
 ) -> None:
     """Write labels.json, suspect labels and predictions, if any, and then results.json, each whole or not at all."""
     if labels is not None:
-        _replace(folder / LABELS, json.dumps(labels, ensure_ascii=False) + "\n")
+        files.write(folder / LABELS, json.dumps(labels, ensure_ascii=False) + "\n")
     for name, content in ((SUSPECTS, suspects), (PREDICTIONS, predictions)):
         if content is not None:
             lines = (json.dumps(line, ensure_ascii=False) for line in content)
-            _replace(folder / name, "".join(f"{line}\n" for line in lines))
-    _replace(folder / RESULTS, json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def _replace(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(path.suffix + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+            files.write(folder / name, "".join(f"{line}\n" for line in lines))
+    files.write(folder / RESULTS, json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read(folder: Path) -> dict[str, Any] | None:
     """Return the results in a folder, or None when there are none or they are damaged."""
     try:
-        results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+        results = parsed((folder / RESULTS).read_text(encoding="utf-8"))
+        shapes.check_results(results)
     except (OSError, ValueError):
         return None
-    return results if isinstance(results, dict) else None
+    return results  # type: ignore[no-any-return]
 
 
 def show(results: Mapping[str, Any], console: Console | None = None) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -211,13 +213,52 @@ def named_object(key: str, settings: Mapping[str, Any]) -> tuple[str, Any]:
         InputError: it cannot be imported.
     """
     name = str(settings["_target_"])
+    _check_name(key, name)
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)  # the `lrsl` command would not find a module of the user's own
     try:
         return name, resolve_name(name)
-    except Exception as error:
-        reason = " ".join(str(error).split())
+    except (Exception, SystemExit) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"reranker.{key}._target_={name} cannot be imported: {reason}") from None
+
+
+def _check_name(key: str, name: str) -> None:
+    """Check, before anything is imported, that a name may stand for a part of the reranker.
+
+    Raises:
+        InputError: it is no name in a module, or one of Python's own modules, of which none does but some do something
+            when they are imported.
+    """
+    words = re.split("[.:]", name)
+    if len(words) < 2 or not all(word.isidentifier() for word in words) or "__main__" in words[:-1]:
+        raise InputError(f"reranker.{key}._target_={name} names nothing in a module; give one such as mine.Overlap")
+    if words[0] in {*sys.stdlib_module_names, *sys.builtin_module_names}:
+        raise InputError(
+            f"reranker.{key}._target_={name} is of Python itself, and nothing there fits; name a class or function of "
+            "your own, or one of lrsl"
+        )
+
+
+def answers_hard_rows(made: Any) -> bool:
+    """Tell whether a function, or what a class makes, is called with a text, its candidates and their scores.
+
+    It is known by the names of what it takes, so that nothing is called with texts that was never meant to be.
+    """
+    called = made
+    if isinstance(made, type):
+        called = next((vars(base)["__call__"] for base in made.__mro__ if "__call__" in vars(base)), None)
+    try:
+        takes = [*inspect.signature(called).parameters.values()]
+    except (TypeError, ValueError):
+        return False
+    if isinstance(made, type):
+        takes = takes[1:]
+    further = [each for each in takes[3:] if each.default is each.empty and each.kind not in _ANY_NUMBER]
+    return [each.name.strip("_") for each in takes[:3]] == ["text", "candidates", "scores"] and not further
+
+
+_ANY_NUMBER = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def made_with(key: str, name: str, made: type, settings: Mapping[str, Any]) -> Any:

@@ -12,8 +12,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from lrsl import files
 from lrsl.data.corpus import Corpus
 from lrsl.errors import InputError
+from lrsl.reranking.checks import check_labels, check_logits
 from lrsl.run.results import SCORES
 from lrsl.run.rules import ConfiguredView
 from lrsl.run.stages.test import Scores
@@ -76,10 +78,10 @@ def write(
     for split in SPLITS:
         tensors[f"{split}.logits"] = logits[split].float()
         tensors[f"{split}.labels"] = torch.tensor(getattr(corpus, split).labels)
-    partial = folder / f"{SCORES}.partial"
+    partial = folder / f"{SCORES}{files.PARTIAL}"
     partial.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, partial, metadata=settings)
-    partial.replace(folder / SCORES)
+    files.replace(partial, folder / SCORES)
 
 
 def read(folder: Path) -> Scored:
@@ -100,6 +102,9 @@ def read(folder: Path) -> Scored:
             split, kind, view = (*name.split(".", 2), "")[:3]
             if kind == "view":
                 views.setdefault(view, {})[split] = tensor.float()
+        _check(tensors)
+        if any(views.get(name, {}).keys() != {*SPLITS} for name in settings):
+            raise ValueError("a view has no scores")
         return Scored(
             {split: tensors[f"{split}.logits"] for split in SPLITS},
             {split: tensors[f"{split}.labels"] for split in SPLITS},
@@ -108,3 +113,20 @@ def read(folder: Path) -> Scored:
         )
     except Exception as error:
         raise InputError(f"{path} is damaged ({error}); run it again with rerun=true") from None
+
+
+def _check(tensors: Mapping[str, Tensor]) -> None:
+    """Check that logits, labels and scores of each split fit together.
+
+    Raises:
+        ValueError: they do not.
+    """
+    for split in SPLITS:
+        logits, labels = tensors[f"{split}.logits"], tensors[f"{split}.labels"]
+        check_logits(logits)
+        check_labels(labels, len(logits), logits.shape[1])
+        if not logits.is_floating_point() or labels.is_floating_point() or not len(logits):
+            raise ValueError(f"{split} has no logits, or no labels")
+        for name, scores in tensors.items():
+            if name.startswith(f"{split}.view.") and (scores.shape != logits.shape or not scores.is_floating_point()):
+                raise ValueError(f"{name} has the shape {tuple(scores.shape)}; it must be {tuple(logits.shape)}")

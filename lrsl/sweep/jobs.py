@@ -6,6 +6,9 @@ The launchers of `hydra_plugins/` send it. Its process need not find those: this
 from __future__ import annotations
 
 import os
+import signal
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +19,10 @@ from hydra.core.utils import JobReturn, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import MISSING, DictConfig, open_dict
 
+from lrsl import stopping
 from lrsl.sweep.journal import FOLDER_VARIABLE
 
+WATCHED_EVERY = 0.5  # seconds
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",  # torch takes the larger of these two
@@ -62,19 +67,41 @@ class Job:
             config.hydra.job.id = f"{config.hydra.job.name}_{self.number}"
             config.hydra.job.num = self.number
         HydraConfig.instance().set_config(config)
-        return run_job(
-            hydra_context=self.context,
-            task_function=self.task,
-            config=config,
-            job_dir_key="hydra.sweep.dir",
-            job_subdir_key="hydra.sweep.subdir",
-        )
+        try:
+            with stopping.handled(lambda number: f"job {self.number} stopped by {signal.Signals(number).name}"):
+                return run_job(
+                    hydra_context=self.context,
+                    task_function=self.task,
+                    config=config,
+                    job_dir_key="hydra.sweep.dir",
+                    job_subdir_key="hydra.sweep.subdir",
+                )
+        except stopping.Stopped as stop:
+            os._exit(stop.status)  # whoever started this process sees that it has ended; there is nothing to return
 
     def checkpoint(self) -> Any:
-        """Return what submitit queues again when Slurm takes the job's node away: the same, from the start."""
+        """Return what submitit queues again when Slurm takes the node away: the same, which goes on from there."""
         from submitit.helpers import DelayedSubmission  # noqa: PLC0415  (only there with the extra)
 
         return DelayedSubmission(self)
+
+
+def end_with(process: int) -> None:
+    """End this process soon after the one that started it, however that ends: nobody is left to take a result.
+
+    A thread looks after it, on every system alike. Linux could send a signal, but does so when the thread ends that
+    has started this process, which may be long before its process does.
+
+    Args:
+        process: the id of the process that has started this one.
+    """
+
+    def watch() -> None:
+        while os.getppid() == process:
+            time.sleep(WATCHED_EVERY)
+        os._exit(128 + signal.SIGTERM)
+
+    threading.Thread(target=watch, name="lrsl-watch", daemon=True).start()
 
 
 @dataclass

@@ -7,10 +7,12 @@ itself in the process that started the sweep; from another it is returned there,
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,14 +25,22 @@ from omegaconf import DictConfig
 
 from lrsl.config.identity import file_name
 from lrsl.config.mistakes import COMPOSITION_ERRORS, explain
+from lrsl.errors import said
+from lrsl.masking import masked, masked_command
+from lrsl.run import locks
 
 if TYPE_CHECKING:
     from lrsl.sweep.summary import Summary
 
     Track = Callable[[Sequence[Mapping[str, Any]], Sequence[Summary], Path], None]
 
+planned: list[list[str]] = []
+"""The overrides of each job of the sweep that this process has started, in the order of their numbers."""
+
 FOLDER_VARIABLE = "LRSL_SWEEP"
 RUNS = "runs.jsonl"
+
+_held = ExitStack()  # the lock on the folder of the sweep that this process has started
 
 
 class SweepStart(Callback):
@@ -47,6 +57,7 @@ class SweepStart(Callback):
         for override, reason in reasons.items():
             lose([override], reason)
         config.hydra.overrides.task = kept
+        planned[:] = jobs_of(kept)
 
 
 def composable(
@@ -74,17 +85,42 @@ def composable(
     return kept, reasons
 
 
+def jobs_of(overrides: Sequence[str]) -> list[list[str]]:
+    """Return the overrides of each job that a sweep's overrides come to, in the order in which Hydra numbers them."""
+    values = [
+        [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+        if _is_choice(override)
+        else [str(override.input_line)]
+        for override in OverridesParser.create().parse_overrides(list(overrides))
+    ]
+    return [list(job) for job in itertools.product(*values)]
+
+
+def leave_out(reason: str) -> list[list[str]]:
+    """Record the jobs of which nobody knows what became, as failed for a reason, and return their overrides."""
+    folder = os.environ.get(FOLDER_VARIABLE)
+    if not folder:
+        return []
+    with (Path(folder) / RUNS).open(encoding="utf-8") as file:
+        known = {int(json.loads(line)["job"]) for line in file}
+    left = [number for number in range(len(planned)) if number not in known]
+    for number in left:
+        record({"job": number, "overrides": planned[number], "status": "failed", "error": reason})
+    return [planned[number] for number in left]
+
+
 def record(line: Mapping[str, Any]) -> None:
     """Append what became of a job to the sweep's `runs.jsonl`, in the process that knows its folder."""
     folder = os.environ.get(FOLDER_VARIABLE)
     if folder:
+        line = {**masked(line), "overrides": masked_command(line["overrides"])}
         with (Path(folder) / RUNS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
 def report(overrides: Sequence[str], reason: str) -> None:
     """Say at once that a job failed."""
-    print(f"{' '.join(overrides)} failed: {reason}", file=sys.stderr, flush=True)
+    print(said(f"{' '.join(masked_command(overrides))} failed: {reason}"), file=sys.stderr, flush=True)
 
 
 def lose(overrides: Sequence[str], reason: str, number: int = -1) -> None:
@@ -129,11 +165,20 @@ def conclude(track: Track | None = None) -> int:
     return sum(line["status"] == "failed" for line in lines)
 
 
+def release() -> None:
+    """Leave the sweep's folder to others."""
+    _held.close()
+
+
 def _open(sweep_dir: Path, overrides: Sequence[str]) -> None:
-    shown = [override for override in overrides if not override.startswith("rerun=")]
+    shown = [override for override in masked_command(overrides) if not override.startswith("rerun=")]
     digest = hashlib.sha256(json.dumps(shown).encode()).hexdigest()[:8]
     folder = (sweep_dir / "sweeps" / f"{file_name(' '.join(shown))}-{digest}").absolute()
     folder.mkdir(parents=True, exist_ok=True)
+    release()  # of a sweep that this process was through with
+    _held.enter_context(
+        locks.lock(folder / ".lock", waiting=f"waiting for the same sweep, which is at work in {folder}")
+    )
     (folder / RUNS).write_text("", encoding="utf-8")
     os.environ[FOLDER_VARIABLE] = str(folder)
 

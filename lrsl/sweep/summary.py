@@ -15,6 +15,7 @@ from rich.table import Table
 from lrsl.metrics import MeanStd, mean_std
 from lrsl.run import results
 from lrsl.screen import literal
+from lrsl.text import cell, visible
 
 MARKDOWN = "summary.md"
 CSV = "summary.csv"
@@ -61,6 +62,7 @@ METRICS = {
 
 _SAME_CONFIGURATION = (
     *("dataset", "model", "seed", "rerun", "cache", "cache_dir", "data_dir", "logger", "launcher", "trainer.progress"),
+    "trainer.checkpoint_minutes",
 )
 """Keys that have a column of their own or change no result: never part of a summary's label."""
 
@@ -138,10 +140,12 @@ def save(summaries: Sequence[Summary], folder: Path) -> None:
     """Write `summary.md`, to read, and `summary.csv`, with fractions in full precision."""
     header, *body = _cells(summaries)
     aligned = ["---" if index < 3 else "---:" for index in range(len(header))]
-    table = ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in (header, aligned, *body)]
-    failed = [f"- failed: {failure}" for failure in _failures(summaries)]
+    lines = [[" ".join(part.split()).replace("|", "\\|") for part in cells] for cells in (header, aligned, *body)]
+    table = [f"| {' | '.join(line)} |" for line in lines]
+    failed = [f"- failed: {' '.join(failure.split())}" for failure in _failures(summaries)]
     text = ["Mean ± standard deviation over seeds, in %.", *table, *failed]
-    (folder / MARKDOWN).write_text("\n".join([text[0], "", *table, "", *failed]).rstrip() + "\n", encoding="utf-8")
+    whole = "\n".join([text[0], "", *table, "", *failed]).rstrip() + "\n"
+    (folder / MARKDOWN).write_text(visible(whole), encoding="utf-8")
     with (folder / CSV).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         spread = [f"{measure}_{part}" for measure in _MEASURES for part in ("mean", "std")]
@@ -149,8 +153,9 @@ def save(summaries: Sequence[Summary], folder: Path) -> None:
         for summary in summaries:
             pairs = [summary.mean_std(measure) or ("", "") for measure in _MEASURES]
             seeds = " ".join(map(str, summary.seeds))
-            start = [summary.dataset, summary.model, summary.label, len(summary.seeds), seeds, len(summary.failed)]
-            writer.writerow([*start, *(part for pair in pairs for part in pair)])
+            names = (cell(visible(name)) for name in (summary.dataset, summary.model, summary.label))
+            start = [len(summary.seeds), seeds, len(summary.failed)]
+            writer.writerow([*names, *start, *(part for pair in pairs for part in pair)])
 
 
 def _measured(content: Mapping[str, Any]) -> dict[str, float | None]:

@@ -11,6 +11,8 @@ from typing import Any
 from pytorch_lightning.loggers import CSVLogger, Logger
 from pytorch_lightning.utilities import rank_zero_only
 
+from lrsl.text import cell
+
 
 class CsvRun:
     """Writes `metrics.csv` and `<table>.csv` into the run's folder; of images and artifacts it takes no notice."""
@@ -36,9 +38,9 @@ class CsvRun:
 
     @rank_zero_only
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Write a table."""
+        """Write a table, whose cells no spreadsheet computes; `lrsl.text.from_cell` gives back what was written."""
         with (self._folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([columns, *rows])
+            csv.writer(file).writerows([[cell(value) for value in row] for row in (columns, *rows)])
 
     def images(self, images: Mapping[str, Path]) -> None:
         """Do nothing."""
@@ -46,8 +48,8 @@ class CsvRun:
     def artifact(self, kind: str, files: Mapping[str, Path], metadata: Mapping[str, Any]) -> None:
         """Do nothing: the files are there."""
 
-    def finish(self, *, failed: bool) -> None:
+    def finish(self, status: int) -> None:
         """Write what is left to be written."""
         if self._logger is not None:
-            self._logger.finalize("failed" if failed else "success")
+            self._logger.finalize("failed" if status else "success")
         self._logger = None

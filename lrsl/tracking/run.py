@@ -33,5 +33,5 @@ class TrackedRun(Protocol):
     def artifact(self, kind: str, files: Mapping[str, Path], metadata: Mapping[str, Any]) -> None:
         """Upload files by the name they get there."""
 
-    def finish(self, *, failed: bool) -> None:
-        """End the run."""
+    def finish(self, status: int) -> None:
+        """End the run: 0 if all went well, 128 and a signal's number where it was told to stop, else 1."""

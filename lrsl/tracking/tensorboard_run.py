@@ -83,10 +83,10 @@ class TensorBoardRun:
     def artifact(self, kind: str, files: Mapping[str, Path], metadata: Mapping[str, Any]) -> None:
         """Do nothing: the files are there."""
 
-    def finish(self, *, failed: bool) -> None:
+    def finish(self, status: int) -> None:
         """Write what is left to be written."""
         if self._logger is not None:
-            self._logger.finalize("failed" if failed else "success")
+            self._logger.finalize("failed" if status else "success")
         self._logger = None
 
     @rank_zero_only

@@ -6,16 +6,19 @@ says how to upload it later.
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import secrets
 import shlex
 import shutil
+import signal
 import socket
 import sys
 import threading
+import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,14 +29,18 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from lrsl.config.schema import Config, LoggerConfig
 from lrsl.errors import InputError, nearest
+from lrsl.text import cell
 from lrsl.tracking.masking import masked, masked_command, plain, without_credentials
 
 if TYPE_CHECKING:
     import wandb
 
 _CONNECT_SECONDS = 3.0  # a host that has not answered by then counts as unreachable
-_INIT_SECONDS = 15.0  # the same for starting an online run
-_FINISH_SECONDS = 120.0  # what is not uploaded by then stays on disk
+_INIT_SECONDS = 8.0  # the same for starting an online run
+_FINISH_SECONDS = 10.0  # what is not uploaded by then stays on disk
+_STOP_SECONDS = 1.5  # the same for a run that was told to stop
+_UPLOAD_SECONDS = 120.0  # the same where the files of models are uploaded
+_FLUSH_SECONDS = 1.0  # what has been logged for longer is on disk, whatever becomes of the process
 _LONGEST_TAG = 64  # W&B refuses longer ones
 _MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled"}
 
@@ -103,6 +110,9 @@ class WandbRun:
             obstacle = _why_offline(library.settings.base_url)
             self._mode = "offline" if obstacle else "online"
         self._folder.mkdir(parents=True, exist_ok=True)
+        if self._mode == "online" and not _answers(library.settings.base_url):
+            obstacle = f"{without_credentials(library.settings.base_url)} does not answer"
+            self._mode = "offline"
         if self._mode == "online":
             try:
                 self._run = self._init()
@@ -126,11 +136,13 @@ class WandbRun:
             self._run.summary.update(dict(metrics))
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Log a table."""
+        """Log a table, which W&B also gives as CSV: no cell of it is computed by a spreadsheet."""
         import wandb  # noqa: PLC0415
 
         if self._run is not None:
-            self._run.log({name: wandb.Table(columns=[*columns], data=[[*row] for row in rows])})
+            self._run.log(
+                {name: wandb.Table(columns=[*columns], data=[[cell(value) for value in row] for row in rows])}
+            )
 
     def images(self, images: Mapping[str, Path]) -> None:
         """Log image files by name, all at one step."""
@@ -150,15 +162,24 @@ class WandbRun:
             artifact.add_file(str(path), name=name)
         self._run.log_artifact(artifact, aliases=["latest", self._about.job_type])
 
-    def finish(self, *, failed: bool) -> None:
-        """End the run; where it is on disk only, say how to upload it."""
+    def finish(self, status: int) -> None:
+        """End the run; where it is on disk only, say how to upload it.
+
+        One that was told to stop waits a little only for what is not uploaded, which stays on disk.
+        """
         run, self._run = self._run, None
         if run is None:
             return
         on_disk = Path(run.dir).parent
         remaining = self._mode == "offline"
         try:
-            run.finish(exit_code=int(failed))
+            if status <= 128:
+                run.finish(exit_code=status)
+            else:
+                run.summary["stopped_by"] = signal.Signals(status - 128).name
+                finishing = threading.Thread(target=lambda: run.finish(exit_code=status), daemon=True)
+                finishing.start()
+                finishing.join(_STOP_SECONDS)
         except Exception as error:  # the training is done; its report must not undo it
             print(f"W&B could not finish the run: {_first_line(error)}.", flush=True)
             remaining = self._mode != "disabled"
@@ -192,8 +213,9 @@ class WandbRun:
                     save_code=False,
                     x_disable_meta=masked_command(sys.argv) != sys.argv,  # W&B's metadata hold it as it was typed
                     init_timeout=_INIT_SECONDS,
-                    finish_timeout=_FINISH_SECONDS,
+                    finish_timeout=_UPLOAD_SECONDS if self._settings.artifacts else _FINISH_SECONDS,
                     finish_timeout_raises=True,
+                    x_transaction_log_flush_interval=_FLUSH_SECONDS,
                 ),
             )
         except (wandb.errors.UsageError, ValueError) as error:
@@ -244,20 +266,44 @@ def _address(url: str) -> tuple[str, int]:
 
 
 def _connects(host: str, port: int) -> bool:
-    connected = threading.Event()
-
     def connect() -> None:
+        socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
+
+    return _succeeds(connect)
+
+
+def _answers(url: str) -> bool:
+    """Tell whether a server says anything at all, in the time in which it must."""
+
+    def ask() -> None:
         try:
-            socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
+            urllib.request.urlopen(url, timeout=_CONNECT_SECONDS).close()
+        except urllib.error.HTTPError:
+            pass
+        except urllib.error.URLError as error:
+            if isinstance(error.reason, TimeoutError):
+                raise
+        except (http.client.HTTPException, ValueError):
+            pass  # it is for W&B to say what is wrong
+
+    return _succeeds(ask)
+
+
+def _succeeds(attempt: Callable[[], None]) -> bool:
+    succeeded = threading.Event()
+
+    def run() -> None:
+        try:
+            attempt()
         except OSError:
             return
-        connected.set()
+        succeeded.set()
 
     # In a thread, because looking up a name obeys no timeout.
-    attempt = threading.Thread(target=connect, daemon=True)
-    attempt.start()
-    attempt.join(_CONNECT_SECONDS)
-    return connected.is_set()
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(_CONNECT_SECONDS)
+    return succeeded.is_set()
 
 
 def _first_line(error: Exception) -> str:

@@ -13,7 +13,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from lrsl.classifiers.network import Network
 from lrsl.config.schema import ModelConfig
-from lrsl.nn.batches import Batch
+from lrsl.nn.batches import NOT_COUNTED, Batch, labels_to_count, share_of
 from lrsl.nn.optimisation import adamw, trainable
 from lrsl.training.module import TrainingModule
 
@@ -34,7 +34,7 @@ class Classifier(TrainingModule):
         super().__init__()
         self.network = network
         self.settings = settings
-        self.val_accuracy = MulticlassAccuracy(classes, average="micro")
+        self.val_accuracy = MulticlassAccuracy(classes, average="micro", ignore_index=NOT_COUNTED)
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits `(n, classes)`, float32."""
@@ -42,16 +42,18 @@ class Classifier(TrainingModule):
         return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the network's loss."""
-        loss = self.network.loss(batch)
-        self.log("classifier/train_loss", loss, prog_bar=True)
+        """Return the network's loss; of several processes the mean is that of the whole batch."""
+        loss = self.network.loss(batch) * share_of(batch)
+        self.log("classifier/train_loss", loss, prog_bar=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Batch:
         """Return logits, labels and row numbers."""
         logits = self(batch)
-        self.val_accuracy(logits, batch["label"])
-        size = len(logits)
+        self.check_finite(logits, "its logits")
+        labels = labels_to_count(batch)
+        size = int((labels != NOT_COUNTED).sum())
+        self.val_accuracy(logits, labels)
         self.log("val/loss", F.cross_entropy(logits, batch["label"]), batch_size=size, sync_dist=True)
         self.log("val/acc", self.val_accuracy, prog_bar=True, batch_size=size)
         return {"logits": logits, "label": batch["label"], "index": batch["index"]}
@@ -63,6 +65,15 @@ class Classifier(TrainingModule):
     def predict_step(self, batch: Batch, batch_idx: int) -> Batch:
         """Return logits and row numbers."""
         return {"logits": self(batch), "index": batch["index"]}
+
+    @property
+    def remedy(self) -> str:
+        """What to lower where training diverges."""
+        settings = self.settings
+        return (
+            f"model.lr={settings.lr:g}, model.head_lr={settings.head_lr:g} or "
+            f"model.gradient_clip={settings.gradient_clip:g}"
+        )
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the head's and all other parameters with their learning rates."""

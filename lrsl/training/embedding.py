@@ -9,7 +9,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from lrsl.embedding.finetuning import Recipe
 from lrsl.embedding.label_ranking import LabelRanking
-from lrsl.nn.batches import Batch
+from lrsl.nn.batches import NOT_COUNTED, Batch, labels_to_count, share_of
 from lrsl.training.module import TrainingModule
 
 
@@ -27,12 +27,13 @@ class EmbeddingTrainer(TrainingModule):
         self.ranking = ranking
         self.settings = ranking.settings
         self.recipe = Recipe(ranking)
-        self.val_accuracy = MulticlassAccuracy(len(ranking.label_ids), average="micro")
+        classes = len(ranking.label_ids)
+        self.val_accuracy = MulticlassAccuracy(classes, average="micro", ignore_index=NOT_COUNTED)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss."""
-        loss: Tensor = self.ranking(batch)
-        self.log("embedding/train_loss", loss, prog_bar=True)
+        """Return the loss; of several processes the mean is that of the whole batch."""
+        loss: Tensor = self.ranking(batch) * share_of(batch)
+        self.log("embedding/train_loss", loss, prog_bar=True, sync_dist=True)
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -42,8 +43,18 @@ class EmbeddingTrainer(TrainingModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Compare each text's nearest label with its own."""
         scores = self.ranking.scores(batch, self.label_vectors)
-        self.val_accuracy(scores, batch["label"])
+        self.check_finite(scores, "its cosines")
+        self.val_accuracy(scores, labels_to_count(batch))
         self.log("embedding/val_acc", self.val_accuracy, prog_bar=True, batch_size=len(scores))
+
+    @property
+    def remedy(self) -> str:
+        """What to lower where training diverges."""
+        settings = self.settings
+        return (
+            f"embedding.lr={settings.lr:g}, embedding.scale={settings.scale:g} or "
+            f"embedding.gradient_clip={settings.gradient_clip:g}"
+        )
 
     def optimisation(self, steps: int) -> tuple[AdamW, LambdaLR]:
         """Return the recipe's optimiser and schedule."""

@@ -18,7 +18,10 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException  # 
 
 from lrsl.config.schema import TrainerConfig
 from lrsl.errors import InputError
+from lrsl.nn import processes
 from lrsl.nn.precision import native_precision
+from lrsl.training.resuming import Resuming
+from lrsl.training.strategies import like, placed
 
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 # batches come from memory, tokenised: more workers would only copy them
@@ -31,6 +34,8 @@ warnings.filterwarnings("ignore", message=".*You are using a custom batch sample
 warnings.filterwarnings("ignore", message=".*You defined a `validation_step` but have no `val_dataloader`.*")
 # one process per job, whatever starts it; a machine that has Slurm does not have to use it
 warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
+# what the leading process logs it has from all processes, or computes alone
+warnings.filterwarnings("ignore", message=".*It is recommended to use `self.log.*sync_dist=True.*")
 warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
 
 
@@ -123,6 +128,8 @@ def build_trainer(
     stop_after: int | None = None,
     logger: Logger | None = None,
     callbacks: list[Callback] | None = None,
+    resuming: Resuming | None = None,
+    shards: bool = False,
 ) -> pl.Trainer:
     """Return the trainer of one stage.
 
@@ -136,6 +143,8 @@ def build_trainer(
         stop_after: epochs after which training stops in any case.
         logger: where metrics go.
         callbacks: more callbacks.
+        resuming: keeps what the training has reached.
+        shards: whether the network may be sharded among the processes, as `trainer.strategy=fsdp` says.
 
     Raises:
         InputError: this machine has no such accelerator, or not as many devices.
@@ -148,18 +157,21 @@ def build_trainer(
         ]
     if stop_after is not None:
         callbacks.append(StopAfter(stop_after))
-    if config.progress:
+    progress = config.progress and processes.leads()
+    if progress:
         callbacks.append(StageProgress(stage, stop_after or epochs))
+    if resuming is not None:
+        callbacks.append(resuming)  # last: it keeps what the others have come to
     try:
         return pl.Trainer(
             accelerator=config.accelerator,
-            devices=config.devices,
+            **placed(config, shards=shards),
             precision=cast(Any, precision(config)),
             max_epochs=epochs,
-            logger=logger if logger is not None else False,
+            logger=False if logger is None else logger if resuming is None else [logger, resuming.history],
             callbacks=callbacks,
-            enable_checkpointing=monitor is not None,
-            enable_progress_bar=config.progress,
+            enable_checkpointing=monitor is not None or resuming is not None,
+            enable_progress_bar=progress,
             enable_model_summary=False,
             num_sanity_val_steps=0,
             log_every_n_steps=10,
@@ -186,4 +198,6 @@ def load_best(module: pl.LightningModule, checkpoint: Path) -> None:
     """Load the weights of a checkpoint."""
     saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
     module.on_load_checkpoint(saved)
-    module.load_state_dict(saved["state_dict"], strict=module.strict_loading)
+    here = module.state_dict()
+    weights = {name: like(value, here[name]) for name, value in saved["state_dict"].items()}
+    module.load_state_dict(weights, strict=module.strict_loading)

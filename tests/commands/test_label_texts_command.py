@@ -5,7 +5,7 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,10 @@ class Scripted:
     def check_length(self, prompts: list[str]) -> None:
         self.asked = list(prompts)
 
-    def __call__(self, prompt: str) -> str:
+    def __call__(self, prompts: Sequence[str]) -> list[str]:
+        return [self.answer(prompt) for prompt in prompts]
+
+    def answer(self, prompt: str) -> str:
         found = re.search(r"^This is about the label (.*)\.$", prompt, re.MULTILINE)
         assert found
         answer = next(answer for label, answer in self.answers.items() if found[1].startswith(label))
@@ -75,6 +78,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], Script
     def install(answers: dict[str, Any]) -> Scripted:
         scripted = Scripted(answers)
         monkeypatch.setattr(label_writer, "load_language_model", lambda *_, **__: scripted)
+        monkeypatch.setattr(label_texts, "_separation", lambda *_: None)
         return scripted
 
     return install
@@ -87,7 +91,7 @@ def corpus(*overrides: str) -> Corpus:
 
 
 def test_the_file(tsec: str, out: Path, script: Callable[..., Scripted], capsys: pytest.CaptureFixture[str]) -> None:
-    script({"negative": "“Sad tweets.”", "neutral": "Description: dry tweets.", "positive": "sad tweets."})
+    script({"negative": "Sad tweets. Or so.", "neutral": "Description: dry tweets.", "positive": "sad tweets."})
     overrides = ["dataset=tsec3", tsec, "dataset.label_texts=null"]
     assert main([*overrides, "llm=some/model", f"out={out}"]) == 0
     assert out.read_text(encoding="utf-8") == (
@@ -98,12 +102,13 @@ def test_the_file(tsec: str, out: Path, script: Callable[..., Scripted], capsys:
         "\n"
         "negative: Sad tweets.\n"
         "neutral: dry tweets.\n"
-        "# the answer was the text of 'negative', so the present text is kept\n"
+        "# the answer was the text of another label, so the present text is kept\n"
         "positive: positive\n"
     )
     assert capsys.readouterr().out == (
         "label texts, 1/3: negative\nlabel texts, 2/3: neutral\nlabel texts, 3/3: positive\n"
-        f"{out} has 3 label texts (1 of them as before, and a comment says why); read and edit them, then\n"
+        f"{out} has 3 label texts (1 as before, and a comment says why; 1 times the answer was the text of another "
+        "label; 1 cut to the first sentence); read and edit them, then\n"
         f"  python run.py dataset=tsec3 {tsec} dataset.label_texts={out}\n"
     )
     assert corpus("dataset=tsec3", tsec, f"dataset.label_texts={out}").label_texts == [
@@ -114,11 +119,11 @@ def test_the_file(tsec: str, out: Path, script: Callable[..., Scripted], capsys:
 
 
 def test_the_command_in_the_file_uses_it(tsec: str, out: Path, script: Callable[..., Scripted]) -> None:
-    script({label: f"All {label} ones." for label in TWEETS})
-    assert main(["dataset=tsec3", tsec, "seed=3", "llm=x", f"out={out}"]) == 0
+    script({label: f"All of kind {i}." for i, label in enumerate(TWEETS)})
+    assert main(["dataset=tsec3", tsec, "at_once=1", "seed=3", "llm=x", f"out={out}"]) == 0
     line = next(line for line in out.read_text(encoding="utf-8").splitlines() if "python run.py" in line)
     typed = shlex.split(line.removeprefix("#   python run.py "))
-    assert corpus(*typed).label_texts == [f"All {label} ones." for label in TWEETS]
+    assert corpus(*typed).label_texts == [f"All of kind {i}." for i in range(len(TWEETS))]
 
 
 def test_awkward_labels_load_back(awkward: list[str], out: Path, script: Callable[..., Scripted]) -> None:
@@ -155,25 +160,69 @@ def test_what_is_asked_comes_from_train_alone_and_depends_on_the_seed(
 def test_a_file_that_is_there_is_left_alone_unless_told(
     tsec: str, out: Path, script: Callable[..., Scripted], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    script({label: f"new {label}" for label in TWEETS})
+    script({label: f"new {i}" for i, label in enumerate(TWEETS)})
     out.write_text("negative: mine\n")
-    command = ["dataset=tsec3", tsec, "llm=x", f"out={out}"]
+    command = ["dataset=tsec3", tsec, "at_once=1", "llm=x", f"out={out}"]
     assert main(command) == 1
     assert capsys.readouterr().err == (
-        f"out={out} is there already, edited by someone or left by a command that was interrupted; give another file, "
-        "or write it anew with overwrite=true\n"
+        f"out={out} is there already, and is not one that this command began and was interrupted in; give another "
+        "file, or write it anew with overwrite=true\n"
     )
     assert out.read_text() == "negative: mine\n"
     assert main([*command, "overwrite=true"]) == 0
-    assert "negative: new negative\n" in out.read_text()
+    assert "negative: new 0\n" in out.read_text()
+
+
+def test_an_interrupted_command_goes_on(
+    tsec: str, out: Path, script: Callable[..., Scripted], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["dataset=tsec3", tsec, "at_once=1", "llm=x", f"out={out}"]
+    good = {label: f"All of kind {i}." for i, label in enumerate(TWEETS)}
+    script(good | {"positive": KeyboardInterrupt()})
+    assert main(command) == 130
+    out.write_text(out.read_text().replace("All of kind 0.", "Edited."))
+    script(good | {"negative": AssertionError(), "neutral": AssertionError()})
+    assert main([*command, "examples=4"]) == 1  # another command's
+    assert "is not one that this command began" in capsys.readouterr().err
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"going on with {out}, which has 2 of 3 label texts\nlabel texts, 3/3: positive\n")
+    assert corpus("dataset=tsec3", tsec, f"dataset.label_texts={out}").label_texts == [
+        "Edited.",
+        "All of kind 1.",
+        "All of kind 2.",
+    ]
+    assert main(command) == 1  # it is whole
+    assert not [path for path in out.parent.iterdir() if path.name.endswith(".part")]
+
+
+def test_an_answer_is_taken_only_where_it_separates_better(
+    tiny_corpus: Path, tiny_bert: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = ["dataset=custom", "dataset.train=train.csv", "dataset.test=test.csv", f"data_dir={tiny_corpus}"]
+    made = corpus(*overrides)
+    own = {label: made.train.texts[made.train.labels.index(i)] for i, label in enumerate(made.labels)}
+    scripted = Scripted({label: " ".join(own[label].split()[::-1]) for label in made.labels})
+    monkeypatch.setattr(label_writer, "load_language_model", lambda *_, **__: scripted)
+    embedding = f"embedding.pretrained={tiny_bert}"
+    assert main([*overrides, embedding, "llm=x", f"out={out}", "examples=0"]) == 0
+    said = capsys.readouterr().out
+    found = re.search(r"is right on ([\d.]+) % of (\d+) training texts; it was on ([\d.]+) %\n$", said)
+    assert found
+    assert int(found[2]) == len(made.train.texts)
+    worse = said.partition(" times the answer separates training texts no better")[0].rpartition(" ")[2]
+    lines = out.read_text().splitlines()
+    assert lines.count(f"# {label_writer.FAULTS['worse']}, so the present text is kept") == int(worse or 0)
 
 
 def test_an_interruption_loses_nothing(
     tsec: str, out: Path, script: Callable[..., Scripted], capsys: pytest.CaptureFixture[str]
 ) -> None:
     script({"negative": "Sad tweets.", "neutral": "Dry tweets.", "positive": KeyboardInterrupt()})
-    assert main(["dataset=tsec3", tsec, "llm=x", f"out={out}"]) == 130
-    assert capsys.readouterr().err.endswith(f"interrupted; {out} has 2 of 3 label texts\n")
+    assert main(["dataset=tsec3", tsec, "at_once=1", "llm=x", f"out={out}"]) == 130
+    assert capsys.readouterr().err.endswith(
+        f"interrupted; {out} has 2 of 3 label texts, and the same command goes on with it\n"
+    )
     assert corpus("dataset=tsec3", tsec, f"dataset.label_texts={out}").label_texts == [
         "Sad tweets.",
         "Dry tweets.",
@@ -181,7 +230,7 @@ def test_an_interruption_loses_nothing(
     ]
     before = out.read_text()
     script({"negative": KeyboardInterrupt()})
-    assert main(["dataset=tsec3", tsec, "llm=x", f"out={out}", "overwrite=true"]) == 130
+    assert main(["dataset=tsec3", tsec, "at_once=1", "llm=x", f"out={out}", "overwrite=true"]) == 130
     assert capsys.readouterr().err.endswith("interrupted\n")
     assert out.read_text() == before
 
@@ -193,10 +242,10 @@ def test_on_a_terminal_a_bar_is_drawn_on_stderr(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    script({label: f"new {label}" for label in TWEETS})
+    script({label: f"new {i}" for i, label in enumerate(TWEETS)})
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
-    assert main(["dataset=tsec3", tsec, "llm=x", f"out={out}"]) == 0
+    assert main(["dataset=tsec3", tsec, "at_once=1", "llm=x", f"out={out}"]) == 0
     captured = capsys.readouterr()
     assert "label texts" in captured.err
     assert captured.out.startswith(f"{out} has 3 label texts; read and edit them, then\n")
@@ -214,7 +263,7 @@ def test_a_real_model_writes_the_same_file_twice(tiny_corpus: Path, tmp_path: Pa
     overrides = ["dataset=custom", "dataset.train=train.csv", "dataset.test=test.csv", f"data_dir={tiny_corpus}"]
     outs = [tmp_path / "once.yaml", tmp_path / "again.yaml"]
     for out in outs:
-        assert main([*overrides, f"llm={llm}", f"out={out}", "examples=3", "max_new_tokens=8"]) == 0
+        assert main([*overrides, f"llm={llm}", f"out={out}", "examples=3", "max_new_tokens=8", "separation=false"]) == 0
     once, again = (out.read_text().replace(out.name, "") for out in outs)
     assert once == again
     made = corpus(*overrides, f"dataset.label_texts={outs[0]}")
@@ -241,6 +290,7 @@ def test_a_real_model_writes_the_same_file_twice(tiny_corpus: Path, tmp_path: Pa
         (["~llm"], "llm"),
         (["llm=x", "examples=-1"], "examples=-1 is too small; it must be at least 0"),
         (["llm=x", "examples=few"], "examples=few has a value of the wrong type; examples takes a whole number"),
+        (["llm=x", "at_once=0"], "at_once=0 is too small; it must be at least 1"),
         (["llm=x", "max_new_tokens=0"], "max_new_tokens=0 is too small; it must be at least 1"),
         (["llm=x", "quantize=int8"], "quantize=int8 is unknown; use one of nf4, none"),
         (["llm=x", "overwrite=maybe"], "overwrite=maybe has a value of the wrong type; overwrite takes true or false"),
@@ -281,7 +331,7 @@ def test_running_out_of_memory_and_unwritable_files_are_one_sentence(
     tsec: str, tmp_path: Path, script: Callable[..., Scripted], capsys: pytest.CaptureFixture[str]
 ) -> None:
     script({"negative": RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")})
-    command = ["dataset=tsec3", tsec, "llm=big"]
+    command = ["dataset=tsec3", tsec, "at_once=1", "llm=big"]
     assert main([*command, f"out={tmp_path / 'a.yaml'}"]) == 1
     said = capsys.readouterr().err
     assert said == "llm=big needs more memory than there is; set quantize=nf4 or give a smaller one\n"

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,9 +12,10 @@ from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForSequenceClassification, T5Config
 
 from lrsl.commands import label_writer
+from lrsl.commands.label_answers import clean, loops, names_again, sentences
 from lrsl.commands.label_writer import (
+    FAULTS,
     LanguageModel,
-    clean,
     entry,
     examples_of,
     load_language_model,
@@ -36,6 +38,10 @@ def corpus(labels: list[str], texts: list[str] | None = None) -> Corpus:
     of = [i % len(labels) for i in range(12 * len(labels))]
     splits = {name: split(name, [f"{name} {labels[k]} {i}" for i, k in enumerate(of)], of) for name in ("train", "val")}
     return Corpus("mine", labels, texts or [readable(label) for label in labels], test=splits["val"], **splits)
+
+
+def one_by_one(answer: Callable[[str], str]) -> Callable[[Sequence[str]], list[str]]:
+    return lambda prompts: [answer(prompt) for prompt in prompts]
 
 
 def llama(folder: Path, stops: list[int]) -> Path:
@@ -87,6 +93,9 @@ def model(pretrained: str) -> LanguageModel:
         ("<think>and on and on", ""),
         ("a negative: no prefix, a well-known word", "a negative: no prefix, a well-known word"),
         ("negativity, in a word", "negativity, in a word"),
+        ("Texts with the label negative have in common that they both complain.", "complain."),
+        ("The texts with the label “negative” all have in common complaints.", "complaints."),
+        ("Texts that have much in common", "Texts that have much in common"),
         ("Here it is:", ""),
         ("negative:", ""),
         (" \n ", ""),
@@ -99,15 +108,109 @@ def test_an_answer_is_cleaned(answer: str, text: str) -> None:
 
 
 def test_a_label_without_a_good_answer_keeps_its_present_text() -> None:
-    answers = {"a": "Cee", "b": "Bees.", "c": "bees.", "d": "...", "e": "E"}
-    made = corpus(list("abcde"), ["A", "B", "cee", "D", "E"])
-    assert list(write_label_texts(made, list("abcde"), answers.__getitem__)) == [
-        ("a", "A", "the answer was the text of 'c'"),
-        ("b", "Bees.", ""),
-        ("c", "cee", "the answer was the text of 'b'"),
-        ("d", "D", "no whole sentence came back within max_new_tokens"),
-        ("e", "E", ""),
+    answers = {"a": "Cee", "b": "Bees. More.", "c": "bees.", "d": "...", "e": "An E it is", "f": "Fs. Fs."}
+    made = corpus(list("abcdef"), ["A", "B", "cee", "D", "E", "F"])
+    assert list(write_label_texts(made, list("abcdef"), one_by_one(answers.__getitem__))) == [
+        ("a", "A", "other", False, False),
+        ("b", "Bees.", "", True, False),
+        ("c", "cee", "other", False, False),
+        ("d", "D", "unfinished", False, False),
+        ("e", "E", "name", False, False),
+        ("f", "F", "loop", False, False),
     ]
+
+
+def test_an_answer_that_quotes_an_example_is_not_taken() -> None:
+    made = corpus(["x", "y"])
+    shown = [["where is my card?"], ["why so late"]]
+    answers = ["Texts that ask, where is my card.", "Texts that ask, where is my card."]
+    written = list(write_label_texts(made, ["", ""], lambda _: answers, examples=shown, at_once=2))
+    assert [text.fault for text in written] == ["quote", ""]
+
+
+class Longer:
+    """Stands in for what compares texts: the longer, the better."""
+
+    def __init__(self, texts: list[str]) -> None:
+        self.texts = texts
+
+    def is_better(self, label: int, text: str) -> bool:
+        return len(text) > len(self.texts[label])
+
+    def take(self, label: int, text: str) -> None:
+        self.texts[label] = text
+
+
+def test_an_answer_that_separates_no_better_is_not_taken() -> None:
+    made = corpus(["one", "two"], ["rather long a text", "2"])
+    separation = Longer(list(made.label_texts))
+    written = list(
+        write_label_texts(made, ["", ""], lambda _: ["Short.", "Two of them."], separation=separation, at_once=2)
+    )
+    assert [text.fault for text in written] == ["worse", ""]
+    assert [text.named for text in written] == [False, True]
+    assert separation.texts == ["rather long a text", "Two of them."]
+
+
+def test_going_on_asks_the_same_together() -> None:
+    made = corpus(list("abcde"))
+    asked: list[list[str]] = []
+
+    def answer(prompts: Sequence[str]) -> list[str]:
+        asked.append(list(prompts))
+        return [f"Texts of kind {prompt}{prompt}" for prompt in prompts]
+
+    written = list(write_label_texts(made, list("abcde"), answer, known={"a": "A.", "b": "B.", "c": "C."}, at_once=2))
+    assert asked == [["c", "d"], ["e"]]
+    assert [text.label for text in written] == ["d", "e"]
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("One. Two!", ["One.", "Two!"]),
+        ("Texts, e.g. of cards, i.e. of Visa vs. Amex", ["Texts, e.g. of cards, i.e. of Visa vs. Amex"]),
+        ("Version 2.0 of it. and so on", ["Version 2.0 of it. and so on"]),
+        ("一。二！", ["一。", "二！"]),
+        ("…", []),
+    ],
+)
+def test_sentences(text: str, parts: list[str]) -> None:
+    assert sentences(text) == parts
+
+
+@pytest.mark.parametrize(
+    ("text", "so"),
+    [
+        ("Asks for a card. Asks for a card.", True),
+        ("Asks for a card and for a card and for a card and for", True),
+        ("关于卡片，关于卡片，关于卡片", True),
+        ("Asks for a card, and for a pin.", False),
+        ("Ha, ha, ha.", False),
+    ],
+)
+def test_loops(text: str, so: bool) -> None:
+    assert loops(text) is so
+
+
+@pytest.mark.parametrize(
+    ("text", "so"),
+    [
+        ("Asks about the card-arrival.", True),
+        ("card_arrival, that is", True),
+        ("Card ARRIVAL", True),
+        ("Cards' arrivals", False),
+        ("The arrival of a card", False),
+    ],
+)
+def test_a_name_is_found_again(text: str, so: bool) -> None:
+    assert names_again(text, ["card_arrival"]) is so
+
+
+def test_a_name_is_found_among_words_that_are_not_apart() -> None:
+    assert names_again("询问打车的应用", ["打车"])
+    assert not names_again("询问打的应用", ["打车"])
+    assert not names_again("anything", ["?"])
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -121,23 +224,26 @@ def test_what_is_written_loads_back(labels: list[str], answers: list[str], tmp_p
     labels = [label for label in labels if label.strip()]
     own = [readable(label).strip() for label in labels]
     given = iter(answers)
-    written = list(write_label_texts(corpus(labels, own), labels, lambda _: next(given)))
+    written = list(write_label_texts(corpus(labels, own), labels, lambda _: [next(given)]))
     path = tmp_path / "texts.yaml"
     path.write_text("# a comment\n" + "".join(map(entry, written)), encoding="utf-8", newline="\n")
     assert label_texts(labels, own, str(path) if labels else None, None) == [text.text for text in written]
 
 
 def test_long_and_awkward_entries_load_back(tmp_path: Path) -> None:
-    answers = [f"What {label} means: {'a long story, ' * 20}说来话长 #{i}" for i, label in enumerate(AWKWARD)]
+    long = " ".join(f"{first}{second}ng" for first in "bcdfgklmprst" for second in "aeiou")
+    answers = [f"Texts: {'plenty ' + long if i % 2 else long}, 说来话长 #{chr(97 + i)}" for i in range(len(AWKWARD))]
     labels = [*AWKWARD, "a label of many words " * 9]
     path = tmp_path / "texts.yaml"
-    written = list(write_label_texts(corpus(labels), labels, lambda label: ([*answers, ""])[labels.index(label)]))
+    written = list(
+        write_label_texts(corpus(labels), labels, one_by_one(lambda label: [*answers, ""][labels.index(label)]))
+    )
     path.write_text("".join(map(entry, written)), encoding="utf-8")
     assert label_texts(labels, labels, str(path), None) == [*answers, readable(labels[-1])]
     lines = path.read_text(encoding="utf-8").splitlines()
     assert max(map(len, lines[:-3])) <= 110
     assert "说来话长" in path.read_text(encoding="utf-8")
-    assert "# no whole sentence came back within max_new_tokens, so the present text is kept" in lines
+    assert f"# {FAULTS['unfinished']}, so the present text is kept" in lines
 
 
 def test_examples_are_drawn_from_the_labels_training_texts() -> None:
@@ -200,8 +306,13 @@ def test_an_answer_is_greedy_whatever_the_model_would_sample(model: LanguageMode
     expected = greedy(model, "card0 card1\n\nAnswer:", special=True)
     config = model.network.generation_config
     config.do_sample, config.temperature, config.top_p, config.top_k = True, 2.0, 0.5, 3
-    answers = {model("card0 card1") for _ in range(3)}
+    answers = {model(["card0 card1"])[0] for _ in range(3)}
     assert answers == {model.tokenizer.decode(expected)}
+
+
+def test_prompts_of_different_lengths_are_answered_together_as_alone(model: LanguageModel) -> None:
+    prompts = ["card0", "card1 card0 " * 20, "card2 card1"]
+    assert model(prompts) == [model([prompt])[0] for prompt in prompts]
 
 
 def test_a_chat_template_is_used_and_brings_its_own_special_tokens(model: LanguageModel) -> None:
@@ -210,13 +321,13 @@ def test_a_chat_template_is_used_and_brings_its_own_special_tokens(model: Langua
         "{% if add_generation_prompt and not enable_thinking %} rate{% endif %}"
     )
     expected = greedy(model, "<s>user please card0 rate", special=False)
-    assert model("card0") == model.tokenizer.decode(expected)
+    assert model(["card0"]) == [model.tokenizer.decode(expected)]
 
 
 def test_a_chat_template_that_fails_is_said(model: LanguageModel) -> None:
     model.tokenizer.chat_template = "{{ raise_exception('only in twos') }}"
     with pytest.raises(InputError, match=r"^llm: the tokenizer's chat template fails \(only in twos\); take another"):
-        model("card0")
+        model(["card0"])
 
 
 @pytest.mark.parametrize(
@@ -233,9 +344,11 @@ def test_of_an_answer_that_is_broken_off_whole_sentences_are_kept(
     model: LanguageModel, monkeypatch: pytest.MonkeyPatch, made: str, tokens: int, answer: str
 ) -> None:
     model.max_new_tokens = 4
-    monkeypatch.setattr(model.network, "generate", lambda input_ids, **_: torch.ones(1, input_ids.shape[1] + tokens))
+    monkeypatch.setattr(
+        model.network, "generate", lambda input_ids, **_: torch.full((1, input_ids.shape[1] + tokens), 5)
+    )
     monkeypatch.setattr(model.tokenizer, "decode", lambda *_, **__: made, raising=False)
-    assert model("card0") == answer
+    assert model(["card0"]) == [answer]
 
 
 def test_prompts_that_are_too_long_are_refused(model: LanguageModel) -> None:
@@ -252,7 +365,7 @@ def test_four_bits(pretrained: str) -> None:
         layer.weight.dtype for layer in model.network.model.layers[0].mlp.children() if hasattr(layer, "weight")
     } == {torch.uint8}
     stop_at(model, *range(3, 60))
-    assert len(model("card0 card1").split()) == 1
+    assert len(model(["card0 card1"])[0].split()) == 1
 
 
 def test_four_bits_that_do_not_work_are_refused_by_the_key_that_was_typed(

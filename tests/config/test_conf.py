@@ -286,7 +286,7 @@ def test_every_key_that_can_change_a_result_changes_the_folder() -> None:
         OmegaConf.update(other, key, new, force_add=True)
         assert identity.plain(other) != plain
         folders[key] = identity.folder(other)
-    without_effect = {"rerun", "cache", "cache_dir", "trainer.progress"}
+    without_effect = {"rerun", "cache", "cache_dir", "trainer.progress", "trainer.checkpoint_minutes"}
     without_effect |= {key for key in folders if key.startswith("logger.")}
     assert {key for key, folder in folders.items() if key and folder == folders[""]} == without_effect
     rest = [folder for key, folder in folders.items() if key not in without_effect]

@@ -121,12 +121,29 @@ def test_each_architecture_takes_its_own_keys() -> None:
     assert config("model=hldic", "model.pooling=mean").model.pooling == "mean"
 
 
-def test_several_devices_are_refused_before_anything_is_loaded() -> None:
+def test_several_devices_are_taken() -> None:
+    trainer = config("trainer.devices=2", "trainer.num_nodes=3", "trainer.strategy=ddp").trainer
+    assert (trainer.devices, trainer.num_nodes, trainer.strategy) == (2, 3, "ddp")
+    assert config("trainer.devices=2", "trainer.strategy=fsdp", "model=mistral").trainer.strategy == "fsdp"
+    assert config("trainer=fsdp", "model=mistral").trainer.devices == 2
+    assert config("trainer=ddp").trainer.strategy == "ddp"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["trainer.devices=0"], "trainer.devices=0"),
+        (["trainer.num_nodes=-1"], "trainer.num_nodes=-1"),
+        (["trainer.strategy=deepspeed"], "trainer.strategy=deepspeed"),
+        (["trainer.devices=2", "trainer.accelerator=mps"], "is one device; leave it at 1"),
+        (["trainer.strategy=fsdp", "model=mistral"], "divides a model among processes"),
+    ],
+)
+def test_processes_that_cannot_be_are_refused_before_anything_is_loaded(overrides: list[str], expected: str) -> None:
     with pytest.raises(InputError) as caught:
-        config("trainer.devices=2")
-    assert str(caught.value).startswith("trainer.devices=2 does not work: a run computes on one device; leave it at 1")
-    assert "launcher=joblib" in str(caught.value)
-    assert config("trainer.devices=1").trainer.devices == 1
+        config(*overrides)
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("precision", ["bf16-true", "16-true"])

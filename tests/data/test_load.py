@@ -167,7 +167,7 @@ def test_test_texts_that_also_stand_in_train_are_counted(caplog: pytest.LogCaptu
     ("keys", "said"),
     [
         ({"train": None}, "dataset.train is not set, so there is nothing to read; give dataset.train=FILE"),
-        ({"test": None}, "dataset.test is not set, so there is nothing to read; give dataset.test=FILE"),
+        ({"test": None}, "dataset.test is not set, so there is nothing to read; give dataset.test=FILE, or have it"),
         ({"val": ""}, "dataset.val is not set, so there is nothing to read; give dataset.val=FILE"),
         ({"test": "x.csv"}, "dataset.test=x.csv is no file in the working directory; give the path of one"),
         ({"text": "txt"}, "train.csv:2 has no column 'txt' (dataset.text); it has text, label; did you mean 'text'?"),
@@ -234,6 +234,7 @@ def test_a_wrong_table_is_said_with_file_and_line(name: str, content: str, said:
          "has nothing in the column dataset.turns=t, an empty text"),
         ({"text": "x", "label": "a", "g": "g1", "t": [[]]}, {"turns": "t"}, "has a turn 1 that cannot be read"),
         ({"text": "half \ud83d", "label": "a"}, {}, "has half a character (0xd83d) in the column dataset.text=text"),
+        ({"text": "x", "label": "half \ud83d"}, {}, "has half a character (0xd83d) in the column dataset.label=label"),
     ],
 )  # fmt: skip
 def test_a_wrong_json_record_is_said_with_file_and_line(

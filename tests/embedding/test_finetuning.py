@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -130,3 +132,15 @@ def test_finetuning_goes_back_to_the_best_epoch_and_stops_after_patience(embeddi
     assert measured == accuracies[:4]
     assert len({tuple(weights.flatten().tolist()) for weights in seen}) == 4
     assert torch.equal(next(tuned.parameters()), seen[1])  # the first of the two that are equally good
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_an_embedder_in_half_precision_is_trained_in_float32(embedding, kind):
+    texts, labels = samples(60, seed=3)
+    half = copy.deepcopy(embedding).to(kind)
+    settings = embedding_settings(epochs=2, batch_size=16, lr=3e-3)
+    rows, held_out = (texts, torch.tensor(labels), None), (texts, torch.tensor(labels))
+    trained, accuracies = finetuned(half, LABELS, rows, held_out, settings)
+    assert {parameter.dtype for parameter in trained.parameters()} == {torch.float32}
+    assert {parameter.dtype for parameter in half.parameters()} == {kind}
+    assert accuracies == pytest.approx(finetuned(half.float(), LABELS, rows, held_out, settings)[1])

@@ -19,7 +19,12 @@ from lrsl.data.corpus import Split
 from lrsl.embedding.finetuning import embedding_settings, finetuned
 from lrsl.embedding.inputs import Inputs, longest_of, prompt_of
 from lrsl.embedding.label_ranking import LabelRanking
-from lrsl.embedding.text_embedding import configured_embedding, encode, load_embedding, save_embedding
+from lrsl.embedding.text_embedding import (
+    configured_embedding,
+    encode,
+    load_embedding,
+    save_embedding,
+)
 from lrsl.errors import InputError
 from lrsl.nn.batches import pad, tokenize
 from lrsl.nn.dropout import ATTENTION
@@ -199,12 +204,16 @@ def test_a_tokenizer_that_does_not_say_its_limit_reads_what_the_network_can(tmp_
         assert longest == 62
 
 
-def test_what_prepares_texts_in_its_own_way_is_encoded_by_itself_and_not_fine_tuned(tiny_bert, monkeypatch):
+def test_what_prepares_texts_in_its_own_way_is_encoded_by_itself_and_not_fine_tuned(tiny_bert, tmp_path, monkeypatch):
     tokenizer = load_embedding(str(tiny_bert)).tokenizer
     static = SentenceTransformer(modules=[StaticEmbedding(tokenizer.backend_tokenizer, embedding_dim=8)], device="cpu")
     np.testing.assert_allclose(encode(static, TEXTS[:3]).numpy(), by_library(static, TEXTS[:3]), rtol=0, atol=1e-6)
     with pytest.raises(InputError, match="cannot be fine-tuned here: its StaticEmbedding prepares texts"):
         LabelRanking(static, LABELS, EmbeddingConfig())
+
+    static.save_pretrained(str(tmp_path), create_model_card=False)
+    loaded = configured_embedding(EmbeddingConfig(pretrained=str(tmp_path), max_length=4, finetune=False))
+    assert torch.equal(encode(loaded, TEXTS), encode(static, TEXTS))  # it reads without end, whatever max_length is
 
     odd = load_embedding(str(tiny_bert))
     plain = odd.preprocess

@@ -2,10 +2,12 @@ import random
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from lrsl.nn import batches
-from lrsl.nn.batches import LengthBatchSampler, TokenDataset, loader, pad, tokenize
+from lrsl.nn import processes
+from lrsl.nn.batches import NOT_COUNTED, LengthBatchSampler, TokenDataset, labels_to_count, loader, pad, tokenize
 
 
 @pytest.fixture(scope="module")
@@ -96,22 +98,54 @@ def test_training_batches_are_not_in_order_of_length(lengths):
     assert longest != sorted(longest)
 
 
-@pytest.mark.parametrize("processes", [2, 3])
-def test_processes_share_an_epoch(lengths, monkeypatch, processes):
-    def share(process, seed):
-        monkeypatch.setattr(batches, "_processes", lambda: (processes, process))
-        sampler = LengthBatchSampler(lengths, 32, seed=seed)
-        batched = list(sampler)
-        assert len(batched) == len(sampler)
-        return batched
+@given(
+    rows=st.integers(1, 70), size=st.integers(2, 5), batch_size=st.integers(1, 9), seed=st.sampled_from([None, 0, 3])
+)
+def test_processes_compute_each_row_once_in_the_batches_of_one(rows, size, batch_size, seed):
+    lengths = [3 + row % 7 for row in range(rows)]
 
-    evaluated = [row for process in range(processes) for batch in share(process, None) for row in batch]
-    assert sorted(evaluated) == list(range(1003))  # none left out, none twice
+    def parts(rank):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(processes, "count", lambda: (size, rank))
+            sampler = LengthBatchSampler(lengths, batch_size, seed=seed)
+            found = list(sampler)
+            assert len(found) == len(sampler)
+            return found
 
-    trained = [share(process, 0) for process in range(processes)]
-    assert len({len(batched) for batched in trained}) == 1  # else one process waits for ever
-    seen = [row for batched in trained for batch in batched for row in batch]
-    assert len(seen) == len(set(seen)) >= 1003 - 32 * processes
+    of_one = list(LengthBatchSampler(lengths, batch_size, seed=seed))
+    of_all = [parts(rank) for rank in range(size)]
+    assert len({len(found) for found in of_all}) == 1  # else one process waits for ever
+    assert all(part.rows for found in of_all for part in found)  # and a network is never given nothing
+    computed = [row for found in of_all for part in found if part.share for row in part.rows]
+    assert sorted(computed) == list(range(rows))
+    if seed is None:
+        whole = [part.rows for step in zip(*of_all, strict=True) for part in step if part.share]
+        assert whole == of_one
+        return
+    for batch, step in zip(of_one, zip(*of_all, strict=True), strict=True):
+        assert all(part.batch == batch for part in step)
+        # the mean over processes of the means over their rows, each times its share, is the mean over the batch
+        mean = sum(part.share * sum(part.rows) / len(part.rows) for part in step) / size
+        assert mean == pytest.approx(sum(batch) / len(batch))
+
+
+def test_a_part_of_a_batch_knows_its_share_and_all_labels(tokenizer, monkeypatch):
+    tokens = TokenDataset(tokenizer, ["card1", "loan1", "the"], [2, 0, 1], max_length=8)
+    found = []
+    for rank in (0, 1):
+        monkeypatch.setattr(processes, "count", lambda rank=rank: (2, rank))
+        (batch,) = loader(tokens, 3, seed=0)
+        assert sorted(batch["together"].tolist()) == [0, 1, 2]
+        assert float(batch["share"]) == pytest.approx(2 * len(batch["index"]) / 3)
+        found += batch["index"].tolist()
+    assert sorted(found) == [0, 1, 2]
+    (last,) = loader(tokens)  # the second process has no batch of its own, and computes one that is not counted
+    assert float(last["share"]) == 0
+    assert labels_to_count(last).tolist() == [NOT_COUNTED] * 3
+    monkeypatch.setattr(processes, "count", lambda: (2, 0))
+    (first,) = loader(tokens)
+    assert torch.equal(first["index"], last["index"])
+    assert torch.equal(labels_to_count(first), first["label"])
 
 
 def test_the_loader_gives_every_text_with_its_label(tokenizer):

@@ -1,4 +1,5 @@
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,17 @@ def test_an_unknown_name_is_one_sentence(load):
     with pytest.raises(InputError, match="pretrained=nobody/nothing-of-the-kind is neither a folder") as caught:
         load("nobody/nothing-of-the-kind")
     assert is_one_sentence(caught.value)
+
+
+@pytest.mark.parametrize("name", ["", "model.gguf"])
+def test_gguf_is_refused_with_what_to_do(tmp_path: Path, name: str) -> None:
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    given = tmp_path / name
+    with pytest.raises(InputError) as caught:
+        locate(str(given), "llm")
+    assert str(caught.value).startswith(f"llm={given} is GGUF, which is made for other programs; give the model it was")
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    assert locate(str(tmp_path)) == str(tmp_path)
 
 
 @pytest.mark.parametrize("path", ["/no/such/folder", "./nowhere", "~/no-such-folder-here", "a/b/c"])
@@ -157,6 +169,18 @@ def test_dropout_and_attention_are_changed_where_asked(tiny_bert):
 def test_an_attention_nobody_knows_is_one_sentence(tiny_bert):
     with pytest.raises(InputError, match=r"^embedding\.attention=flesh does not work here: .+"):
         adjust(load_encoder(str(tiny_bert)), None, "flesh", "embedding")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="where there is a GPU it works there")
+@pytest.mark.parametrize("attention", ["flex_attention", "paged|eager"])
+def test_an_attention_that_cannot_train_is_one_sentence(tiny_bert, attention):
+    encoder = load_encoder(str(tiny_bert)).eval()
+    state = torch.random.get_rng_state()
+    with pytest.raises(InputError, match=rf"^model\.attention={re.escape(attention)} does not work here: .+"):
+        adjust(encoder, None, attention, "model")
+    adjust(encoder, None, "sdpa", "model")
+    assert not encoder.training
+    assert torch.equal(torch.random.get_rng_state(), state)
 
 
 def test_an_outline_has_the_configuration_and_no_weights(tiny_bert):

@@ -172,14 +172,16 @@ def test_a_path_will_do_for_the_embedder(fitted, tiny_bert):
         ({"label_texts": ["a", "b", "a"]}, "label text 'a' stands for two classes"),
         ({"k": 5}, "k is 5; with 4 classes it must be 2 to 4"),
         ({"k": 1}, "k is 1"),
-        ({"label_texts": ["a"], "k": 2}, "with 1 classes"),
+        ({"label_texts": ["a"], "k": 2}, "there is 1 label text; with fewer than 2 nothing can be reranked"),
+        ({"label_texts": ["a", " ", "b"]}, r"label_texts\[1\] is ' '; every class needs a text"),
+        ({"embedder": 3}, "the embedder is of type int; give a SentenceTransformer, or the folder"),
         ({"power": 0}, "power is 0; it must be above 0"),
         ({"power": float("nan")}, "power is nan"),
     ],
 )
 def test_a_reranker_that_makes_no_sense_is_refused(embedding, options, message):
     with pytest.raises(ValueError, match=message):
-        Reranker(embedding, **{"label_texts": LABELS, **options})
+        Reranker(**{"embedder": embedding, "label_texts": LABELS, **options})
 
 
 def test_an_unknown_embedder_is_one_sentence():

@@ -244,14 +244,80 @@ def test_probabilities_of_any_size_and_precision_are_refused_and_their_logarithm
 
 def test_probabilities_that_were_rounded_are_probabilities_and_a_row_that_comes_near_may_not_be():
     rows = torch.tensor([[0.33, 0.33, 0.33], [0.67, 0.17, 0.17]], dtype=torch.float64)
-    with pytest.raises(ValueError, match="logits are probabilities"):
-        check_no_probabilities(rows.repeat(MANY, 1))
-    check_no_probabilities(rows)
-    check_no_probabilities(rows[:1])
+    near = rows + torch.tensor([3, -2, 1]) * 1e-6
+    for probabilities in (near.repeat(MANY, 1), rows, rows[:1], rows.float(), 100 * rows):
+        with pytest.raises(ValueError, match="logits are probabilities"):
+            check_no_probabilities(probabilities)
+    check_no_probabilities(near)
+    check_no_probabilities(near[:1])
+    check_no_probabilities(rows + torch.tensor([0.0, 0.0, 0.05]))
     with pytest.raises(ValueError, match=r"such as np\.log\(np\.maximum\(p / 100, 1e-12\)\)"):
         check_no_probabilities(torch.tensor([[20.0, 80.0]]))
     check_no_probabilities(torch.ones(3, 1))
     check_no_probabilities(torch.ones(0, 4))
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(1, MANY - 1),
+    st.integers(2, 60),
+    st.sampled_from(["torch.float16", "torch.bfloat16", "2", "3", "4"]),
+    st.sampled_from([list, torch.tensor, pd.DataFrame, lambda rows: [torch.tensor(row) for row in rows], np.float32]),
+)
+def test_few_rows_of_rounded_probabilities_are_refused_whatever_holds_them(seed, n, classes, rounding, container):
+    logits = torch.from_numpy(4 * np.random.default_rng(seed).normal(size=(n, classes)))
+    rounded = logits.softmax(-1)
+    kind = {"torch.float16": torch.float16, "torch.bfloat16": torch.bfloat16}.get(rounding)
+    rounded = rounded.round(decimals=int(rounding)) if kind is None else rounded.to(kind)
+    with pytest.raises(ValueError, match=r"^logits are probabilities: none is below 0"):
+        logits_of(container(rounded.tolist()))
+    logits_of(container(logits.to(torch.bfloat16).tolist()))
+
+
+@pytest.mark.parametrize(
+    ("columns", "names"),
+    [
+        (["2", "0", "1"], NAMES),
+        (["LABEL_2", "LABEL_0", "LABEL_1"], NAMES),
+        (["class 3", "class 1", "class 2"], NAMES),
+        (["Loan", "Card", "Cash"], NAMES),
+        (["lost_card", "card_arrival", "cash"], ["card arrival", "lost card", "cash"]),
+        (["1", "0", "2"], ["0", "1", "2"]),
+    ],
+)
+def test_columns_that_spell_the_classes_otherwise_are_in_their_order_or_refused(columns, names):
+    with pytest.raises(ValueError, match=r"^the columns of logits are the classes in another order"):
+        logits_of(pd.DataFrame(ROWS, columns=columns), 3, names=names)
+    in_order = sorted(columns) if columns[0] != "lost_card" else ["card_arrival", "lost_card", "cash"]
+    assert logits_of(pd.DataFrame(ROWS, columns=in_order), 3, names=names).tolist() == np.array(ROWS).tolist()
+
+
+def test_columns_of_other_names_are_taken_as_they_come():
+    for columns in (["b", "a", "c"], ["p7", "p3", "p5"], ["a2", "b1", "c0"], ["2", "1", "0"]):
+        logits_of(pd.DataFrame(ROWS, columns=columns), 3, names=["2", "1", "0"])
+
+
+def test_half_a_character_is_refused():
+    with pytest.raises(ValueError, match=r"^texts\[1\] has half a character in 'a \\ud83d'; remove it"):
+        texts_of(["a 😀", "a \ud83d"])
+
+
+def test_logits_of_eight_bits_are_computed_in_more():
+    coarse = torch.tensor(ROWS).to(torch.float8_e4m3fn)
+    assert torch.equal(logits_of(coarse), coarse.float())
+
+
+def test_labels_that_are_numbers_where_label_texts_are_others_are_refused():
+    names = ["3", "2", "1"]
+    with pytest.raises(
+        ValueError, match=r"^labels are numbers, and so are the label texts, in another order: 1 may be"
+    ):
+        labels_of([1, 2, 1], 3, names)
+    assert labels_of(["1", "2", "1"], 3, names).tolist() == [2, 1, 2]
+    assert labels_of(["3", "2"], 3, names).tolist() == [0, 1]
+    assert labels_of([0, 1, 2], 3, names).tolist() == [0, 1, 2]  # 0 is none of the texts
+    assert labels_of([0, 2], 3, ["0", "1", "2"]).tolist() == [0, 2]
+    assert labels_of([1, 2], 3, ["card", "1", "2"]).tolist() == [1, 2]
 
 
 def test_a_result_is_of_the_kind_that_was_given():

@@ -278,6 +278,45 @@ def test_what_a_run_writes_itself_does_not_make_it_another(
     assert known(own, tmp_path / "run") == measured
 
 
+def test_a_file_that_appears_after_a_run_makes_it_another(
+    own: Config, measured: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    (tmp_path / "counting.py").write_text(
+        "import os\nGIVEN = os.getenv('MINE_WORDS')\n\ndef counted(): return open('more.txt'), open('log.txt', 'a')\n"
+    )
+    before = provenance.provenance(asdict(own))
+    (tmp_path / "log.txt").write_text("written by the view")
+    results.write(tmp_path / "run", measured)
+    finished.record_finish(asdict(own), tmp_path / "run", before)
+    (tmp_path / "log.txt").write_text("written by another run of the view")
+    assert known(own, tmp_path / "run") == measured
+    (tmp_path / "more.txt").write_text("the")
+    assert known(own, tmp_path / "run") is None
+    assert "more.txt, which overlap.Overlap reads, has changed" in capsys.readouterr().out
+    (tmp_path / "more.txt").unlink()
+    assert known(own, tmp_path / "run") == measured
+    monkeypatch.setenv("MINE_WORDS", "3")
+    assert known(own, tmp_path / "run") is None
+    assert "$MINE_WORDS, which overlap.Overlap reads, has changed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("given", ["folder", "./folder", "folder/*.md"])
+def test_folders_and_patterns_in_the_settings_of_a_view_are_read(
+    own: Config, measured: dict[str, Any], tmp_path: Path, given: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "words.md").write_text("the")
+    view = {"_target_": "overlap.Overlap", "words": given}
+    own = replace(own, reranker=replace(own.reranker, rules=[{"name": "mine", "views": [view]}]))
+    finish(own, tmp_path / "run", measured)
+    assert known(own, tmp_path / "run") == measured
+    (tmp_path / "folder" / "words.md").write_text("an")
+    assert known(own, tmp_path / "run") is None
+    finish(own, tmp_path / "run", measured)
+    (tmp_path / "folder" / "other.md").write_text("an")
+    assert known(own, tmp_path / "run") is None
+
+
 def test_what_changes_while_a_run_trains_makes_it_another(
     own: Config, measured: dict[str, Any], tmp_path: Path
 ) -> None:

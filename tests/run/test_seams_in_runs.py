@@ -1,5 +1,6 @@
 """A run with a detector, a threshold rule, a view and a fusion of the user's own, named in the configuration."""
 
+import itertools
 import json
 import sys
 from dataclasses import replace
@@ -95,6 +96,21 @@ def test_an_edit_of_what_a_view_runs_or_reads_makes_its_scores_anew(config, tmp_
         file.write("\n# a helper below the class, say\n")
     pipeline.run(replace(config, reranker=reranker), tmp_path / "edited")
     assert made == ["similarity", "similarity"]
+
+
+def test_an_edit_of_the_function_that_makes_a_view_is_another_key(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = {"_target_": "making.make", "inner": {"_target_": "inner.Inner"}}
+    files = [tmp_path / "making.py", tmp_path / "inner.py"]
+    for file in files:
+        file.write_text("def make(inner): ...\n")
+    keys = [made_of.named(settings)]
+    assert made_of.named(settings) == keys[0]
+    for file in files:
+        file.write_text("def make(inner): return inner\n")
+        keys.append(made_of.named(settings))
+    assert all(first != second for first, second in itertools.combinations(keys, 2))
+    assert "own" not in made_of.named({"_target_": "lrsl.LabelSimilarity"})
 
 
 @pytest.mark.parametrize(

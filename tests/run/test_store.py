@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lrsl.commands.store import main
-from lrsl.run import store
+from lrsl.run import locks, store
 from lrsl.run.store import MANIFEST, Store, entries, is_whole, link
 
 MADE_OF = {"seed": 0, "data": ["a", "b"]}
@@ -188,6 +188,13 @@ def test_an_unknown_stage_is_refused(filled, stage, hint, capsys):
     assert len(list(entries(filled))) == 3
 
 
+@pytest.mark.parametrize("more", [["--unused-for", "5"], ["--keep", "1"], ["--stage", "logits"]])
+def test_everything_and_something_is_refused(filled, more, capsys):
+    assert main(["--dir", str(filled), "prune", "--all", *more]) == 2
+    assert capsys.readouterr().err.startswith("--all removes everything, and what else is given would spare some")
+    assert len(list(entries(filled))) == 3
+
+
 def test_a_stage_of_another_version_can_be_pruned(filled, capsys):
     Store(filled).get("vectors", {"seed": 9}, writes("x"))
     assert main(["--dir", str(filled), "prune", "--stage", "vectors"]) == 0
@@ -212,7 +219,7 @@ def test_zero_is_a_number_like_any_other(filled, capsys):
 
 def test_what_is_being_made_is_not_removed(filled):
     entry = next(entries(filled))
-    with store.FileLock(f"{entry.place}.lock"):
+    with locks.lock(store.lock_of(entry.place)):
         assert not store.remove(entry)
     assert entry.place.exists()
     assert store.remove(entry)

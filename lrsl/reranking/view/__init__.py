@@ -147,6 +147,13 @@ class View(Component, Protocol):
         """Learn from label texts, training rows or the embedding, whatever the view asks for."""
         ...
 
+    def sends_to(self) -> str:
+        """Return the address that texts are sent to; empty, unless overridden, for they stay on this machine.
+
+        A reranker with a view that sends them is loaded only by who allows it.
+        """
+        return ""
+
     def restore(self, learnt: Mapping[str, Tensor], given: Given) -> FittedView | FittedCandidateView:
         """Return what `fit` returned, from what it had learnt; without training rows.
 

@@ -24,6 +24,7 @@ from lrsl import core
 from lrsl.embedding.apart import check_tokens
 from lrsl.nn.optimisation import adamw, trainable
 from lrsl.nn.pretrained import adjust, load_tokenizer, loading, longest_input, quiet
+from lrsl.nn.trust import check_runs_nothing
 from lrsl.reranking.saving import under
 from lrsl.reranking.view import FittedCandidateView, Given, View
 from lrsl.reranking.view.examples import Examples
@@ -103,13 +104,14 @@ class CrossEncoder(View):
         """Return what `fit` returned, without the training rows and without `pretrained`.
 
         Raises:
-            ValueError: a saved file has a name that no configuration or tokenizer has.
+            ValueError: a saved file has a name that no configuration or tokenizer has, or names code.
         """
         with TemporaryDirectory() as folder, quiet():
             for name, content in under("file", learnt).items():
                 if not _FILE.fullmatch(name):
                     raise ValueError(f"{name!r} is no file of a configuration or tokenizer; fit and save it anew")
                 (Path(folder) / name).write_bytes(content.cpu().numpy().tobytes())
+            check_runs_nothing(Path(folder), "the saved view CrossEncoder")
             config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         with torch.random.fork_rng():
@@ -146,11 +148,16 @@ class CrossEncoder(View):
             for batch in torch.randperm(len(pairs)).split(self.batch_size):
                 scores = made.outputs([pair for row in batch.tolist() for pair in pairs[row]])
                 true = is_true[batch].argmax(-1).to(scores.device)
-                F.cross_entropy(scores.view(len(batch), -1), true).backward()
+                loss = F.cross_entropy(scores.view(len(batch), -1), true)
+                loss.backward()
                 torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
                 optimizer.step()
                 schedule.step()
                 optimizer.zero_grad()
+            if not loss.isfinite():
+                raise ValueError(
+                    f"training the cross-encoder diverged, for its loss is no number any more; lower lr={self.lr:g}"
+                )
         network.eval()
 
 

@@ -68,6 +68,10 @@ class LLMChoice(View):
             raise ValueError(f"base_url is {self.base_url}; it must begin with https:// or http://")
         server.check_settings(self.api_key_env, self.timeout, retries=(self.retries, 0), parallel=(self.parallel, 1))
 
+    def sends_to(self) -> str:
+        """Return where the server is."""
+        return self.base_url
+
     def fit(self, given: Given) -> FittedLLMChoice:
         """Embed the training texts, where there are any and an embedding; nothing is sent."""
         with_examples = given.texts and given.load_embedding is not None

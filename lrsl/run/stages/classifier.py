@@ -14,6 +14,7 @@ from torch import Tensor
 from lrsl.classifiers.build import build_network
 from lrsl.embedding.finetuning import confused_labels
 from lrsl.embedding.text_embedding import configured_embedding
+from lrsl.nn import processes
 from lrsl.nn.batches import loader
 from lrsl.nn.pretrained import fingerprint
 from lrsl.reranking.rule import Rule
@@ -21,9 +22,11 @@ from lrsl.run.stages.context import RunContext
 from lrsl.run.stages.made_of import LIBRARIES_OF_LLMS, about, conditions, versions
 from lrsl.run.stages.tensor import load, save
 from lrsl.run.stages.tokens import StoredTokens
+from lrsl.run.stages.unfinished import through, unfinished
 from lrsl.run.store import key_of, link
 from lrsl.training.callback import RerankingCallback
 from lrsl.training.classifier import Classifier
+from lrsl.training.resuming import Resuming
 from lrsl.training.trainer import best_checkpoint, build_trainer, device, epoch_of, load_best
 
 CHECKPOINT = "best.ckpt"
@@ -45,7 +48,8 @@ def train_classifier(context: RunContext, rule: Rule, epochs: int | None = None)
 
     def make(folder: Path) -> None:
         # loaded before the classifier is trained: if it cannot be had, nothing is lost
-        configured_embedding(config.embedding)
+        with processes.first():
+            configured_embedding(config.embedding)
         module = build_classifier(context)
         network = module.network
         trainer = build_trainer(
@@ -58,13 +62,15 @@ def train_classifier(context: RunContext, rule: Rule, epochs: int | None = None)
             stop_after=epochs,
             logger=context.logger,
             callbacks=[RerankingCallback(rule)] if epochs is None else [],
+            resuming=resuming,
+            shards=True,
         )
         train = loader(network.samples(corpus.train), model.batch_size, seed=config.seed)
         if epochs is None:
-            trainer.fit(module, train, loader(network.samples(corpus.val)))
+            resuming.fit(trainer, module, train, loader(network.samples(corpus.val)))
             load_best(module, Path(best_checkpoint(trainer)))
         else:
-            trainer.fit(module, train)
+            resuming.fit(trainer, module, train)
             trainer.save_checkpoint(folder / CHECKPOINT)
         network.export(folder)
         trained.append(module)
@@ -83,8 +89,12 @@ def train_classifier(context: RunContext, rule: Rule, epochs: int | None = None)
         made_of["libraries"] |= versions(LIBRARIES_OF_LLMS)
     if model.architecture == "hldic":  # the one network that looks at them
         made_of["label tree"] = [corpus.label_texts, corpus.groups]
+    kept = unfinished(context, "classifier", made_of)
+    resuming = Resuming(kept, epochs or model.epochs)
     folder = context.store.get("classifier", made_of, make, about=about(context))
-    link(folder, context.folder / "classifier")
+    through(context, kept)
+    if processes.leads():
+        link(folder, context.folder / "classifier")
     return TrainedClassifier(context, made_of, folder, *trained)
 
 
@@ -128,10 +138,15 @@ class TrainedClassifier:
         samples = self.context.split(split)
 
         def make(folder: Path) -> None:
-            trainer = build_trainer(self.context.config.trainer, f"logits of {split}", folder)
+            trainer = build_trainer(self.context.config.trainer, f"logits of {split}", folder, shards=True)
             batches: Any = trainer.predict(self.module, loader(self.module.network.samples(samples)))
-            index = torch.cat([batch["index"] for batch in batches])
-            save(torch.cat([batch["logits"] for batch in batches])[index.argsort()], folder)
+            index, logits = (
+                processes.gathered(torch.cat([batch[key] for batch in batches])) for key in ("index", "logits")
+            )
+            rows = torch.empty(len(samples), dtype=torch.int64)
+            rows[index] = torch.arange(len(index))  # a row may come from two processes, and is the same in both
+            if processes.leads():
+                save(logits[rows], folder)
 
         made_of = {"classifier": key_of(self.made_of), "of": samples.fingerprint()}
         return load(self.context.store.get("logits", made_of, make, about=f"{about(self.context)}, {split}"))
@@ -140,7 +155,11 @@ class TrainedClassifier:
 def build_classifier(context: RunContext) -> Classifier:
     """Return an untrained classifier, its head drawn by the run's seed."""
     pl.seed_everything(context.config.seed, workers=True, verbose=False)
-    network = build_network(context.config.model, context.corpus, device(context.config.trainer))
+    trainer = context.config.trainer
+    with processes.first():
+        network = build_network(
+            context.config.model, context.corpus, device(trainer), shards=trainer.strategy == "fsdp"
+        )
     network.tokenize = StoredTokens(context)
     return Classifier(network, context.config.model, len(context.corpus.labels))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytorch_lightning.loggers import Logger
@@ -15,7 +15,11 @@ from lrsl.tracking import Tracker
 
 @dataclass
 class RunContext:
-    """What every stage needs to know: the run, its data, where things are left and logged, what is there already."""
+    """What every stage needs to know: the run, its data, where things are left and logged, what is there already.
+
+    Attributes:
+        earlier: seconds that trainings had taken in processes that were killed, before this one took them up.
+    """
 
     config: Config
     corpus: Corpus
@@ -23,6 +27,7 @@ class RunContext:
     tracker: Tracker
     store: Store
     logged: bool = True
+    earlier: list[float] = field(default_factory=list)
 
     @property
     def logger(self) -> Logger | None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from lrsl import core
 from lrsl.embedding.label_ranking import LabelRanking
 from lrsl.embedding.text_embedding import configured_embedding, encode, save_embedding
+from lrsl.nn import processes
 from lrsl.nn.pretrained import fingerprint
 from lrsl.reranking.rule import scores_of_texts
 from lrsl.reranking.view import FittedCandidateView, FittedView, Given
@@ -26,8 +27,10 @@ from lrsl.run.stages.context import RunContext
 from lrsl.run.stages.made_of import LIBRARIES_OF_VIEWS, about, conditions, named, source, versions
 from lrsl.run.stages.tensor import load, save
 from lrsl.run.stages.tokens import StoredTokens
+from lrsl.run.stages.unfinished import through, unfinished
 from lrsl.run.store import key_of, link
 from lrsl.training.embedding import EmbeddingTrainer
+from lrsl.training.resuming import Resuming
 from lrsl.training.trainer import best_checkpoint, build_trainer, epoch_of, load_best
 
 EPOCH = "epoch.json"
@@ -53,7 +56,8 @@ def finetune_embedding(
 
     def make(folder: Path) -> None:
         pl.seed_everything(config.seed, workers=True, verbose=False)
-        embedding = configured_embedding(settings)
+        with processes.first():
+            embedding = configured_embedding(settings)
         trainer = build_trainer(
             config.trainer,
             "embedding",
@@ -63,6 +67,7 @@ def finetune_embedding(
             patience=settings.patience,
             stop_after=epochs,
             logger=context.logger,
+            resuming=resuming,
         )
         ranking = LabelRanking(embedding, corpus.label_texts, settings, confused)
         ranking.tokenize = StoredTokens(context)
@@ -70,13 +75,17 @@ def finetune_embedding(
         recipe = module.recipe
         train = recipe.training(corpus.train, config.seed)
         if epochs is None:
-            trainer.fit(module, train, recipe.validation(corpus.val))
+            resuming.fit(trainer, module, train, recipe.validation(corpus.val))
+            if not processes.leads():
+                return
             best = Path(best_checkpoint(trainer))
             load_best(module, best)
             kept = epoch_of(best)
             best.unlink()
         else:
-            trainer.fit(module, train)
+            resuming.fit(trainer, module, train)
+            if not processes.leads():
+                return
             kept = epochs
         save_embedding(embedding, folder)
         (folder / EPOCH).write_text(json.dumps({"epoch": kept}), encoding="utf-8")
@@ -94,8 +103,12 @@ def finetune_embedding(
     }
     if epochs is not None:
         made_of["stopped after"] = epochs
+    kept = unfinished(context, "embedding", made_of)
+    resuming = Resuming(kept, epochs or settings.epochs)
     folder = context.store.get("embedding", made_of, make, about=about(context))
-    link(folder, context.folder / "embedding")
+    through(context, kept)
+    if processes.leads():
+        link(folder, context.folder / "embedding")
     return TextEmbedding(context, made_of, str(folder), candidates)
 
 

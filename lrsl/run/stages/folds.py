@@ -17,6 +17,7 @@ from torch import Tensor
 
 from lrsl.data.corpus import Corpus
 from lrsl.data.deal import deal
+from lrsl.nn import processes
 from lrsl.nn.memory import release
 from lrsl.reranking.rule import Rule
 from lrsl.run.rules import ConfiguredView
@@ -121,7 +122,8 @@ class Folds:
             try:
                 yield Turn(replace(context, corpus=corpus, folder=folder, logged=False), others, rows)
             finally:
-                shutil.rmtree(folder, ignore_errors=True)  # the store has it
+                if processes.leads():
+                    shutil.rmtree(folder, ignore_errors=True)  # the store has it
             release()
 
     def _epochs(self, what: str, best: Sequence[int]) -> int:

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lrsl.nn.pretrained import fingerprint
 from lrsl.run import provenance, sources
 from lrsl.run.stages.context import RunContext
@@ -33,7 +35,9 @@ def conditions(context: RunContext, *rooms: str) -> dict[str, Any]:
     return {
         "precision": precision(trainer),
         "device": device(trainer),
-        "devices": trainer.devices,
+        "devices": [trainer.devices, trainer.num_nodes, trainer.strategy],
+        # sums round by how they are shared out
+        "threads": torch.get_num_threads() if device(trainer) == "cpu" else None,
         "code": code(*rooms),
         "libraries": versions(LIBRARIES),
     }
@@ -59,15 +63,20 @@ def source(component: object) -> dict[str, Any]:
     """
     classes = [f"{of.__module__}.{of.__qualname__}" for of in type(component).__mro__[:-1]]
     own = [name for name in classes if name.partition(".")[0] not in (sources.OWN, "typing", "abc")]
-    try:
-        found = {name: {**sources.sources(name), **sources.files_named(name)} for name in own}
-    except sources.UnknownSourceError:
-        return {"unknown": uuid.uuid4().hex}
+    found = _read(own)
     return {"rules": code("reranking"), **({"lrsl": provenance.code(), "own": found} if own else {})}
 
 
-def named(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return hashes of the pretrained weights and of the files that the settings of a component name, by their keys.
+def _read(names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return what the modules of names, and the files these mention, come to; never the same where it is not known."""
+    try:
+        return {name: {**sources.sources(name), **sources.files_named(name)} for name in names}
+    except sources.UnknownSourceError:
+        return {"unknown": {"": uuid.uuid4().hex}}
+
+
+def named(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return hashes of the weights, files and source of the user's own that the settings of a component name.
 
     Raises:
         InputError: weights are neither in a folder nor reachable.
@@ -75,7 +84,9 @@ def named(settings: Mapping[str, Any]) -> dict[str, str]:
     weights = {
         key: fingerprint(value, key) for key, value in provenance.texts(settings, "view") if key.endswith(".pretrained")
     }
-    return weights | {key: provenance.content(path) for key, path in provenance.paths(settings, "view")}
+    found = weights | {key: provenance.content(path) for key, path in provenance.paths(settings, "view")}
+    own = sorted(set(sources.targets(settings)))
+    return {**found, "own": _read(own)} if own else found
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:

@@ -1,0 +1,52 @@
+"""How well the texts of labels separate the texts that have them, by similarity alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from sentence_transformers import SentenceTransformer
+from torch import Tensor
+
+from lrsl import core
+from lrsl.embedding.text_embedding import encode
+
+
+class Separation:
+    """The similarity of texts to the texts of their labels, in which one label's text can be changed.
+
+    Args:
+        embedding: what compares them.
+        texts: n texts.
+        labels: their labels, n positions.
+        label_texts: the text of each label.
+    """
+
+    def __init__(
+        self, embedding: SentenceTransformer, texts: Sequence[str], labels: Sequence[int], label_texts: Sequence[str]
+    ) -> None:
+        self.embedding = embedding
+        self.labels = torch.tensor(labels, dtype=torch.long)
+        self.texts = encode(embedding, texts)
+        self.similarity = core.label_similarity(self.texts, encode(embedding, label_texts))
+
+    def accuracy(self) -> float:
+        """Return the share of texts that are nearest to the text of their own label."""
+        return self._right(self.similarity)
+
+    def is_better(self, label: int, text: str) -> bool:
+        """Tell whether more texts are nearest to the text of their own label with another text for this label."""
+        changed = self.similarity.clone()
+        changed[:, label] = self._column(text)
+        return self._right(changed) > self.accuracy()
+
+    def take(self, label: int, text: str) -> None:
+        """Let this be the label's text from now on."""
+        self.similarity[:, label] = self._column(text)
+
+    def _right(self, similarity: Tensor) -> float:
+        return float((similarity.argmax(1) == self.labels).double().mean())
+
+    def _column(self, text: str) -> Tensor:
+        """Return the similarity of all texts to one, `(n,)`."""
+        return core.label_similarity(self.texts, encode(self.embedding, [text]))[:, 0]
