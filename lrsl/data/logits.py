@@ -94,7 +94,12 @@ class LogitsFile:
                         f"{self.path}, row {start + number + 1} has {len(row)} logits, and rows before it {classes}; "
                         "each must have one per class"
                     )
-            yield np.array(rows, dtype=np.float64)
+            try:
+                yield np.array(rows, dtype=np.float64)
+            except OverflowError:
+                raise InputError(
+                    f"{self.path}, rows {start + 1} to {start + len(rows)} have a number that is too large for a logit"
+                ) from None
             start += len(rows)
 
 

@@ -62,7 +62,7 @@ class Output:
         self._file = self._part.open("r+b" if self._part.exists() else "w+b")
         self._file.truncate(int(noted["bytes"]))  # what was written after the journal is written again
         self._file.seek(0, os.SEEK_END)
-        if not self.rows and path.suffix == CSV:
+        if not self._file.tell() and path.suffix == CSV:
             self._file.write(_csv_line(HEADER))
             self._note()
 
