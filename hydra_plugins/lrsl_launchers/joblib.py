@@ -29,10 +29,11 @@ class JoblibLauncher(EachForItself):
         """Hand each job to the next free process; one that was killed is replaced."""
         from joblib.externals.loky import BrokenProcessPool, ProcessPoolExecutor
 
-        pools = [
-            ProcessPoolExecutor(1, initializer=end_with, initargs=(os.getpid(),))
-            for _ in range(self.at_a_time(len(jobs)))
-        ]  # of one: a pool breaks as a whole
+        def new() -> Any:
+            """Return a pool of one process: a pool breaks as a whole."""
+            return ProcessPoolExecutor(1, initializer=end_with, initargs=(os.getpid(),))
+
+        pools = [new() for _ in range(self.at_a_time(len(jobs)))]
         free: SimpleQueue[Any] = SimpleQueue()
         for pool in pools:
             free.put(pool)
