@@ -203,7 +203,7 @@ def _leave() -> NoReturn:
 
 
 def _reclaim() -> None:
-    """Take out the handler of SIGTERM that Lightning puts before whatever there is: it ends a run as if all were done."""
+    """Take out the handler of SIGTERM that Lightning puts before what there is: it ends a run as if all were done."""
     handler: Any = signal.getsignal(signal.SIGTERM)
     composed = getattr(handler, "signal_handlers", None)
     if composed is None or threading.current_thread() is not threading.main_thread():
