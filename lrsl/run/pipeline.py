@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from lrsl.run.commit import commit
 from lrsl.run.on_hard import Acted, act, deferral
 from lrsl.run.outcome import Measured, describe_labels, hard_sample_table, measure, summary_metrics
 from lrsl.run.rules import NamedRule, needs_second_classifier, papers_rule, rules_beside
+from lrsl.run.scratch import Scratch
 from lrsl.run.stages.classifier import TrainedClassifier, mine_confused_labels, train_classifier
 from lrsl.run.stages.context import RunContext
 from lrsl.run.stages.embedding import TextEmbedding, embedding_off_the_shelf, finetune_embedding
@@ -150,8 +151,8 @@ def stage_store(config: Config, folder: Path) -> Iterator[Store]:
 def extra(folder: Path, otherwise: str) -> Iterator[Path]:
     """Give a folder for a while for what is not worth failing for: the results are there; say why it is not done."""
     try:
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".", ignore_cleanup_errors=True) as scratch:
-            yield Path(scratch)
+        with closing(Scratch(folder)) as scratch:
+            yield scratch.new()
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         print(f"The run's {otherwise}: {reason}.", flush=True)
