@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lrsl.commands import closed
-from lrsl.errors import nearest
+from lrsl.errors import nearest, said
 
 
 class Command(NamedTuple):
@@ -65,10 +65,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return closed.give_up()
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC) or error.filename is None:
+        known = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENAMETOOLONG)
+        if error.errno not in known or error.filename is None:
             raise
         where = Path(error.filename).absolute()
-        print(f"{where}: {error.strerror}; work in a folder that can be written to", file=sys.stderr)
+        remedy = (
+            "give a shorter one" if error.errno == errno.ENAMETOOLONG else "work in a folder that can be written to"
+        )
+        print(said(f"{where}: {error.strerror}; {remedy}"), file=sys.stderr)
         return 1
 
 
