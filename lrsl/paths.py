@@ -45,6 +45,6 @@ def leaves(name: str) -> bool:
 
 
 def is_name(name: str) -> bool:
-    """Tell whether a name is that of a file in a folder and of nothing else: no path, hidden, or too long for a disk."""
+    """Tell whether a name is that of a file in a folder and nothing else: no path, hidden, or too long for a disk."""
     plain = not leaves(name) and not {"/", "\\"} & {*name} and not name.startswith((".", "~"))
     return plain and name.isprintable() and name == name.strip() and len(name.encode(errors="replace")) <= 200

@@ -395,7 +395,7 @@ def targets() -> dict[str, Target]:
             _replay,
             8,
         ),
-        "a report": Target(run, of_run, lambda folder: write(folder), 0),
+        "a report": Target(run, of_run, write, 0),
     }
     return found
 
@@ -450,7 +450,7 @@ def run_files() -> dict[str, bytes]:
             "data": "0123",
             "commit": "ab+",
         },
-        **{system: accuracies for system in ("origin", "rerank", "similarity")},
+        **dict.fromkeys(("origin", "rerank", "similarity"), accuracies),
         **{"fitted": beside, "control": beside, "verdict": {"deployed": "rerank", "reason": "it pays"}},
         **{"validation": {"hard_fraction": 0.5, "origin": accuracies, "rerank": accuracies}, "folds": 2},
         **{"on_hard": {"action": "rerank"}, "versions": {"lrsl": "0.2.0"}, "precision": "32-true", "machine": "CPU"},

@@ -1,6 +1,7 @@
 """Names from others never lead out of their folder, and what is no path is a sentence."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -137,8 +138,8 @@ def test_a_saved_data_set_reads_no_file_outside_it(tmp_path):
     folder = tmp_path / "saved"
     folder.mkdir()
     for name in ("../outside.arrow", str(tmp_path / "outside.arrow"), "..", ".hidden", "a\0b"):
-        (folder / "state.json").write_text('{"_data_files": [{"filename": %s}]}' % __import__("json").dumps(name))
-        with pytest.raises(InputError, match="cannot be read|names no file of data"):
+        (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": name}]}))
+        with pytest.raises(InputError, match=r"cannot be read|names no file of data"):
             read_saved_dataset(folder)
 
 
