@@ -6,7 +6,6 @@ One direction, one function per stage. Each stage seeds itself, so that what one
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
