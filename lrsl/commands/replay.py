@@ -182,7 +182,7 @@ def _runs(folders: Sequence[Path]) -> dict[tuple[str, str, str], list[tuple[Path
         if not is_folder(folder):
             raise InputError(f"{folder} is no folder; name one that holds runs")
         for path in sorted(folder.rglob(results.SCORES)):
-            content = results.read(path.parent)
+            content = results.read_figures(path.parent)
             if content is not None and content.get("status") == "finished":
                 of = str(content.get("data")), str(path.parent.parent if path.parent.name.startswith("seed") else path)
                 runs[content["dataset"], content["model"], "/".join(of)].append((path.parent, content))

@@ -106,7 +106,7 @@ def summarise(lines: Sequence[Mapping[str, Any]]) -> list[Summary]:
     for key, runs in groups.items():
         summary = Summary(key[0], key[1], labels[key])
         for seed, line in runs.items():
-            content = results.read(Path(line["folder"])) if line["status"] != "failed" else None
+            content = results.read_figures(Path(line["folder"])) if line["status"] != "failed" else None
             if content is None:
                 summary.failed.append(_failure(line))
                 continue
