@@ -107,13 +107,9 @@ def read(folder: Path) -> dict[str, Any] | None:
 
 
 def read_figures(folder: Path) -> dict[str, Any] | None:
-    """Return the results in a folder that can be worked with; None where a figure is missing or of another kind."""
+    """Return the results in a folder that runs are compared by; None where a figure is missing or of another kind."""
     results = read(folder)
-    try:
-        shapes.check_results(results)
-    except ValueError:
-        return None
-    return results
+    return None if shapes.wrong(results, shapes.COMPARED, shapes.MAY_BE_COMPARED) else results
 
 
 def show(results: Mapping[str, Any], console: Console | None = None) -> None:

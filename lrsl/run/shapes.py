@@ -111,10 +111,19 @@ MAY_BE_KNOWN: Mapping[str, Is] = {
     "power": maybe(either(number, text)),
     "commit": maybe(text),
 }
+COMPARED: Mapping[str, Is] = {
+    **dict.fromkeys(("origin", "rerank", "similarity"), having(ACCURACIES)),
+    "hard_fraction": number,
+}
+MAY_BE_COMPARED: Mapping[str, Is] = {
+    **dict.fromkeys(("fitted", "control"), having(ACCURACIES)),
+    "validation": mapped(either(number, having(ACCURACIES))),
+}
+"""By what runs of a sweep are compared."""
 FINISHED: Mapping[str, Is] = {
-    **{system: having(ACCURACIES) for system in ("origin", "rerank", "similarity")},
+    **COMPARED,
     **dict.fromkeys(("k", "n_train", "n_test"), whole),
-    **dict.fromkeys(("hard_fraction", "sigma2_mis"), number),
+    "sigma2_mis": number,
 }
 MAY_BE_MEASURED: Mapping[str, Is] = {
     **dict.fromkeys(("fitted", "control"), having(BESIDE)),

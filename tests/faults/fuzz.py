@@ -534,8 +534,8 @@ def _results(folder: Path) -> None:
     summaries = summary.summarise([{**line, "status": "finished"}])
     summary.show(summaries, Console(file=io.StringIO(), width=200))
     summary.save(summaries, folder)
-    known = results.read_figures(folder)
-    if known is not None and known["status"] == "finished" and _can_be_shown(known):
+    run, known = collect.read(folder), results.read(folder)
+    if run is not None and run.finished and known is not None and _can_be_shown(known):
         results.show(known, Console(file=io.StringIO(), width=200))
 
 
@@ -545,7 +545,9 @@ def _can_be_shown(known: dict[str, Any]) -> bool:
         known.get("significance"),
         *(known[system]["significance"] for system in ("fitted", "control") if system in known),
     ]
-    return "n_hard" in known and all(told is not None and len(told) >= 6 for told in worth)
+    return "n_hard" in known and all(
+        {"only_origin_correct", "only_rerank_correct"} <= {*(told or ())} for told in worth
+    )
 
 
 def _sweep(folder: Path) -> None:
