@@ -14,7 +14,7 @@ _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # controls, of which terminals take some for commands
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # which turn the order of what stands beside them
     "\u200b\u2060-\u2064\ufeff"  # which are not seen at all
-    "\u2028\u2029\ud800-\udfff]"  # further line ends; halves of characters, which no terminal can be sent
+    "\ud800-\udfff]"  # halves of characters, which no terminal can be sent
 )
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?( ± \d+(\.\d+)?)?")
 _FORMULA = re.compile(

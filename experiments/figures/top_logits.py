@@ -31,7 +31,9 @@ def scaled(lines: Sequence[Mapping[str, Any]], key: str) -> NDArray[np.float64]:
         lines: a line per test sample.
         key: `top_k_before` or `top_k_after`.
     """
-    scores = np.array([[score for _, score in line[key]] for line in lines if line["hard"]])
+    shown = [[score for _, score in line[key]] for line in lines if line["hard"]]
+    k = min(map(len, shown), default=0)
+    scores = np.array([of_line[:k] for of_line in shown])
     if not scores.size:
         return scores.reshape(0, 0)
     low, high = scores.min(), scores.max()

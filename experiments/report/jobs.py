@@ -106,10 +106,12 @@ def _swept(folder: Path) -> list[ReportedJob]:
     places: dict[object, int] = {}
     path = folder / journal.RUNS
     try:
-        texts = path.read_text(encoding="utf-8").splitlines()
+        texts = path.read_text(encoding="utf-8").split("\n")  # splitlines would cut at U+2028, which JSON allows
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error}); run the sweep again") from None
     for number, text in enumerate(texts, 1):
+        if not text.strip():
+            continue
         try:
             line = parsed(text)
             if key := shapes.wrong(line, _LINE, _MAY_BE_IN_LINE):

@@ -114,7 +114,7 @@ def answered(folder: Path) -> Answers | None:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
             lines = [parsed(line) for line in file]
         for line in lines:
-            if key := shapes.wrong(line, shapes.PREDICTION, shapes.MAY_BE_PREDICTED):
+            if key := shapes.wrong(line, shapes.ANSWER, shapes.MAY_BE_ANSWERED):
                 raise ValueError(f"{key} is missing or of the wrong kind")
         ids = tuple(str(line["id"]) for line in lines)
         systems = [*SYSTEMS, *(system for system in BESIDE if lines and system in lines[0])]

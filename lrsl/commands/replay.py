@@ -182,7 +182,7 @@ def _runs(folders: Sequence[Path]) -> dict[tuple[str, str, str], list[tuple[Path
         if not is_folder(folder):
             raise InputError(f"{folder} is no folder; name one that holds runs")
         for path in sorted(folder.rglob(results.SCORES)):
-            content = results.read(path.parent)
+            content = _of_a_run(results.read(path.parent))
             if content is not None and content.get("status") == "finished":
                 of = str(content.get("data")), str(path.parent.parent if path.parent.name.startswith("seed") else path)
                 runs[content["dataset"], content["model"], "/".join(of)].append((path.parent, content))
@@ -191,6 +191,17 @@ def _runs(folders: Sequence[Path]) -> dict[tuple[str, str, str], list[tuple[Path
             f"no run in {', '.join(map(str, folders))} has kept its scores ({results.SCORES}); run it with this version"
         )
     return runs
+
+
+def _of_a_run(content: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return results if they are a run's."""
+    from lrsl.run import shapes  # noqa: PLC0415
+
+    try:
+        shapes.check_results(content)
+    except ValueError:
+        return None
+    return content
 
 
 def _rules(given: Sequence[Any], k: int) -> list[NamedRule]:

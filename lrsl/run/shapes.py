@@ -88,16 +88,14 @@ def check_results(content: Any) -> None:
 
 
 ACCURACIES: Mapping[str, Is] = {"accuracy": number, "accuracy_hard": maybe(number), "accuracy_easy": maybe(number)}
-WORTH: Mapping[str, Is] = {
-    **dict.fromkeys(("gain", "gain_low", "gain_high", "p_value"), number),
-    **dict.fromkeys(("only_origin_correct", "only_rerank_correct"), whole),
-}
+WORTH: Mapping[str, Is] = dict.fromkeys(("gain", "gain_low", "gain_high", "p_value"), number)
+MAY_BE_WORTH: Mapping[str, Is] = dict.fromkeys(("only_origin_correct", "only_rerank_correct"), whole)
 BESIDE: Mapping[str, Is] = {
     **ACCURACIES,
     "hard_fraction": number,
     "views": listed(text),
     "pays": truth,
-    "significance": having(WORTH),
+    "significance": having(WORTH, MAY_BE_WORTH),
 }
 ASKED: Mapping[str, Is] = {"answered": number, "accuracy_answered": maybe(number)}
 SETS: Mapping[str, Is] = {
@@ -110,20 +108,28 @@ MAY_BE_KNOWN: Mapping[str, Is] = {
     "embedding": text,
     "embedding_finetuned": truth,
     "negatives": maybe(text),
-    "k": whole,
     "power": maybe(either(number, text)),
     "commit": maybe(text),
 }
+COMPARED: Mapping[str, Is] = {
+    **dict.fromkeys(("origin", "rerank", "similarity"), having(ACCURACIES)),
+    "hard_fraction": number,
+}
+MAY_BE_COMPARED: Mapping[str, Is] = {
+    **dict.fromkeys(("fitted", "control"), having(ACCURACIES)),
+    "validation": mapped(either(number, having(ACCURACIES))),
+}
+"""By what runs of a sweep are compared."""
 FINISHED: Mapping[str, Is] = {
-    **{system: having(ACCURACIES) for system in ("origin", "rerank", "similarity")},
-    **dict.fromkeys(("n_train", "n_test"), whole),
-    **dict.fromkeys(("hard_fraction", "sigma2_mis"), number),
+    **COMPARED,
+    **dict.fromkeys(("k", "n_train", "n_test"), whole),
+    "sigma2_mis": number,
 }
 MAY_BE_MEASURED: Mapping[str, Is] = {
     **dict.fromkeys(("fitted", "control"), having(BESIDE)),
     **dict.fromkeys(("classes", "n_val", "n_hard"), whole),
     **dict.fromkeys(("precision", "machine", "data"), text),
-    "significance": having(WORTH),
+    "significance": having(WORTH, MAY_BE_WORTH),
     "verdict": having({"deployed": text, "reason": text}),
     "validation": mapped(either(number, having(ACCURACIES))),
     "versions": mapped(maybe(text)),
@@ -135,16 +141,24 @@ MAY_BE_MEASURED: Mapping[str, Is] = {
 }
 """What results.json may hold besides; earlier versions knew less."""
 
-_BEST = listed(lambda pair: isinstance(pair, list) and len(pair) == 2 and text(pair[0]) and number(pair[1]))
-PREDICTION: Mapping[str, Is] = {
-    **dict.fromkeys(("text", "gold", "origin", "rerank"), text),
-    **dict.fromkeys(("top_k_before", "top_k_after"), _BEST),
+ANSWER: Mapping[str, Is] = {
+    **dict.fromkeys(("gold", "origin", "rerank"), text),
     "id": either(text, whole),
     "hard": truth,
+}
+MAY_BE_ANSWERED: Mapping[str, Is] = dict.fromkeys(("fitted", "control", "similarity", "deployed"), text)
+"""What a line of predictions.jsonl says of the answers."""
+
+_BEST = listed(lambda pair: isinstance(pair, list) and len(pair) == 2 and text(pair[0]) and number(pair[1]))
+PREDICTION: Mapping[str, Is] = {
+    **ANSWER,
+    **dict.fromkeys(("top_k_before", "top_k_after"), _BEST),
+    "text": text,
     "hardness": number,
 }
 MAY_BE_PREDICTED: Mapping[str, Is] = {
-    **dict.fromkeys(("fitted", "control", "similarity", "deployed", "rerank_if_hard"), text),
+    **MAY_BE_ANSWERED,
+    "rerank_if_hard": text,
     **dict.fromkeys(("gold_rank_before", "gold_rank_after"), whole),
     "beside": mapped(having({"hard": truth, "hardness": number, "if_hard": text})),
 }

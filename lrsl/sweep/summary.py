@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from lrsl.run import results
 from lrsl.screen import literal
 from lrsl.text import cell, visible
 
+_LINES = re.compile(r"\s*[\r\n]+\s*")
 MARKDOWN = "summary.md"
 CSV = "summary.csv"
 
@@ -107,7 +109,7 @@ def summarise(lines: Sequence[Mapping[str, Any]]) -> list[Summary]:
     for key, runs in groups.items():
         summary = Summary(key[0], key[1], labels[key])
         for seed, line in runs.items():
-            content = results.read(Path(line["folder"])) if line["status"] != "failed" else None
+            content = results.read_figures(Path(line["folder"])) if line["status"] != "failed" else None
             if content is None:
                 summary.failed.append(_failure(line))
                 continue
@@ -140,9 +142,9 @@ def save(summaries: Sequence[Summary], folder: Path) -> None:
     """Write `summary.md`, to read, and `summary.csv`, with fractions in full precision."""
     header, *body = _cells(summaries)
     aligned = ["---" if index < 3 else "---:" for index in range(len(header))]
-    lines = [[" ".join(part.split()).replace("|", "\\|") for part in cells] for cells in (header, aligned, *body)]
+    lines = [[_LINES.sub(" ", part).replace("|", "\\|") for part in cells] for cells in (header, aligned, *body)]
     table = [f"| {' | '.join(line)} |" for line in lines]
-    failed = [f"- failed: {' '.join(failure.split())}" for failure in _failures(summaries)]
+    failed = [f"- failed: {_LINES.sub(' ', failure)}" for failure in _failures(summaries)]
     text = ["Mean ± standard deviation over seeds, in %.", *table, *failed]
     whole = "\n".join([text[0], "", *table, "", *failed]).rstrip() + "\n"
     (folder / MARKDOWN).write_text(visible(whole), encoding="utf-8")

@@ -111,7 +111,13 @@ def test_labels_are_counted_over_seeds(sweep):
 
 def test_confused_pairs_by_hand(tmp_path):
     folder = fabricated_runs.write_run(tmp_path / "seed0", n=7)
-    kept = dict.fromkeys(("id", "text", "hardness", "top_k_before", "top_k_after"))
+    kept = {
+        "id": "test-0",
+        "text": "a text",
+        "hardness": 0.0,
+        "top_k_before": [["a", 1.0]],
+        "top_k_after": [["a", 1.0]],
+    }
     told = [  # gold, origin, hard, rerank, hard for fitted, fitted if hard
         ("a", "b", True, "a", True, "b"),
         ("a", "b", True, "b", True, "a"),

@@ -53,7 +53,7 @@ from lrsl.text import visible
 LONGEST_SENTENCE = 1600
 """Characters of a refusal, beyond which it counts as a failure."""
 LONGEST_SECONDS = 10.0
-"""What one input may take on a busy machine."""
+"""What one input may take of a core; a report with figures takes the longest."""
 
 ODD = (
     *(
@@ -192,7 +192,7 @@ def _try(
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_bytes(changed(file, whole, rng) if file == chosen else whole)
     significance.answered.cache_clear()
-    began = time.monotonic()
+    began = time.process_time()
     try:
         target.read(folder)
         outcome, reason = counted.read, ""
@@ -204,8 +204,8 @@ def _try(
         where = traceback.extract_tb(error.__traceback__)[-1]
         outcome = counted.failed
         reason = f"{type(error).__name__} at {Path(where.filename).name}:{where.lineno}: {str(error)[:100]!r}"
-    if not reason and time.monotonic() - began > LONGEST_SECONDS:
-        outcome, reason = counted.failed, f"took {time.monotonic() - began:.1f} s"
+    if not reason and time.process_time() - began > LONGEST_SECONDS:
+        outcome, reason = counted.failed, f"took {time.process_time() - began:.1f} s"
     outcome[name] += 1
     kind = f"{name}, {reason.partition(': ')[0]}"
     if reason and kind not in counted.failures:
@@ -534,9 +534,20 @@ def _results(folder: Path) -> None:
     summaries = summary.summarise([{**line, "status": "finished"}])
     summary.show(summaries, Console(file=io.StringIO(), width=200))
     summary.save(summaries, folder)
-    known = results.read(folder)
-    if known is not None and known["status"] == "finished" and {"n_hard", "significance", "fitted"} <= known.keys():
+    run, known = collect.read(folder), results.read(folder)
+    if run is not None and run.finished and known is not None and _can_be_shown(known):
         results.show(known, Console(file=io.StringIO(), width=200))
+
+
+def _can_be_shown(known: dict[str, Any]) -> bool:
+    """Tell whether results are as this version writes them; those of others are never shown in a table of their own."""
+    worth = [
+        known.get("significance"),
+        *(known[system]["significance"] for system in ("fitted", "control") if system in known),
+    ]
+    return "n_hard" in known and all(
+        {"only_origin_correct", "only_rerank_correct"} <= {*(told or ())} for told in worth
+    )
 
 
 def _sweep(folder: Path) -> None:
