@@ -204,7 +204,7 @@ def is_whole(place: Path) -> bool:
     """Tell whether a folder holds a stage's result: the files it was written with, and no others."""
     try:
         listed = json.loads((place / MANIFEST).read_text(encoding="utf-8"))["files"]
-        there = {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()} - {MANIFEST}
+        there = {path.relative_to(place).as_posix() for path in place.rglob("*") if not path.is_dir()} - {MANIFEST}
         return set(listed) == there and all(_is_unchanged(place / name, digest) for name, digest in listed.items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
