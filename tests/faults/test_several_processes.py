@@ -85,6 +85,28 @@ def test_without_dropout_several_processes_train_what_one_trains(typed, tmp_path
     assert [again[name] for name in ("origin", "rerank")] == [found[name] for name in ("origin", "rerank")]
 
 
+def test_a_sweep_gives_each_run_to_the_same_processes_and_goes_on_when_one_fails(typed, tmp_path):
+    more = ("hydra.sweep.dir=sweep", "model.epochs=1", "embedding.epochs=1")
+    done = typed(2, *more, "seed=0,1", "reranker.k=3,9", "-m")  # nine of four labels cannot be
+    assert done.returncode == 1
+    lines = [json.loads(line) for path in (tmp_path / "sweep" / "sweeps").glob("*/runs.jsonl") for line in path.open()]
+    assert [line["status"] for line in lines].count("finished") == 2
+    assert all("it must be at most 4" in line["error"] for line in lines if line["status"] == "failed")
+    again = typed(2, *more, "seed=0,1", "-m")
+    assert again.returncode == 0
+    assert again.stdout.count("already finished") == 2
+
+
+def test_folds_and_a_second_classifier_are_computed_by_all(typed, tmp_path):
+    more = ("reranker.folds=2", "reranker.control=true", "model.epochs=1", "embedding.epochs=1", "cache=off")
+    done = typed(2, *more)
+    assert done.returncode == 0, done.stderr
+    found = results(tmp_path / "out")
+    assert (found["folds"], found["status"]) == (2, "finished")
+    left = {path.name for path in (tmp_path / "out").iterdir() if path.name.startswith(".")}
+    assert left <= {".hydra"}  # the store that lasted as long as the run is gone
+
+
 @pytest.fixture
 def started(words, tmp_path):
     """A function that starts the command and returns when it prints something; after the test it is ended."""
