@@ -89,7 +89,11 @@ def test_a_sweep_gives_each_run_to_the_same_processes_and_goes_on_when_one_fails
     more = ("hydra.sweep.dir=sweep", "model.epochs=1", "embedding.epochs=1")
     done = typed(2, *more, "seed=0,1", "reranker.k=3,9", "-m")  # nine of four labels cannot be
     assert done.returncode == 1
-    lines = [json.loads(line) for path in (tmp_path / "sweep" / "sweeps").glob("*/runs.jsonl") for line in path.open()]
+    lines = [
+        json.loads(line)
+        for path in (tmp_path / "sweep" / "sweeps").glob("*/runs.jsonl")
+        for line in path.read_text().splitlines()
+    ]
     assert [line["status"] for line in lines].count("finished") == 2
     assert all("it must be at most 4" in line["error"] for line in lines if line["status"] == "failed")
     again = typed(2, *more, "seed=0,1", "-m")
