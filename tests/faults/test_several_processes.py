@@ -138,7 +138,7 @@ def started(words, tmp_path):
         process.wait()
 
 
-def gone(folder, seconds=15):
+def gone(folder, seconds=60):
     """Wait until no process is left that was started for a run in a folder."""
     late = time.monotonic() + seconds
     while followers(folder):
