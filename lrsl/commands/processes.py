@@ -356,6 +356,8 @@ def _start(size: int) -> Crew:
 
 
 def _store(place: Place, *, leads: bool, listens: socket.socket | None = None) -> Any:
+    if not leads:
+        _wait_for_host(place)
     return _distributed().TCPStore(
         place.address,
         place.port,
@@ -364,6 +366,23 @@ def _store(place: Place, *, leads: bool, listens: socket.socket | None = None) -
         wait_for_workers=False,
         master_listen_fd=None if listens is None else listens.detach(),
     )
+
+
+def _wait_for_host(place: Place) -> None:
+    """Wait until the process that leads listens; torch would look after it at ever longer intervals.
+
+    Raises:
+        RuntimeError: it has not come.
+    """
+    late = time.monotonic() + COMING
+    while True:
+        try:
+            socket.create_connection((place.address, place.port), timeout=5).close()
+            return
+        except OSError:
+            if time.monotonic() > late:
+                raise RuntimeError("the process that leads has not come") from None
+            time.sleep(TICK)
 
 
 def _distributed() -> Any:

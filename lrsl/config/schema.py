@@ -530,6 +530,11 @@ class TrainerConfig:
                 "trainer.strategy=fsdp divides a model among processes, and trainer.devices=1 is one; set it to 2 or "
                 "more, or leave trainer.strategy out"
             )
+        if self.strategy == "fsdp" and self.precision == "16-mixed":
+            raise InputError(
+                "trainer.precision=16-mixed does not work with trainer.strategy=fsdp, whose processes would scale "
+                "gradients each for itself; set trainer.precision=bf16-mixed"
+            )
         _one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu", "cuda", "mps"))
         if self.precision in ("bf16-true", "16-true"):
             raise InputError(

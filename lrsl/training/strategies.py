@@ -93,6 +93,7 @@ class Shards(DDPStrategy):
         self.accelerator.setup(trainer)
         module: Any = self.lightning_module
         shard(module.network, self.root_device)
+        module.to(self.root_device)  # buffers, and what counts; the parts are there already
         self.setup_precision_plugin()
         if trainer.state.fn == "fit":
             self.setup_optimizers(trainer)
@@ -135,9 +136,6 @@ def shard(network: nn.Module, device: torch.device) -> None:
             f"trainer.strategy=fsdp does not work with torch {torch.__version__} here ({reason}); update torch, or set "
             "trainer.strategy=ddp"
         ) from None
-    for name, buffer in list(network.named_buffers()):
-        owner, _, own = name.rpartition(".")
-        setattr(network.get_submodule(owner), own, buffer.to(device))
 
 
 def layers_of(network: nn.Module) -> list[nn.Module]:

@@ -137,6 +137,7 @@ def test_several_devices_are_taken() -> None:
         (["trainer.strategy=deepspeed"], "trainer.strategy=deepspeed"),
         (["trainer.devices=2", "trainer.accelerator=mps"], "is one device; leave it at 1"),
         (["trainer.strategy=fsdp", "model=mistral"], "divides a model among processes"),
+        (["trainer=fsdp", "trainer.precision=16-mixed", "model=mistral"], "set trainer.precision=bf16-mixed"),
     ],
 )
 def test_processes_that_cannot_be_are_refused_before_anything_is_loaded(overrides: list[str], expected: str) -> None:
