@@ -113,7 +113,7 @@ class Kept:
 
         Says so where there is one that is damaged, and throws it away.
         """
-        numbered = [path for path in self.place.glob("[0-9]*") if path.is_dir()] if self.place.is_dir() else []
+        numbered = [path for path in self.place.glob("*") if path.name.isdecimal()] if self.place.is_dir() else []
         for folder in sorted(numbered, key=lambda path: path.name, reverse=True):
             about = _whole(folder)
             if about is not None:

@@ -59,6 +59,11 @@ class StageProgress(TQDMProgressBar):
         self.stage = stage
         self.epochs = epochs
 
+    def on_train_start(self, *arguments: Any) -> None:
+        """Name them for a training that goes on within an epoch, which does not begin."""
+        super().on_train_start(*arguments)
+        self.train_progress_bar.set_description(f"{self.stage}, epoch {arguments[0].current_epoch + 1}/{self.epochs}")
+
     def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """Name the stage and the epoch in front of the bar."""
         super().on_train_epoch_start(trainer, *_)
