@@ -132,7 +132,7 @@ def with_row(text: str, name: str, row: str) -> str:
 
 
 def _check_name(name: str, into: Path, allowed: Allowed) -> None:
-    if not re.fullmatch(r"\w[\w.+-]*", name):
+    if not re.fullmatch(r"\w[\w.+-]{0,99}", name):
         raise InputError(f"{name} is no name for a folder; use letters, digits and - . _ +, as in banking77-minilm")
     if (into / name).exists() and not allowed.replace:
         raise InputError(f"{into / name} is there already; choose another name, or --replace it")

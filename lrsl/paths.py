@@ -29,6 +29,12 @@ def home_of(name: str) -> Path:
         return Path(name)
 
 
+def may_be(name: str) -> bool:
+    """Tell whether there can be a file or folder of a name, on the usual file systems."""
+    sizes = [len(part.encode(errors="replace")) for part in name.split("/")]
+    return "\0" not in name and max(sizes) <= 255 and sum(sizes) + len(sizes) <= 4000
+
+
 def leaves(name: str) -> bool:
     r"""Tell whether a name leads out of the folder that it is to be in, on whatever system it is read.
 
@@ -39,6 +45,6 @@ def leaves(name: str) -> bool:
 
 
 def is_name(name: str) -> bool:
-    """Tell whether a name is that of a file in a folder and of nothing else: no path, hidden, or too long for a disk."""
+    """Tell whether a name is that of a file in a folder and nothing else: no path, hidden, or too long for a disk."""
     plain = not leaves(name) and not {"/", "\\"} & {*name} and not name.startswith((".", "~"))
     return plain and name.isprintable() and name == name.strip() and len(name.encode(errors="replace")) <= 200

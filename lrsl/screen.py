@@ -10,7 +10,8 @@ from lrsl.text import visible
 def literal(text: object, style: str = "") -> Text:
     """Return a text for rich that is shown as it is: neither `[bold]` nor `:smile:` nor a number in it means anything.
 
-    Controls that a terminal would obey are spelled out. Whatever holds a name, a label, a path or a sentence that a user or a file has given goes through here.
+    Controls that a terminal would obey are spelled out. Whatever holds a name, a label, a path or a sentence that a
+    user or a file has given goes through here.
 
     Args:
         text: what to show.

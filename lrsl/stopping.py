@@ -203,9 +203,10 @@ def _leave() -> NoReturn:
 
 
 def _reclaim() -> None:
-    """Put our handler before those that a library has put before it."""
+    """Take out the handler of SIGTERM that Lightning puts before what there is: it ends a run as if all were done."""
     handler: Any = signal.getsignal(signal.SIGTERM)
-    if handler is _stop or not callable(handler) or _state.tell is None:
+    composed = getattr(handler, "signal_handlers", None)
+    if composed is None or threading.current_thread() is not threading.main_thread():
         return
-    if _stop in getattr(handler, "signal_handlers", ()):  # Lightning's, which ends a training without a word
-        signal.signal(signal.SIGTERM, _stop)
+    before = [one for one in composed if type(getattr(one, "__self__", None)).__name__ != "_SignalConnector"]
+    signal.signal(signal.SIGTERM, before[-1] if before else signal.SIG_DFL)

@@ -50,7 +50,7 @@ def jobs_of(folder: Path) -> list[ReportedJob]:
     Raises:
         InputError: the folder does not exist, its `runs.jsonl` is damaged, or there are no runs.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise InputError(f"{folder} is not a folder; name a sweep or a folder that holds the results of runs")
     jobs = _swept(folder) if (folder / journal.RUNS).is_file() else [_left_by(run) for run in collect.collect([folder])]
     if not jobs:

@@ -25,6 +25,7 @@ from lrsl.config.identity import NO_EFFECT
 from lrsl.config.keys import model_of_any_version
 from lrsl.errors import InputError, said
 from lrsl.masking import masked_configuration
+from lrsl.paths import is_folder
 from lrsl.run import results, shapes
 from lrsl.run.finished import CONFIGURATION
 from lrsl.strict_json import parsed
@@ -165,7 +166,7 @@ def given_or_default(folders: Sequence[Path]) -> list[Path]:
         InputError: a folder that is named does not exist.
     """
     for folder in folders:
-        if not folder.is_dir():
+        if not is_folder(folder):
             raise InputError(f"{folder} is not a folder; name one that holds the results of runs")
     return list(folders) or [folder for folder in left() if folder.is_dir()]
 

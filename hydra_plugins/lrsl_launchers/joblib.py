@@ -29,7 +29,8 @@ class JoblibLauncher(EachForItself):
         """Hand each job to the next free process; one that was killed is replaced."""
         from joblib.externals.loky import BrokenProcessPool, ProcessPoolExecutor
 
-        def new() -> Any:  # of one process: a pool breaks as a whole
+        def new() -> Any:
+            """Return a pool of one process: a pool breaks as a whole."""
             return ProcessPoolExecutor(1, initializer=end_with, initargs=(os.getpid(),))
 
         pools = [new() for _ in range(self.at_a_time(len(jobs)))]

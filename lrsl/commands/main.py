@@ -15,7 +15,7 @@ from typing import NamedTuple
 from lrsl import files, stopping
 from lrsl.commands import closed
 from lrsl.config import place
-from lrsl.errors import nearest
+from lrsl.errors import nearest, said
 
 
 class Command(NamedTuple):
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if (reason := files.trouble(error)) is None:
             raise
-        print(reason, file=sys.stderr)
+        print(said(reason), file=sys.stderr)
         return 1
 
 

@@ -224,19 +224,20 @@ def computing(
     job = {"configuration": configuration, "folder": str(folder.absolute()), "directory": str(Path.cwd())}
     store.set(f"job/{number}", json.dumps(job))
     others = range(1, crew.place.size)
-    group = _group(store, crew.place, number)
+    group, watched = (_group(of, crew.place, number) for of in (store, _store(crew.place, leads=False)))
+    look = _look(crew)
     try:
-        with _watched(_group(crew.meet().clone(), crew.place, number), _look(crew), note), _member(group, config):
+        with _watched(watched, look, note), _member(group, config):
             yield
             group.wait_for([f"done/{rank}" for rank in others])
     except BaseException as error:
-        reason = _reason_elsewhere(group, error)
+        reason = _reason_elsewhere(group, error, look)
         group.fail(_sentence(error))
         if crew.started:
             crew.stop()
             _crew = None
         else:
-            _wait_for_the_rest(group, others)
+            _wait_for_the_rest(group, others, reason or _sentence(error))
         if reason is not None:
             raise AnotherFailedError(reason) from None
         raise
@@ -277,7 +278,7 @@ def follow(place: Place) -> int:
         place: this process's.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one that leads decides what becomes of that
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _hush()
     threads.prepare()
     try:
@@ -309,10 +310,13 @@ def _take_part(store: Any, place: Place, number: int, job: Mapping[str, Any]) ->
         merged = OmegaConf.merge(OmegaConf.structured(Config), job["configuration"])
         assert isinstance(merged, DictConfig)
         config = to_config(merged)
-        with _watched(_group(store.clone(), place, number), lambda _: None, lambda _: None), _member(group, config):
+        with (
+            _watched(_group(_store(place, leads=False), place, number), lambda _: None, lambda _: None),
+            _member(group, config),
+        ):
             pipeline.run(config, Path(job["folder"]))
     except Exception as error:
-        if _reason_elsewhere(group, error) is None:
+        if _reason_elsewhere(group, error, lambda _: None) is None:
             group.fail(_sentence(error))
         traceback.clear_frames(error.__traceback__)
     finally:
@@ -480,7 +484,7 @@ def _silence(group: Together, rank: int, last: dict[int, tuple[bytes, float]]) -
     return f"it has not been heard of for {limit:.0f} seconds" if now - last[rank][1] > limit else None
 
 
-def _reason_elsewhere(group: Together, error: BaseException) -> str | None:
+def _reason_elsewhere(group: Together, error: BaseException, look: Callable[[Together], None]) -> str | None:
     """Return which other process has failed and why, where that is what this error comes of; None if it is not."""
     if not isinstance(error, Exception) or (
         isinstance(error, InputError) and not isinstance(error, AnotherFailedError)
@@ -489,6 +493,7 @@ def _reason_elsewhere(group: Together, error: BaseException) -> str | None:
     late = time.monotonic() + 8 * TICK  # it is told a moment after its connections have ended
     while time.monotonic() < late:
         try:
+            look(group)
             if (reason := group.failure()) is not None:
                 return reason
         except RuntimeError:
@@ -497,12 +502,13 @@ def _reason_elsewhere(group: Together, error: BaseException) -> str | None:
     return None
 
 
-def _wait_for_the_rest(group: Together, ranks: range) -> None:
-    """Wait until processes that somebody else has started have come out of a run that failed."""
+def _wait_for_the_rest(group: Together, ranks: range, reason: str) -> None:
+    """Wait until processes that somebody else has started have come out of a run that failed; end with them if not."""
     late = time.monotonic() + 2 * GRACE
     while not group.told.check([f"done/{rank}" for rank in ranks]):
         if time.monotonic() > late:
-            os._exit(1)  # their starter ends the others
+            print(reason, file=sys.stderr, flush=True)
+            os._exit(1)
         time.sleep(TICK)
 
 

@@ -174,11 +174,12 @@ def _print(console: Console, table: Table) -> None:
 
 def _runs(folders: Sequence[Path]) -> dict[tuple[str, str, str], list[tuple[Path, dict[str, Any]]]]:
     """Return the runs that have kept their scores, with their results, by what they are runs of, data included."""
+    from lrsl.paths import is_folder  # noqa: PLC0415
     from lrsl.run import results  # noqa: PLC0415
 
     runs: dict[tuple[str, str, str], list[tuple[Path, dict[str, Any]]]] = defaultdict(list)
     for folder in folders:
-        if not folder.is_dir():
+        if not is_folder(folder):
             raise InputError(f"{folder} is no folder; name one that holds runs")
         for path in sorted(folder.rglob(results.SCORES)):
             content = results.read(path.parent)

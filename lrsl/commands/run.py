@@ -6,6 +6,7 @@ lrsl run --help
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import signal
 import sys
@@ -49,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its exceptions over instead of printing them
     os.environ.pop(journal.FOLDER_VARIABLE, None)
     logs.mask()
+    logging.raiseExceptions = False  # a log file that a full disk does not take is worth no traceback per line
     status = 0
     try:
         rest, folders = own.take(sys.argv[1:] if arguments is None else arguments)

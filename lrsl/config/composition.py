@@ -7,7 +7,7 @@ Importing this registers the schema under the name `schema` and the resolvers `l
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
@@ -36,6 +36,7 @@ def to_config(composed: DictConfig) -> Config:
     _check_keys(composed, Config)
     for key in sorted(OmegaConf.missing_keys(composed)):
         raise InputError(f"{key}=??? stands for no value; give one")  # else the schema's default would step in unseen
+    _check_texts(OmegaConf.to_container(composed, resolve=False))
     try:
         config = OmegaConf.to_object(composed)
     except OmegaConfBaseException as error:
@@ -61,6 +62,26 @@ def _check_keys(node: DictConfig, schema: type, prefix: str = "") -> None:
             raise InputError(unknown_key(prefix + key))
         if is_schema(hints[key]):
             _check_keys(node[key], hints[key], f"{prefix}{key}.")
+
+
+def _check_texts(node: Any, key: str = "") -> None:
+    """Check that every text can be written to a file.
+
+    Raises:
+        InputError: one has a byte that is no character, as names of files may have.
+    """
+    if isinstance(node, dict):
+        for name, value in node.items():
+            _check_texts(value, f"{key}.{name}".lstrip("."))
+    elif isinstance(node, list):
+        for number, value in enumerate(node):
+            _check_texts(value, f"{key}.{number}")
+    elif isinstance(node, str):
+        try:
+            node.encode()
+        except UnicodeEncodeError as error:
+            half = f"{ord(node[error.start]):#x}"
+            raise InputError(f"{key} has half a character ({half}), or a byte that is not UTF-8; remove it") from None
 
 
 def _embedding(key: str, *, _root_: DictConfig) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lrsl.config import place
 from lrsl.errors import InputError
+from lrsl.paths import is_folder
 
 FLAGS = ("--config-dir", "-cd")
 
@@ -46,7 +47,7 @@ def use(folders: Sequence[Path]) -> list[str]:
     """
     place.added[:] = folders
     for folder in folders:
-        if not folder.is_dir():
+        if not is_folder(folder):
             raise InputError(f"--config-dir={folder} is no folder; name one that holds dataset/NAME.yaml or the like")
         own = sorted(path.relative_to(folder) for path in folder.glob("*/**/*.yaml"))
         for path in own:

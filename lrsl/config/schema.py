@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from lrsl.errors import InputError, nearest
-from lrsl.paths import is_name, leaves
+from lrsl.paths import is_name, leaves, may_be
 
 
 def _one_of(key: str, value: str, known: tuple[str, ...]) -> None:
@@ -43,6 +43,11 @@ def _given(group: str, name: str, pretrained: str) -> None:
     if not pretrained:
         hint = f"conf/{group}/{name}.yaml may say where to get it"
         raise InputError(f"{group}.pretrained is empty; give a hub id or a local folder ({hint})")
+
+
+def _path(key: str, value: str | None) -> None:
+    if value is not None and not may_be(value):
+        raise InputError(f"{key}={value} is no path of a folder; give one that a disk can hold")
 
 
 @dataclass
@@ -586,6 +591,8 @@ class Config:
         """Check ranges, and that the model suits the data: what the paper's Table 1 marks with a dash ends here."""
         if not 0 <= self.seed < 2**32:
             raise InputError(f"seed={self.seed} is out of range; it must be at least 0 and below 2**32")
+        for key in ("data_dir", "cache_dir"):
+            _path(key, getattr(self, key))
         self._check_that_the_model_suits_the_data()
         _given("model", self.model.name, self.model.pretrained)  # last: nobody fetches weights for what cannot run
 

@@ -126,14 +126,15 @@ def read_saved_dataset(path: Path) -> list[Record]:
             f"{path} was saved by an old version of datasets, with its rows in another order; save it anew"
         )
     listed = state.get("_data_files")
-    names = (
+    found = (
         [of_file.get("filename") for of_file in listed if isinstance(of_file, dict)] if isinstance(listed, list) else []
     )
-    if not names or not all(isinstance(name, str) and is_name(Path(name).name) for name in names):
+    names = [Path(name).name for name in found if isinstance(name, str)]  # files lie in the folder, whatever it may say
+    if not names or len(names) < len(found) or not all(map(is_name, names)):
         raise InputError(f"{path / STATE} names no file of data; save the data set anew")
     tables = []
     for name in names:
-        file = path / Path(name).name  # files lie in the folder, whatever it may say
+        file = path / name
         with _Reading(file), pa.OSFile(str(file)) as source:
             tables.append(pa.ipc.open_stream(source).read_all())
     with _Reading(path):
@@ -170,7 +171,7 @@ class _Reading:
         """Turn what pyarrow raises into a sentence."""
         import pyarrow as pa  # noqa: PLC0415
 
-        if isinstance(error, _DAMAGED + (pa.ArrowException,)) and not isinstance(error, InputError):
+        if isinstance(error, (*_DAMAGED, pa.ArrowException)) and not isinstance(error, InputError):
             reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:160].rstrip(". ")
             raise InputError(f"{self.path} cannot be read ({reason}); write it anew") from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,8 @@ def _entries(given: Any, data_dir: str | None) -> Iterable[Entry]:
 
 
 def _yaml_entries(path: Path, text: str) -> Iterable[Entry]:
+    if _depth(text) > _DEEPEST:  # which takes the square of the time
+        raise InputError(f"{path}:1 is not valid YAML for labels; give lines such as 'label: text'")
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)  # nodes know their line, and a label `yes` stays "yes"
     except yaml.MarkedYAMLError as error:
@@ -117,6 +120,18 @@ def _yaml_entries(path: Path, text: str) -> Iterable[Entry]:
         if not isinstance(key, yaml.ScalarNode):
             raise InputError(f"{path}:{key.start_mark.line + 1} names no label; give lines such as 'label: text'")
         yield str(key.value), None if empty else value.value, f"{path}:{key.start_mark.line + 1}"
+
+
+def _depth(text: str) -> int:
+    """Return how many brackets are open at most, about."""
+    open_, most = 0, 0
+    for bracket in re.findall(r"[\[\]{}]", text):
+        open_ = open_ + 1 if bracket in "[{" else max(0, open_ - 1)
+        most = max(most, open_)
+    return most
+
+
+_DEEPEST = 500
 
 
 def _json_entries(path: Path, text: str) -> Iterable[Entry]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from torch import Tensor
@@ -14,6 +15,8 @@ from lrsl.errors import InputError
 from lrsl.nn.batches import Batch, noting_nothing, tokenize
 from lrsl.nn.pretrained import PROBED, is_causal, positions
 
+PADDING = 3
+"""Tokens of padding behind a text, by which it is seen whether they matter."""
 _PROBES = ("  Rate 3, a LOAN. ", "卡 é", "please")
 
 
@@ -110,6 +113,29 @@ class Inputs:
         """Return embeddings `(n, d)`, float32, of a batch with `input_ids` and `attention_mask`, `(n, tokens)`."""
         vectors: Tensor = self.embedding(self.features(batch))["sentence_embedding"]
         return truncated(self.embedding, vectors.float())
+
+
+@torch.inference_mode()
+@noting_nothing()
+def sees_padding(inputs: Inputs) -> bool:
+    """Tell whether an embedding makes another vector of a text that is padded.
+
+    Convolutions over tokens and networks without an attention mask do, so that a text depends on its batch.
+    """
+    tokenizer, device = inputs.embedding.tokenizer, inputs.embedding.device
+    limit = longest_of(inputs.embedding) or 512
+    ids = tokenize(tokenizer, [(inputs.read("a text"),)], limit)[0]["input_ids"]
+    if len(ids) + PADDING > limit:
+        return False
+    alone = torch.tensor([ids], device=device)
+    padded = torch.tensor([[*ids, *[int(tokenizer.pad_token_id or 0)] * PADDING]], device=device)
+    training = inputs.embedding.training
+    inputs.embedding.eval()
+    of_alone = inputs({"input_ids": alone, "attention_mask": torch.ones_like(alone)})
+    mask = (torch.arange(padded.shape[1], device=device) < len(ids)).long()[None]
+    of_padded = inputs({"input_ids": padded, "attention_mask": mask})
+    inputs.embedding.train(training)
+    return not torch.allclose(F.normalize(of_alone, dim=-1), F.normalize(of_padded, dim=-1), rtol=0, atol=1e-4)
 
 
 def truncated(embedding: SentenceTransformer, vectors: Tensor) -> Tensor:

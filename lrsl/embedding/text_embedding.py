@@ -17,7 +17,7 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Poolin
 from torch import Tensor
 
 from lrsl.config.schema import EmbeddingConfig
-from lrsl.embedding.inputs import Inputs, check_reads_texts, longest_of, reads_one_way
+from lrsl.embedding.inputs import Inputs, check_reads_texts, longest_of, reads_one_way, sees_padding
 from lrsl.errors import InputError
 from lrsl.nn.batches import pad, tokenize
 from lrsl.nn.pretrained import adjust, loading, locate, quiet
@@ -120,8 +120,8 @@ def _is_plain_encoder(path: str) -> bool:
 def encode(embedding: SentenceTransformer, texts: Sequence[str], *, batch_size: int = 64) -> Tensor:
     """Return unit-length vectors `(n, d)` of the texts, float32, on the CPU; `(0, d)` for no text.
 
-    What `embedding.encode` returns, to within rounding. On a CPU padding costs as much as text does, so that there are
-    smaller batches where lengths differ.
+    What `embedding.encode` returns of each text by itself, to within rounding. On a CPU padding costs as much as text
+    does, so that there are smaller batches where lengths differ. Where a network sees padding nothing is padded.
     """
     if not texts:
         return torch.zeros(0, embedding.get_embedding_dimension() or 0)
@@ -141,6 +141,8 @@ def encode(embedding: SentenceTransformer, texts: Sequence[str], *, batch_size: 
     slack = SLACK if device.type == "cpu" else math.inf
     training = embedding.training
     embedding.eval()
+    if min(map(len, ids)) < max(map(len, ids)) and sees_padding(inputs):
+        slack = 1.0
     vectors: list[Tensor] = []
     rows: list[int] = []
     with torch.inference_mode():

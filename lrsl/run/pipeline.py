@@ -6,10 +6,9 @@ One direction, one function per stage. Each stage seeds itself, so that what one
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from lrsl.data.remarks import remarks
 from lrsl.errors import InputError
 from lrsl.nn import processes
 from lrsl.nn.memory import release
+from lrsl.nn.pretrained import fingerprint
 from lrsl.reranking.rule import Rule, recorded_scores
 from lrsl.reranking.view.second_classifier import SecondClassifier
 from lrsl.run import artifacts, results, scored, truncation
@@ -32,6 +32,7 @@ from lrsl.run.commit import commit
 from lrsl.run.on_hard import Acted, act, deferral
 from lrsl.run.outcome import Measured, describe_labels, hard_sample_table, measure, summary_metrics
 from lrsl.run.rules import NamedRule, needs_second_classifier, papers_rule, rules_beside
+from lrsl.run.scratch import Scratch
 from lrsl.run.stages.classifier import TrainedClassifier, mine_confused_labels, train_classifier
 from lrsl.run.stages.context import RunContext
 from lrsl.run.stages.embedding import TextEmbedding, embedding_off_the_shelf, finetune_embedding
@@ -120,8 +121,11 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
 
 
 def corpus_of(config: Config) -> Corpus:
-    """Load the data of a run, which the leading process downloads."""
+    """Load the data of a run; of several processes the leading one does it first, and so downloads what is missing."""
     with processes.first():
+        if processes.are_several():  # every stage asks for these
+            fingerprint(config.model.pretrained, "model.pretrained")
+            fingerprint(config.embedding.pretrained, "embedding.pretrained")
         return load_corpus(config.dataset, config.data_dir)
 
 
@@ -146,8 +150,8 @@ def stage_store(config: Config, folder: Path) -> Iterator[Store]:
 def extra(folder: Path, otherwise: str) -> Iterator[Path]:
     """Give a folder for a while for what is not worth failing for: the results are there; say why it is not done."""
     try:
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".", ignore_cleanup_errors=True) as scratch:
-            yield Path(scratch)
+        with closing(Scratch(folder)) as scratch:
+            yield scratch.new()
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         print(f"The run's {otherwise}: {reason}.", flush=True)

@@ -7,6 +7,7 @@ leaves that is killed is found, and told from what a running one needs.
 from __future__ import annotations
 
 import os
+import secrets
 import tempfile
 import time
 import weakref
@@ -30,6 +31,8 @@ it, and where there are none."""
 class Scratch:
     """A folder of this process inside another, removed when it is closed, or not needed any more.
 
+    What processes have left there that were killed is removed when one is made.
+
     Args:
         root: the other.
 
@@ -38,11 +41,14 @@ class Scratch:
     """
 
     def __init__(self, root: Path) -> None:
-        base = root / FOLDER
+        for folder in all_in(root):
+            if is_left(folder):
+                files.remove(folder)
+        self.folder = root / FOLDER / f"{owner.mine()}-{secrets.token_hex(4)}"
         while True:
-            base.mkdir(parents=True, exist_ok=True)
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileNotFoundError):  # whoever was the last to leave has removed it
-                self.folder = Path(tempfile.mkdtemp(dir=base, prefix=f"{owner.mine()}-"))
+                self.folder.mkdir()
                 break
         self._alive: int | None = None
         with suppress(OSError):
@@ -85,7 +91,14 @@ def all_in(root: Path) -> list[Path]:
 
 def is_used(root: Path, name: str) -> bool:
     """Tell whether a running process has noted that it reads something."""
-    return any((folder / USES / name).exists() and not is_left(folder) for folder in all_in(root))
+    return any(_is_noted(folder / USES / name) and not is_left(folder) for folder in all_in(root))
+
+
+def _is_noted(note: Path) -> bool:
+    try:
+        return note.exists()
+    except OSError:
+        return True  # another user's, who says nothing
 
 
 def is_left(folder: Path) -> bool:

@@ -88,9 +88,10 @@ def check_results(content: Any) -> None:
 
 
 ACCURACIES: Mapping[str, Is] = {"accuracy": number, "accuracy_hard": maybe(number), "accuracy_easy": maybe(number)}
-WORTH: Mapping[str, Is] = dict.fromkeys(("gain", "gain_low", "gain_high", "p_value"), number) | dict.fromkeys(
-    ("only_origin_correct", "only_rerank_correct"), whole
-)
+WORTH: Mapping[str, Is] = {
+    **dict.fromkeys(("gain", "gain_low", "gain_high", "p_value"), number),
+    **dict.fromkeys(("only_origin_correct", "only_rerank_correct"), whole),
+}
 BESIDE: Mapping[str, Is] = {
     **ACCURACIES,
     "hard_fraction": number,

@@ -12,12 +12,13 @@ import torch.nn.functional as F
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding, Transformer
 from tiny import LABELS, samples
+from transformers import AutoTokenizer, ConvBertConfig, ConvBertModel, FNetConfig, FNetModel
 
 from lrsl import Reranker
 from lrsl.config.schema import EmbeddingConfig
 from lrsl.data.corpus import Split
 from lrsl.embedding.finetuning import embedding_settings, finetuned
-from lrsl.embedding.inputs import Inputs, longest_of, prompt_of
+from lrsl.embedding.inputs import Inputs, longest_of, prompt_of, sees_padding
 from lrsl.embedding.label_ranking import LabelRanking
 from lrsl.embedding.text_embedding import (
     configured_embedding,
@@ -248,3 +249,26 @@ def test_the_batch_of_texts_of_all_lengths_is_that_of_single_ones(tmp_path):
         together = copy.deepcopy(inputs)(pad(ids, 0))
         alone = torch.cat([inputs(pad([of_text], 0)) for of_text in ids])
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["fnet", "convbert"])
+def test_a_text_has_one_vector_whatever_stands_beside_it(tiny_bert, tmp_path, kind):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
+    sizes = {"vocab_size": len(tokenizer), "hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        if kind == "fnet":
+            FNetModel(FNetConfig(**sizes, max_position_embeddings=24)).save_pretrained(tmp_path)
+        else:
+            config = ConvBertConfig(**sizes, num_attention_heads=2, embedding_size=32, max_position_embeddings=24)
+            ConvBertModel(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    embedding = load_embedding(str(tmp_path))
+    alone = torch.cat([encode(embedding, [text]) for text in TEXTS])
+    np.testing.assert_allclose(encode(embedding, TEXTS).numpy(), alone.numpy(), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        alone.numpy(), np.concatenate([by_library(embedding, [text]) for text in TEXTS]), atol=1e-6
+    )
+    assert np.abs(by_library(embedding) - alone.numpy()).max() > 1e-4  # whose batch is padded
+    assert sees_padding(Inputs.of(embedding))
+    assert not sees_padding(Inputs.of(load_embedding(str(tiny_bert))))

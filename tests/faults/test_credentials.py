@@ -1,7 +1,7 @@
 """A password in an address, or a key, is written down nowhere, and a run is known again all the same."""
 
 import json
-import os
+from pathlib import Path
 
 import pytest
 import tiny
@@ -116,8 +116,7 @@ def test_whole_commands_leave_none_of_them_anywhere(tmp_path, tiny_corpus, tiny_
         *(f"model.pretrained={tiny_bert}", f"embedding.pretrained={tiny_bert}", "model.epochs=1", "embedding.epochs=1"),
         *("logger=csv", "trainer=cpu", "trainer.progress=false"),
     ]
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    run = os.path.join(root, "run.py")
+    run = str(Path(__file__).resolve().parents[2] / "run.py")
     first = warm(run, *common, "seed=0", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     own.write_text(own.read_text().replace(SECRET, "changed"))

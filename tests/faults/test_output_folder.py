@@ -28,6 +28,13 @@ def pipeline():
     from lrsl.run import results
 
     def run(config, folder, figures=None):
+        if os.environ.get("SPOILT"):
+            import torch
+            assert torch.get_default_dtype() == torch.float32
+            if config.seed == 0:
+                torch.set_default_dtype(torch.float64)
+                os.chdir("/")
+                raise RuntimeError("a view that changes what is not its own, and fails")
         busy = folder / "busy"
         busy.mkdir()  # fails where another process is at work
         time.sleep(1)
@@ -73,8 +80,9 @@ Run = Callable[..., Any]
 def run(warm: Typed, tiny_corpus: Path, tiny_bert: Path, tmp_path: Path) -> Run:
     """A function that types a command whose pipeline takes a second and only writes results."""
 
-    def typed(*more: str, times: int = 1, killed: bool = False) -> Any:
-        environment = {**os.environ, "TIMES": str(times), **({"KILLED": "1"} if killed else {})}
+    def typed(*more: str, times: int = 1, killed: bool = False, spoilt: bool = False) -> Any:
+        environment = {**os.environ, "TIMES": str(times)}
+        environment |= {name: "1" for name, wanted in {"KILLED": killed, "SPOILT": spoilt}.items() if wanted}
         arguments = [
             *("dataset=custom", "dataset.name=tiny", "logger=csv", "trainer=cpu", f"model.pretrained={tiny_bert}"),
             *(f"embedding.pretrained={tiny_bert}", f"dataset.train={tiny_corpus / 'train.csv'}"),
@@ -116,6 +124,13 @@ def test_figures_of_another_configuration_are_never_taken(run: Run, tmp_path: Pa
     assert "already finished" not in again.stdout
     assert json.loads((tmp_path / "x" / "results.json").read_text())["sigma2_mis"] == 0.001
     assert "already finished" in run("hydra.run.dir=x", "model.lr=0.001").stdout
+
+
+def test_what_a_job_changes_of_the_process_does_not_reach_the_next(run: Run, tmp_path: Path) -> None:
+    done = run("seed=0,1", "-m", spoilt=True)
+    assert done.returncode == 1
+    (record,) = tmp_path.glob("multirun_outputs/sweeps/*/runs.jsonl")
+    assert [json.loads(line)["status"] for line in record.read_text().splitlines()] == ["failed", "finished"]
 
 
 @pytest.fixture

@@ -66,6 +66,10 @@ KINDS = {
     "folds": ["reranker.folds=2", "model.epochs=3", "embedding.epochs=3"],
     "control": ["reranker.control=true"],
     "aphan": ["model.architecture=aphan", "model.pooling=null"],
+    "cross_encoder": [
+        "reranker.fitted.views=[]",
+        "+reranker.rules=[{name: read, views: [{_target_: lrsl.CrossEncoder, pretrained: PRETRAINED}]}]",
+    ],
     "confused": ["embedding.negatives=confused"],
     "nf4": ["model.architecture=llm", "model.pooling=null", "model.quantize=nf4"],
 }
@@ -76,7 +80,12 @@ def test_random_kills_change_no_result(
     kind: str, warm: typed.Typed, tiny_corpus: Path, tiny_bert: Path, tmp_path: Path
 ) -> None:
     pretrained = str(tiny.write_llama(tmp_path / "llama")) if kind == "nf4" else str(tiny_bert)
-    words = command(tiny_corpus, tiny_bert, *KINDS[kind], f"model.pretrained={pretrained}")
+    words = command(
+        tiny_corpus,
+        tiny_bert,
+        *(word.replace("PRETRAINED", str(tiny_bert)) for word in KINDS[kind]),
+        f"model.pretrained={pretrained}",
+    )
     tried = killing.under_fire(warm, words, tmp_path / "tried", 3, random.Random(kind))
     assert tried.killed
     assert tried.survived, tried.killed

@@ -75,35 +75,14 @@ def test_without_dropout_several_processes_train_what_one_trains(typed, tmp_path
     for number in (1, processes):
         done = typed(number, f"hydra.run.dir={number}", f"cache_dir=store{number}", *exact)
         assert done.returncode == 0, done.stderr
-    one, several = (load_file(tmp_path / str(number) / "scores.safetensors") for number in (1, processes))
-    assert one.keys() == several.keys()
-    for name, values in one.items():
-        if values.is_floating_point():
-            assert torch.allclose(values, several[name], atol=2e-3, equal_nan=True), name
-    found, of_several = results(tmp_path / "1"), results(tmp_path / str(processes))
-    assert of_several["sigma2_mis"] == pytest.approx(found["sigma2_mis"], rel=1e-2)
-
-
-def test_a_sweep_gives_each_run_to_the_same_processes_and_goes_on_when_one_fails(typed, tmp_path):
-    more = ("hydra.sweep.dir=sweep", "model.epochs=1", "embedding.epochs=1")
-    done = typed(2, *more, "seed=0,1", "reranker.k=3,9", "-m")  # nine of four labels cannot be
-    assert done.returncode == 1
-    lines = [json.loads(line) for path in (tmp_path / "sweep" / "sweeps").glob("*/runs.jsonl") for line in path.open()]
-    assert [line["status"] for line in lines].count("finished") == 2
-    assert all("it must be at most 4" in line["error"] for line in lines if line["status"] == "failed")
-    assert done.stderr.count("it must be at most 4") == 2
-    again = typed(2, *more, "seed=0,1", "-m")
-    assert again.returncode == 0
-    assert again.stdout.count("already finished") == 2
-
-
-def test_folds_and_a_second_classifier_are_computed_by_all(typed, tmp_path):
-    more = ("reranker.folds=2", "reranker.control=true", "model.epochs=1", "embedding.epochs=1", "cache=off")
-    done = typed(2, *more)
-    assert done.returncode == 0, done.stderr
-    found = results(tmp_path / "out")
-    assert (found["folds"], found["status"]) == (2, "finished")
-    assert [path.name for path in (tmp_path / "out").iterdir() if path.name.startswith(".")] == []
+    one, of_several = (load_file(tmp_path / str(number) / "scores.safetensors") for number in (1, processes))
+    assert one.keys() == of_several.keys()
+    for name, values in one.items():  # scores of views are kept in float16
+        within = {"atol": 1e-5} if name.endswith("logits") else {"rtol": 2e-3, "atol": 1e-3}
+        assert torch.allclose(values, of_several[name], equal_nan=True, **within), name
+    found, again = comparable(tmp_path / "1"), comparable(tmp_path / str(processes))
+    assert again["sigma2_mis"] == pytest.approx(found["sigma2_mis"], rel=1e-5)
+    assert [again[name] for name in ("origin", "rerank")] == [found[name] for name in ("origin", "rerank")]
 
 
 @pytest.fixture

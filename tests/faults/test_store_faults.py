@@ -89,6 +89,7 @@ def test_a_killed_run_does_not_keep_others_from_making_the_same(killed: Path) ->
     place = Store(killed).get("stage", MADE_OF, writes("now", calls))
     assert calls == ["now"]
     assert is_whole(place)
+    assert not list(unfinished(killed))  # what it has left is gone
 
 
 def test_what_a_running_process_needs_is_not_pruned(tmp_path: Path) -> None:

@@ -175,11 +175,32 @@ def test_an_interrupted_sweep_leaves_nothing_running(typed: Typed, tmp_path: Pat
     sweep.send_signal(signal.SIGINT)  # to this process only, as from a program; a terminal sends it to all
     _, errors = sweep.communicate(timeout=100)
     assert sweep.returncode == 130
-    assert "interrupted\n" in errors
+    assert "stopped by SIGINT at the sweep; what was through before is kept; to go on from there: python " in errors
+    assert "Traceback" not in errors
+    (summary,) = tmp_path.glob("multirun_outputs/sweeps/*/summary.md")
+    assert "seed=15" in summary.read_text()
+    assert "not finished: stopped by SIGINT" in summary.read_text()
     deadline = time.monotonic() + 30
     while _runs(int(started.read_text())):
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def test_jobs_end_with_a_sweep_that_is_killed(typed: Typed, tmp_path: Path) -> None:
+    pytest.importorskip(NEEDED["joblib"])
+    sweep = typed("seed=15,15", "launcher=joblib", "-m")
+    started = tmp_path / "started15"
+    deadline = time.monotonic() + 100
+    while not (started.exists() and started.read_text()):
+        assert sweep.poll() is None, sweep.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    sweep.kill()
+    deadline = time.monotonic() + 10
+    while _runs(int(started.read_text())):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    sweep.communicate()
 
 
 def _runs(process: int) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lrsl.embedding.text_embedding import encode
 from lrsl.nn.batches import Text, note_what_is_cut, noting_what_is_cut
+from lrsl.nn.kept import Kept
 from lrsl.reranking.component import Component, Fitted
 from lrsl.reranking.positional import labels_of, texts_of
 
@@ -31,6 +32,7 @@ class Given:
         candidates: gives the labels `(n, k)`, likeliest first, that a classifier which has not seen a training row
             holds likeliest for it (out-of-fold); n is the number of training rows.
         second: gives the logits `(n, classes)` of another classifier, such as the same one trained with another seed.
+        kept: gives a place on disk where a view that is trained keeps what it has reached, to go on from there.
 
     Raises:
         ValueError: the texts or label texts are no strings in an order.
@@ -42,6 +44,7 @@ class Given:
     load_embedding: Callable[[], SentenceTransformer] | None = None
     candidates: Callable[[], Tensor] | None = None
     second: Callable[[Sequence[str]], Tensor] | None = None
+    kept: Callable[[], Kept] | None = None
 
     def __post_init__(self) -> None:
         """Take the texts by position."""

@@ -22,8 +22,10 @@ from transformers import (
 
 from lrsl import core
 from lrsl.embedding.apart import check_tokens
+from lrsl.nn.kept import Kept
 from lrsl.nn.optimisation import adamw, trainable
 from lrsl.nn.pretrained import adjust, load_tokenizer, loading, longest_input, quiet
+from lrsl.nn.progress import Progress
 from lrsl.nn.trust import check_runs_nothing
 from lrsl.reranking.saving import under
 from lrsl.reranking.view import FittedCandidateView, Given, View
@@ -97,7 +99,8 @@ class CrossEncoder(View):
             network = _load(self.pretrained)
             max_length = longest_input(tokenizer, network, self.max_length)
             made = FittedCrossEncoder(network, tokenizer, list(given.label_texts), max_length, examples)
-            self._train(made, made.pairs(given.texts, candidates, near), (candidates == labels[:, None]).int())
+            kept = None if given.kept is None else given.kept()
+            self._train(made, made.pairs(given.texts, candidates, near), (candidates == labels[:, None]).int(), kept)
         return made
 
     def restore(self, learnt: Mapping[str, Tensor], given: Given) -> FittedCrossEncoder:
@@ -139,25 +142,32 @@ class CrossEncoder(View):
         missed = ~(candidates == labels[:, None]).any(-1)
         return torch.cat([candidates[:, :-1], candidates[:, -1:].where(~missed[:, None], labels[:, None])], dim=1)
 
-    def _train(self, made: FittedCrossEncoder, pairs: Sequence[Sequence[tuple[str, str]]], is_true: Tensor) -> None:
+    def _train(
+        self,
+        made: FittedCrossEncoder,
+        pairs: Sequence[Sequence[tuple[str, str]]],
+        is_true: Tensor,
+        kept: Kept | None = None,
+    ) -> None:
         network = made.network.train()
         steps = self.epochs * -(-len(pairs) // self.batch_size)
         groups = [{"params": trainable(network.parameters()), "lr": self.lr}]
         optimizer, schedule = adamw(groups, weight_decay=0.01, steps=steps, warmup=0.1)
-        for _ in range(self.epochs):
-            for batch in torch.randperm(len(pairs)).split(self.batch_size):
-                scores = made.outputs([pair for row in batch.tolist() for pair in pairs[row]])
-                true = is_true[batch].argmax(-1).to(scores.device)
-                loss = F.cross_entropy(scores.view(len(batch), -1), true)
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-                optimizer.step()
-                schedule.step()
-                optimizer.zero_grad()
-            if not loss.isfinite():
+        parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
+        progress = Progress(kept, self.epochs, len(pairs), self.batch_size, parts)
+        for batch in progress.batches():
+            scores = made.outputs([pair for row in batch.tolist() for pair in pairs[row]])
+            true = is_true[batch].argmax(-1).to(scores.device)
+            loss = F.cross_entropy(scores.view(len(batch), -1), true)
+            if loss.isnan():
                 raise ValueError(
                     f"training the cross-encoder diverged, for its loss is no number any more; lower lr={self.lr:g}"
                 )
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
         network.eval()
 
 

@@ -15,10 +15,11 @@ import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
-from lrsl import core
+from lrsl import core, stopping
 from lrsl.embedding.label_ranking import LabelRanking
 from lrsl.embedding.text_embedding import configured_embedding, encode, save_embedding
 from lrsl.nn import processes
+from lrsl.nn.kept import Kept
 from lrsl.nn.pretrained import fingerprint
 from lrsl.reranking.rule import scores_of_texts
 from lrsl.reranking.view import FittedCandidateView, FittedView, Given
@@ -141,6 +142,8 @@ class TextEmbedding:
         self.pretrained = pretrained
         self.candidates = candidates
         self._fitted: dict[str, FittedView | FittedCandidateView] = {}
+        self._kept: dict[str, Kept] = {}
+        self._fitting = ""
 
     @functools.cached_property
     def model(self) -> SentenceTransformer:
@@ -159,6 +162,7 @@ class TextEmbedding:
             corpus.train.labels,
             load_embedding=lambda: self.model,
             candidates=None if candidates is None else lambda: candidates,
+            kept=lambda: self._kept[self._fitting],
         )
 
     @property
@@ -172,6 +176,9 @@ class TextEmbedding:
     def let_go(self) -> None:
         """Hold no weights any more, nor views that have learnt; they come again if they are asked for."""
         self._fitted.clear()
+        for kept in self._kept.values():
+            through(self.context, kept)
+        self._kept.clear()
         for name in ("model", "given"):
             self.__dict__.pop(name, None)
 
@@ -179,7 +186,9 @@ class TextEmbedding:
         """Return a view that has learnt from the training rows."""
         key = key_of(configured.settings)
         if key not in self._fitted:
-            self._fitted[key] = configured.view.fit(self.given)
+            self._fitting = key
+            with stopping.training(lambda: self._kept[key].reached):
+                self._fitted[key] = configured.view.fit(self.given)
         return self._fitted[key]
 
     def scores(self, configured: ConfiguredView, split: str, logits: Tensor) -> Tensor:
@@ -197,20 +206,26 @@ class TextEmbedding:
             scores = scores_of_texts(view, self.fitted(configured), samples.texts, k)
             save(scores(torch.arange(len(samples)), logits), folder)
 
-        made_of = {
+        learns_from = {
             "embedding": key_of(self.made_of),
             "view": [dict(configured.settings), source(view)],
             "named": named(configured.settings),
             "libraries": versions(LIBRARIES_OF_VIEWS),
             "data": [corpus.label_texts, corpus.train.fingerprint()],
-            "of": samples.fingerprint(),
         }
+        if self.candidates is not None:
+            learns_from["candidates of training"] = _digest(self.candidates)
+        key = key_of(configured.settings)
+        if key not in self._kept:  # one training for all splits
+            self._kept[key] = unfinished(self.context, "similarity", learns_from, configured.name)
+        made_of = {**learns_from, "of": samples.fingerprint()}
         if view.scores_candidates:
             candidates = logits.topk(k, dim=-1).indices
             made_of["candidates"] = _digest(candidates)
-        if self.candidates is not None:
-            made_of["candidates of training"] = _digest(self.candidates)
-        return load(self.context.store.get("similarity", made_of, make, about=f"{about(self.context)}, {split}"))
+        folder = self.context.store.get("similarity", made_of, make, about=f"{about(self.context)}, {split}")
+        if split == self.context.predicted[-1]:
+            through(self.context, self._kept.pop(key))
+        return load(folder)
 
     def label_similarity(self) -> Tensor:
         """Return the cosine similarities of all labels with each other, `(classes, classes)`."""
