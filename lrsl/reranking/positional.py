@@ -27,6 +27,7 @@ MANY = 8  # rows, of which none adds up to 1 by chance
 ROUNDING = 1e-5  # of a sum in float32
 ROUNDED = 0.02  # how far from 1 a row of probabilities is that were written down with two or three digits
 MOST_ROUNDED = 0.1  # how far it is at most
+HALF = re.compile("[\ud800-\udfff]")
 DIGITS = (2, 3, 4)  # of probabilities that are written down
 HALVES = ((torch.float16, 2**-10), (torch.bfloat16, 2**-7))  # and how far a sum of numbers of that type may be off
 
@@ -47,7 +48,7 @@ def texts_of(given: Any, what: str = "texts", right: str = "a list with a string
     for row, text in enumerate(texts):
         if not isinstance(text, str):
             raise ValueError(f"{what}[{row}] is {_short(text)}; it must be a string")
-        if any("\ud800" <= character <= "\udfff" for character in text):  # no tokeniser takes it
+        if HALF.search(text):  # no tokeniser takes it
             raise ValueError(f"{what}[{row}] has half a character in {_short(text)}; remove it")
     return [str(text) for text in texts]  # numpy's strings are of a kind of their own
 
