@@ -27,7 +27,9 @@ AGAIN = 1.0  # seconds after which a second signal is meant
 SWEEP = "sweep"  # the stage of a process whose jobs are in others
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _IMPORTS = "<frozen importlib"
-_SECRET = re.compile(r"://[^/\s]*@|(key|token|secret|passw|pwd|credential|signature)[^=]*=", re.IGNORECASE)
+_SECRET = re.compile(
+    r"://[^/\s]*@|(?:^|[._?&+])(?:api_?key|key|token|secret|password|passwd|pwd|credentials?|signature)=", re.IGNORECASE
+)
 
 
 class Stopped(BaseException):

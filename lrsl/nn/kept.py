@@ -27,7 +27,7 @@ from lrsl.fingerprint import sha256
 STATE = "state.pt"
 MANIFEST = "kept.json"
 SHARE = 50  # of the time, that keeping may cost
-SECONDS, BYTES_PER_SECOND = 0.05, 500e6  # what keeping costs is guessed by, until the first state has been kept
+SECONDS, BYTES_PER_SECOND = 0.05, 200e6  # what keeping costs is guessed by, until the first state has been kept
 _UNFINISHED = ".new"
 
 
