@@ -285,7 +285,8 @@ def load_base(settings: ModelConfig, device: str = "auto", *, shards: bool = Fal
     gpu = device in ("auto", "cuda") and torch.cuda.is_available()
     options: dict[str, Any] = {"dtype": torch.bfloat16 if gpu else torch.float32}
     if settings.quantize == "nf4":
-        place = torch.device(f"cuda:{torch.cuda.current_device()}" if gpu else "cpu")
+        together = processes.together()
+        place = torch.device(f"cuda:{together.local_rank if together else 0}" if gpu else "cpu")
         check_four_bit(place)
         options = {"dtype": torch.bfloat16, "device_map": {"": place}, "quantization_config": nf4(shards=shards)}
     with loading(settings.pretrained, KEY) as path, warnings.catch_warnings():

@@ -509,7 +509,8 @@ def _reason_elsewhere(group: Together, error: BaseException, look: Callable[[Tog
         isinstance(error, InputError) and not isinstance(error, AnotherFailedError)
     ):
         return None
-    late = time.monotonic() + 8 * TICK  # it is told a moment after its connections have ended
+    # the others say why they have failed a moment after their connections have ended, which is what is seen first
+    late = time.monotonic() + (32 if group.rank == 0 and isinstance(error, RuntimeError) else 4) * TICK
     while time.monotonic() < late:
         try:
             look(group)

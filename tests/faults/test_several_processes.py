@@ -151,7 +151,7 @@ def test_the_run_ends_when_a_process_is_killed_and_goes_on_afterwards(started, w
     long = ("trainer.devices=3", "model.epochs=3", "model.patience=99", "embedding.epochs=60", "embedding.patience=99")
     process = started(*long, until=f"{stage}, epoch 1/")
     os.kill(followers(tmp_path)[0], signal.SIGKILL)
-    assert process.wait(timeout=60) == 1
+    assert process.wait(timeout=100) == 1
     told = (tmp_path / "errors").read_text().splitlines()
     assert "of 3 failed: it was ended by SIGKILL, perhaps for lack of memory" in told[0]
     gone(tmp_path)
@@ -167,7 +167,7 @@ def test_no_process_outlives_the_one_that_leads(started, tmp_path, number):
     process = started("trainer.devices=3", "model.epochs=90", "model.patience=99", until="classifier, epoch 1/")
     assert len(followers(tmp_path)) == 2
     process.send_signal(number)
-    process.wait(timeout=60)
+    process.wait(timeout=100)
     gone(tmp_path)
 
 
