@@ -79,8 +79,9 @@ RUNS = (  # files and folders whose tests train something or type whole commands
     *("training/", "test_benchmarks", "test_docs", "test_end_to_end", "test_examples", "test_matrix", "test_readme"),
     *("test_run", "test_tensorboard", "test_tracking", "test_wheel"),
 )
-FAULTS = ("sweep/test_launchers",)
+FAULTS = ("faults/", "sweep/test_launchers")
 SLOW = (  # beginnings of the tests that take half of the time; `make test` leaves them out, `.ci/run` does not
+    "faults/test_credentials.py::test_whole_commands",
     "run/test_out_of_fold",
     "run/test_seams_in_runs",
     "run/test_stages",
