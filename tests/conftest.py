@@ -86,6 +86,7 @@ SLOW = (  # beginnings of the tests that take half of the time; `make test` leav
     "faults/test_sharded.py::test_a_sharded",
     "plugin/test_sklearn.py::test_it_is_searched",
     "plugin/test_sklearn.py::test_scikit_learns_checks",
+    "faults/test_credentials.py::test_whole_commands",
     "run/test_out_of_fold",
     "run/test_seams_in_runs",
     "run/test_stages",

@@ -269,6 +269,8 @@ def adjust(network: PreTrainedModel, dropout: float | None, attention: str | Non
         if not torch.cuda.is_available():
             quicken(network)
     else:
+        if "/" in attention:  # transformers would fetch a kernel and run it
+            raise InputError(f"{group}.attention={attention} does not work here: no code of others is run; give sdpa")
         try:
             network.set_attn_implementation(attention)
             if not torch.cuda.is_available():  # where there is a GPU the network is not there yet

@@ -56,9 +56,9 @@ class TrainingModule(pl.LightningModule, ABC):
             torch.manual_seed(self._seed * 1_000_003 + self.current_epoch * size + rank)
 
     @property
-    @abstractmethod
     def remedy(self) -> str:
         """What to lower where training diverges."""
+        return "the learning rate"
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Stop where the loss is no number any more, which no later step mends.
@@ -76,9 +76,11 @@ class TrainingModule(pl.LightningModule, ABC):
             InputError: they are not; it says what to lower.
         """
         if bool(values.isnan().any()) or (what != "its loss" and not bool(values.isfinite().all())):
+            stage = f"{self.remedy.partition('.')[0]}: " if "." in self.remedy else ""
+            verb = "is" if what == "its loss" else "are"
             raise InputError(
-                f"{self.remedy.partition('.')[0]}: training diverged in epoch {self.current_epoch + 1}, for {what} "
-                f"{'is' if what == 'its loss' else 'are'} no number any more; lower {self.remedy}"
+                f"{stage}training diverged in epoch {self.current_epoch + 1}, for {what} {verb} no number any more; "
+                f"lower {self.remedy}"
             )
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:

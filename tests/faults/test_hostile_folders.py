@@ -220,3 +220,8 @@ def test_what_is_no_path_is_one_short_sentence(name):
     assert len(str(caught.value)) < 400
     assert "\n" not in str(caught.value)
     str(caught.value).encode()
+
+
+def test_a_kernel_of_others_is_not_fetched(tiny_bert):
+    with pytest.raises(InputError, match=r"model\.attention=stranger/kernel does not work here: no code of others"):
+        pretrained.adjust(load_encoder(str(tiny_bert)), None, "stranger/kernel", "model")
