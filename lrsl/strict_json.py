@@ -26,7 +26,7 @@ def parsed(text: str, *, distinct: bool = False, finite: bool = False) -> Any:
     if finite:
         options["parse_constant"] = _refuse_constant
     if distinct:
-        options["object_pairs_hook"] = _distinct
+        options["object_pairs_hook"] = distinct_keys
     try:
         value = json.loads(text, **options)
     except RecursionError:
@@ -55,6 +55,20 @@ def check_depth(value: Any) -> None:
         raise ValueError(_TOO_DEEP)
 
 
+def distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object's keys and values as a dict; for `object_pairs_hook`.
+
+    Raises:
+        ValueError: a key stands twice, of which Python would keep the last value alone.
+    """
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for number, key in enumerate(keys) if key in keys[:number])
+        raise ValueError(f"an object has the key '{twice[:60]}' twice")
+    return made
+
+
 _TOO_DEEP = f"lists and objects lie more than {DEEPEST} deep inside each other"
 
 
@@ -62,15 +76,6 @@ def _whole(digits: str) -> int:
     if len(digits) > _LONGEST_NUMBER:
         raise ValueError(f"a number has more than {_LONGEST_NUMBER} digits")
     return int(digits)
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for number, key in enumerate(keys) if key in keys[:number])
-        raise ValueError(f"an object has the key '{twice[:60]}' twice")
-    return made
 
 
 def _refuse_constant(name: str) -> NoReturn:

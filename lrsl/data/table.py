@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from lrsl.errors import InputError, nearest, some
-from lrsl.strict_json import parsed
+from lrsl.strict_json import distinct_keys, parsed
 
 TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".json")
 PARQUET = ".parquet"
@@ -362,8 +362,8 @@ def _line_values(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, Any]]:
 
 
 def _array_values(path: Path, text: str) -> Iterator[tuple[int, Any]]:
-    _parse_json(path, 1, text)  # from here on the text is known to be one valid array
-    decoder = json.JSONDecoder()
+    _parse_json(path, 1, text, distinct=False)  # from here on the text is known to be one valid array
+    decoder = json.JSONDecoder(object_pairs_hook=distinct_keys)
     line, counted, position = 1, 0, text.index("[") + 1
     while True:
         between = _BETWEEN_RECORDS.match(text, position)
@@ -371,15 +371,22 @@ def _array_values(path: Path, text: str) -> Iterator[tuple[int, Any]]:
         if text[position] == "]":
             return
         line, counted = line + text.count("\n", counted, position), position
-        value, position = decoder.raw_decode(text, position)
+        try:
+            value, position = decoder.raw_decode(text, position)
+        except ValueError as error:
+            raise _invalid(path, line, str(error)) from None
         yield line, value
 
 
-def _parse_json(path: Path, line: int, content: str) -> Any:
+def _parse_json(path: Path, line: int, content: str, *, distinct: bool = True) -> Any:
     try:
-        return parsed(content, distinct=True, finite=True)
+        return parsed(content, distinct=distinct, finite=True)
     except json.JSONDecodeError as error:
         reason, line = f"{error.msg.lower()} at column {error.colno}", line + error.lineno - 1
     except ValueError as error:
         reason = str(error)
-    raise InputError(f"{path}:{line} is not valid JSON ({reason}); give one object per line")
+    raise _invalid(path, line, reason)
+
+
+def _invalid(path: Path, line: int, reason: str) -> InputError:
+    return InputError(f"{path}:{line} is not valid JSON ({reason}); give one object per line")

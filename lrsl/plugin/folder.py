@@ -18,7 +18,7 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
     "rule": (dict,),
     "report": (dict,),
 }
-_MAY_BE: Mapping[str, tuple[type, ...]] = {"deploy": (str,), "on_hard": (dict,)}
+_MAY_BE: Mapping[str, tuple[type, ...]] = {"deploy": (str,), "on_hard": (dict,), "cost": (dict,), "names": (list,)}
 _PARTS = ("detector", "threshold", "views", "fusion")
 
 

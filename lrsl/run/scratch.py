@@ -84,7 +84,7 @@ def temporaries_in(folder: Path) -> Iterator[None]:
 def all_in(root: Path) -> list[Path]:
     """Return the folders of this kind that are inside another, whoever's they are."""
     base = root / FOLDER
-    with suppress(OSError):
+    with suppress(OSError, ValueError):  # a path with a NUL is none
         return sorted(path for path in base.iterdir() if path.is_dir())
     return []
 

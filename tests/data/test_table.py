@@ -90,8 +90,13 @@ def test_a_field_may_be_very_long(tmp_path: Path) -> None:
         ("x.jsonl", '{"text": NaN}\n', 1, "NaN is no JSON value"),
         ("x.json", '[{"text": "a"},\n "b"]', 2, "holds a JSON str"),
         ("x.json", '[{"text": "a"},\n {"text": "b"},\n', 3, "is not valid JSON"),
-        ("x.json", '[{"text": "a"},\n {"text": "b", "text": "c"}]\n', 2, "has 'text' twice in one object"),
-        ("x.jsonl", '{"text": "a"}\n{"text": "b", "label": "c", "label": "d"}\n', 2, "has 'label' twice in one object"),
+        ("x.json", '[{"text": "a"},\n {"text": "b", "text": "c"}]\n', 2, "has the key 'text' twice"),
+        (
+            "x.jsonl",
+            '{"text": "a"}\n{"text": "b", "label": "c", "label": "d"}\n',
+            2,
+            "an object has the key 'label' twice",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_with_file_and_line(

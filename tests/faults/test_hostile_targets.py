@@ -16,8 +16,9 @@ from lrsl.errors import InputError
 from lrsl.run.on_hard import deferral
 from lrsl.run.rules import answers_hard_rows, component, papers_rule
 
-LOGITS = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
 TEXTS, GOLD = tiny.samples(60)
+NOISE = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+LOGITS = NOISE + torch.nn.functional.one_hot(torch.tensor(GOLD), 4)
 
 
 def configured(**reranker):
