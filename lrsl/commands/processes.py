@@ -280,6 +280,7 @@ def follow(place: Place) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one that leads decides what becomes of that
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _hush()
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     threads.prepare()
     try:
         store = _store(place, leads=False)
