@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,8 @@ _CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _IN_THE_WAY = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY)
 _OTHERS = (errno.EFBIG, errno.EIO, errno.ESTALE, errno.ENAMETOOLONG, errno.EMFILE, errno.ENFILE, errno.ELOOP)
 _NAMELESS = {"PytorchStreamWriter failed": errno.ENOSPC, "unexpected pos": errno.ENOSPC}  # how torch says it
+
+_OWNERS = 0o600
 
 
 def digest(path: Path) -> str:
@@ -50,6 +53,21 @@ def replace(partial: Path, path: Path) -> None:
     sync(partial)
     partial.replace(path)
     sync(path.parent)
+
+
+def umask() -> int:
+    """Return the permissions that this process's new files are not given."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def share(place: Path) -> None:
+    """Give a file, or those in a folder, the permissions of any new file; safetensors writes for the owner alone."""
+    mode = 0o666 & ~umask()
+    for path in [place] if place.is_file() else place.rglob("*"):
+        if path.is_file() and not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) == _OWNERS:
+            path.chmod(mode)
 
 
 def sync(path: Path) -> None:

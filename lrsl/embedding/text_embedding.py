@@ -16,6 +16,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 from torch import Tensor
 
+from lrsl import files
 from lrsl.config.schema import EmbeddingConfig
 from lrsl.embedding.inputs import Inputs, check_reads_texts, longest_of, reads_one_way, sees_padding
 from lrsl.errors import InputError
@@ -175,6 +176,7 @@ def save_embedding(embedding: SentenceTransformer, folder: Path) -> None:
     if embedding.truncate_dim is not None and saved.get(TRUNCATE) != embedding.truncate_dim:  # before version 6
         text = json.dumps({**saved, TRUNCATE: embedding.truncate_dim}, indent=2, ensure_ascii=False)
         (folder / SETTINGS).write_text(f"{text}\n", encoding="utf-8")
+    files.share(folder)
 
 
 def _saved(folder: str | Path) -> dict[str, Any]:

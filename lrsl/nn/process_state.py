@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 import numpy as np
 import torch
 
+from lrsl import files
+
 
 @contextmanager
 def restored() -> Iterator[None]:
@@ -23,7 +25,7 @@ def restored() -> Iterator[None]:
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     anomalies, errors = torch.is_anomaly_enabled(), np.geterr()
-    folder, umask = os.getcwd(), _umask()  # noqa: PTH109  (as it is, links included)
+    folder, umask = os.getcwd(), files.umask()  # noqa: PTH109  (as it is, links included)
     try:
         yield
     finally:
@@ -41,9 +43,3 @@ def restored() -> Iterator[None]:
         os.umask(umask)
         with suppress(OSError):
             os.chdir(folder)
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

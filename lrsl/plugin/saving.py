@@ -11,6 +11,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from lrsl import files
 from lrsl.paths import is_file
 from lrsl.plugin.calibration import Calibration
 from lrsl.plugin.folder import checked, sound
@@ -53,6 +54,7 @@ def write(folder: Path, about: Mapping[str, Any], learnt: Mapping[str, Tensor]) 
     """Write what `saved_rule` returned, and what else is said, into a folder."""
     if learnt:
         save_file(dict(learnt), folder / LEARNT)
+        files.share(folder / LEARNT)
     (folder / CONFIG).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -81,6 +81,7 @@ def write(
     partial = folder / f"{SCORES}{files.PARTIAL}"
     partial.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, partial, metadata=settings)
+    files.share(partial)
     files.replace(partial, folder / SCORES)
 
 

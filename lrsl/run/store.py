@@ -181,6 +181,7 @@ def _filled(room: Scratch, name: str, manifest: dict[str, Any], make: Callable[[
     try:
         with temporaries_in(around):
             make(folder)
+        files.share(folder)
         made = [path for path in sorted(folder.rglob("*")) if path.is_file()]
         manifest["seconds"] = round(time.perf_counter() - start, 2)
         manifest["files"] = {path.relative_to(folder).as_posix(): files.digest(path) for path in made}
