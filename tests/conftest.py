@@ -96,7 +96,7 @@ SLOW = (  # beginnings of the tests that take half of the time; `make test` leav
     "faults/test_disks.py::test_a_full_folder",
     "faults/test_disks.py::test_finished_results",
     "faults/test_output_folder.py::test_figures_of_another_configuration_are_never_taken[False",
-    "faults/test_threads.py::test_launchers",
+    "faults/test_counts_of_threads.py::test_launchers",
     "faults/test_tracking_faults.py::test_history_so_far",
     "test_benchmarks",
     "test_docs.py::test_the_tutorials",

@@ -117,7 +117,7 @@ COMPARED: Mapping[str, Is] = {
 }
 MAY_BE_COMPARED: Mapping[str, Is] = {
     **dict.fromkeys(("fitted", "control"), having(ACCURACIES)),
-    "validation": mapped(either(number, having(ACCURACIES))),
+    "validation": mapped(either(number, having({"accuracy": number}, ACCURACIES))),
 }
 """By what runs of a sweep are compared."""
 FINISHED: Mapping[str, Is] = {
