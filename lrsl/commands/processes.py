@@ -28,6 +28,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any
 
+from lrsl import stopping
 from lrsl.config.schema import Config
 from lrsl.errors import InputError
 from lrsl.nn import threads
@@ -236,7 +237,7 @@ def computing(
         if crew.started:
             crew.stop()
             _crew = None
-        else:
+        elif not stopping.asked():  # whoever was told to stop is gone soon, and with it what the others wait for
             _wait_for_the_rest(group, others, reason or _sentence(error))
         if reason is not None:
             raise AnotherFailedError(reason) from None
@@ -259,7 +260,7 @@ def dismiss(status: int) -> None:
         with contextlib.suppress(RuntimeError):
             store = crew.meet()
             store.set("end", str(status))
-            late = time.monotonic() + SILENT
+            late = time.monotonic() + (TICK if stopping.asked() else SILENT)
             while time.monotonic() < late and not store.check([f"bye/{rank}" for rank in range(1, crew.place.size)]):
                 time.sleep(TICK)
     crew.stop()
@@ -534,6 +535,8 @@ def _wait_for_the_rest(group: Together, ranks: range, reason: str) -> None:
 
 
 def _sentence(error: BaseException) -> str:
+    if isinstance(error, stopping.Stopped):
+        return f"it was stopped by {signal.Signals(error.number).name}"
     text = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
     return " ".join(text.split())[:500]
 
