@@ -117,13 +117,7 @@ class Shards(DDPStrategy):
         states = []
         for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
             parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-            parts = {
-                number: {
-                    name: like(value, parameters[number]) if value.dim() else value for name, value in kept.items()
-                }
-                for number, kept in state["state"].items()
-            }
-            states.append({**state, "state": parts})
+            states.append({**state, "state": {n: _parts(kept, parameters[n]) for n, kept in state["state"].items()}})
         super().load_optimizer_state_dict({"optimizer_states": states})
 
     def teardown(self) -> None:
@@ -176,6 +170,11 @@ def like(value: Tensor, shown: Any) -> Tensor:
     if not isinstance(shown, DTensor):
         return value
     return distribute_tensor(value.to(shown.device_mesh.device_type), shown.device_mesh, shown.placements)
+
+
+def _parts(kept: Mapping[str, Tensor], parameter: Tensor) -> dict[str, Tensor]:
+    """Return what an optimiser keeps of a parameter in the parts that it is in; numbers such as its steps are whole."""
+    return {name: like(value, parameter) if value.dim() else value for name, value in kept.items()}
 
 
 def placed(config: TrainerConfig, *, shards: bool) -> dict[str, Any]:
