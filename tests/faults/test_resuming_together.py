@@ -43,17 +43,28 @@ def nobody_is_left(folder: Path) -> None:
         time.sleep(0.1)
 
 
-def kill_the_follower(folder: Path, stage: str) -> None:
-    """Kill the process that was started beside another in a folder, when a state of a stage has been kept."""
+def tell(number: int, folder: Path, stage: str, *, everybody: bool = False) -> None:
+    """Send a signal to the process that was started beside another in a folder, when a state of a stage has been kept.
+
+    Args:
+        number: of the signal.
+        folder: the folder.
+        stage: the stage.
+        everybody: whether the other one gets it afterwards.
+    """
     late = time.monotonic() + 120
     while time.monotonic() < late:
         with suppress(OSError):  # states come and go
             if any(folder.rglob(f"{stage}/*.training/[0-9]*")) and (others := several.followers(folder)):
-                os.kill(others[0], signal.SIGKILL)
+                leader = int(Path(f"/proc/{others[0]}/stat").read_text().rpartition(")")[2].split()[1])
+                os.kill(others[0], number)
+                if everybody:
+                    os.kill(leader, number)
                 return
         time.sleep(0.02)
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("cache", ["on", "off"])
 def test_two_processes_go_on_when_either_is_killed(
     warm: typed.Typed, tiny_corpus: Path, tiny_bert: Path, tmp_path: Path, cache: str
@@ -73,7 +84,7 @@ def test_two_processes_go_on_when_either_is_killed(
     assert done.returncode == -signal.SIGKILL, done.stderr
     nobody_is_left(killed)
 
-    killer = threading.Thread(target=kill_the_follower, args=(killed, "embedding"))
+    killer = threading.Thread(target=tell, args=(signal.SIGKILL, killed, "embedding"))
     killer.start()
     done = warm("-m", "lrsl", *typed_words, cwd=killed, env=several.ENVIRONMENT)
     killer.join()
@@ -92,21 +103,34 @@ def test_two_processes_go_on_when_either_is_killed(
 
 
 @pytest.mark.parametrize(
-    ("number", "started"), [(signal.SIGTERM, True), (signal.SIGTERM, False), (signal.SIGINT, True)]
+    ("number", "told"),
+    [
+        (signal.SIGTERM, "leader"),
+        (signal.SIGTERM, "everybody"),
+        (signal.SIGTERM, "torchrun's"),
+        (signal.SIGINT, "leader"),
+    ],
 )
-def test_two_processes_stop_with_one_sentence(
-    warm: typed.Typed, tiny_corpus: Path, tiny_bert: Path, tmp_path: Path, number: signal.Signals, started: bool
+def test_two_processes_that_are_told_to_stop_say_one_sentence(
+    warm: typed.Typed, tiny_corpus: Path, tiny_bert: Path, tmp_path: Path, number: signal.Signals, told: str
 ) -> None:
-    typed_words = words(tiny_corpus, tiny_bert, "model.epochs=40", "model.patience=40")
-    start = ["-m", "lrsl"] if started else forked(2, "lrsl.commands.main")
-    done = warm(*start, *typed_words, cwd=tmp_path, env=several.ENVIRONMENT, stop=(number, "classifier, epoch 3/40"))
+    typed_words = words(tiny_corpus, tiny_bert, "model.epochs=60", "model.patience=60")
+    start = forked(2, "lrsl.commands.main") if told == "torchrun's" else ["-m", "lrsl"]
+    teller = threading.Thread(target=tell, args=(number, tmp_path, "classifier"), kwargs={"everybody": True})
+    if told == "everybody":
+        teller.start()
+        done = warm(*start, *typed_words, cwd=tmp_path, env=several.ENVIRONMENT)
+        teller.join()
+    else:
+        stop = (number, "classifier, epoch 3/60")
+        done = warm(*start, *typed_words, cwd=tmp_path, env=several.ENVIRONMENT, stop=stop)
     assert done.returncode == 128 + number
-    (told,) = [line for line in done.stderr.splitlines() if not line.startswith("[rank")]  # torch's own remarks
-    assert told.startswith(
+    (said,) = [line for line in done.stderr.splitlines() if not line.startswith("[rank")]  # torch's own remarks
+    assert said.startswith(
         f"stopped by {number.name} at the classifier; what was through before is kept, and its training up to "
     )
     nobody_is_left(tmp_path)
     assert not list(tmp_path.rglob("results.json"))  # it did not fail
     (kept,) = tmp_path.rglob("*.training")
     (state,) = kept.glob("[0-9]*")
-    assert json.loads((state / "kept.json").read_text())["reached"] in told
+    assert json.loads((state / "kept.json").read_text())["reached"] in said
