@@ -105,7 +105,6 @@ def training(reached: Callable[[], str]) -> Iterator[None]:
 
 def begin_step() -> None:
     """Let a step of a training come to its end before the process stops."""
-    _reclaim()
     check()
     _state.in_step = True
 
@@ -202,13 +201,3 @@ def _leave() -> NoReturn:
         with suppress(Exception):
             print(_state.tell(_state.number), file=sys.stderr, flush=True)
     os._exit(128 + _state.number)
-
-
-def _reclaim() -> None:
-    """Take out the handler of SIGTERM that Lightning puts before what there is: it ends a run as if all were done."""
-    handler: Any = signal.getsignal(signal.SIGTERM)
-    composed = getattr(handler, "signal_handlers", None)
-    if composed is None or threading.current_thread() is not threading.main_thread():
-        return
-    before = [one for one in composed if type(getattr(one, "__self__", None)).__name__ != "_SignalConnector"]
-    signal.signal(signal.SIGTERM, before[-1] if before else signal.SIG_DFL)

@@ -82,6 +82,7 @@ RUNS = (  # files and folders whose tests train something or type whole commands
 FAULTS = ("sweep/test_launchers", "faults/")
 SLOW = (  # beginnings of the tests that take half of the time; `make test` leaves them out, `.ci/run` does not
     "faults/test_resuming_runs.py::test_random_kills",
+    "faults/test_resuming_together",
     "faults/test_several_processes",
     "faults/test_sharded.py::test_a_sharded",
     "plugin/test_sklearn.py::test_it_is_searched",

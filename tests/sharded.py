@@ -1,9 +1,11 @@
 """Trains a tiny language model in two processes that have a part of each layer, and then in one that has all."""
 
+import functools
 import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import tiny
@@ -16,8 +18,10 @@ from lrsl.config.schema import LoraConfig, ModelConfig, TrainerConfig
 from lrsl.data.corpus import Split
 from lrsl.nn import processes
 from lrsl.nn.batches import loader
+from lrsl.nn.kept import Kept
 from lrsl.nn.processes import Together, joined
 from lrsl.training.classifier import Classifier
+from lrsl.training.resuming import Resuming
 from lrsl.training.trainer import build_trainer, load_best
 
 ROWS = 50  # batches of 16 leave two
@@ -40,6 +44,7 @@ def main(arguments: list[str]) -> int:
     store = dist.TCPStore("127.0.0.1", int(os.environ["MASTER_PORT"]), is_master=rank == 0, wait_for_workers=False)
     dist.init_process_group("gloo", store=dist.PrefixStore("group", store), rank=rank, world_size=2)
     with joined(Together(dist.PrefixStore("told", store), rank, 2, rank, 2)):
+        resumed, _ = resumed_training(model, trainer, out)
         logits, network = trained(model, trainer, out / "two", shards=True)
         network.state_dict()  # after which all is in its parts
         frozen = [weight for weight in network.parameters() if not weight.requires_grad]
@@ -53,22 +58,64 @@ def main(arguments: list[str]) -> int:
     dist.destroy_process_group()
     if rank == 0:
         of_one, _ = trained(model, replace(trainer, devices=1, strategy="auto"), out / "one", shards=False)
-        save_file({"two": logits, "one": of_one}, out / "logits.safetensors")
+        save_file({"two": logits, "one": of_one, "resumed": resumed}, out / "logits.safetensors")
         (out / "about.json").write_text(json.dumps(about))
     return 0
 
 
+class KilledError(Exception):
+    """What ends a training in the middle of its second epoch."""
+
+
+class Killed(pl.Callback):
+    """Ends a training in the middle of its second epoch."""
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
+        """End it."""
+        if trainer.current_epoch == 1 and batch_idx == 2:
+            raise KilledError
+
+
+def resumed_training(model: ModelConfig, config: TrainerConfig, folder: Path) -> tuple[torch.Tensor, Classifier]:
+    """Return what `trained` returns of a training that ended in the middle and was taken up again."""
+    try:
+        trained(model, config, folder / "killed", shards=True, kept=folder / "kept", callbacks=[Killed()])
+    except KilledError:
+        return trained(model, config, folder / "resumed", shards=True, kept=folder / "kept")
+    raise AssertionError("it was not killed")
+
+
 def trained(
-    model: ModelConfig, config: TrainerConfig, folder: Path, *, shards: bool
+    model: ModelConfig,
+    config: TrainerConfig,
+    folder: Path,
+    *,
+    shards: bool,
+    kept: Path | None = None,
+    callbacks: list[pl.Callback] | None = None,
 ) -> tuple[torch.Tensor, Classifier]:
-    """Return the logits of all rows by the best epoch, and the network, whose adapters are exported into the folder."""
+    """Return the logits of all rows by the best epoch, and the network, whose adapters are exported into the folder.
+
+    Args:
+        model: the language model.
+        config: hardware.
+        folder: where the best checkpoint and the adapters go.
+        shards: whether each process has a part of the network.
+        kept: where the training keeps what it has reached after every step, if it does.
+        callbacks: more callbacks.
+    """
     texts, labels = tiny.samples(ROWS)
     split = Split(ids=[str(row) for row in range(ROWS)], texts=texts, labels=labels)
     pl.seed_everything(0, verbose=False)
     module = Classifier(load_llm(model, len(tiny.LABELS), "cpu", shards=shards), model, len(tiny.LABELS))
     samples = module.network.samples(split)
-    trainer = build_trainer(config, "classifier", folder, epochs=2, monitor="val/acc", shards=shards)
-    trainer.fit(module, loader(samples, 16, seed=0), loader(samples, 7))
+    resuming = None if kept is None else Resuming(Kept(kept, "classifier", minutes=0), 2)
+    trainer = build_trainer(
+        *(config, "classifier", folder),
+        epochs=2, monitor="val/acc", shards=shards, resuming=resuming, callbacks=callbacks,
+    )  # fmt: skip
+    fit = trainer.fit if resuming is None else functools.partial(resuming.fit, trainer)
+    fit(module, loader(samples, 16, seed=0), loader(samples, 7))
     load_best(module, folder / "best.ckpt")
     module.network.export(folder)
     batches = build_trainer(config, "logits", folder, shards=shards).predict(module, loader(samples, 33))

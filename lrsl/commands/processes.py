@@ -28,6 +28,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any
 
+from lrsl import stopping
 from lrsl.config.schema import Config
 from lrsl.errors import InputError
 from lrsl.nn import threads
@@ -41,6 +42,7 @@ TICK = 0.25  # seconds between two looks at the other processes
 GRACE = 10.0  # seconds in which a process has to come out of what it waits for, once another has failed
 COMING = 1800.0  # seconds in which a process that somebody else has started has to come
 SILENT = 60.0  # seconds without a sign of life after which such a process is given up
+HOLD = 5.0  # seconds that a process which does not lead goes on for when it is told to stop
 PORT = 15_000  # the lowest port that is taken under Slurm, where nobody names one
 
 
@@ -149,6 +151,8 @@ class Crew:
         self.said[rank].seek(0)
         lines = self.said[rank].read().decode(errors="replace").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        if code == 128 + signal.SIGTERM:
+            code = -signal.SIGTERM
         if code < 0:
             name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
             memory = ", perhaps for lack of memory" if -code == signal.SIGKILL else ""
@@ -231,13 +235,14 @@ def computing(
             yield
             group.wait_for([f"done/{rank}" for rank in others])
     except BaseException as error:
-        reason = _reason_elsewhere(group, error, look)
+        reason = None if stopping.asked() else _reason_elsewhere(group, error, look)
         group.fail(_sentence(error))
         if crew.started:
             crew.stop()
             _crew = None
-        else:
+        elif not stopping.asked():  # whoever was told to stop is gone soon, and with it what the others wait for
             _wait_for_the_rest(group, others, reason or _sentence(error))
+        stopping.check()  # the others may have been told as well, and have gone first
         if reason is not None:
             raise AnotherFailedError(reason) from None
         raise
@@ -259,7 +264,7 @@ def dismiss(status: int) -> None:
         with contextlib.suppress(RuntimeError):
             store = crew.meet()
             store.set("end", str(status))
-            late = time.monotonic() + SILENT
+            late = time.monotonic() + (TICK if stopping.asked() else SILENT)
             while time.monotonic() < late and not store.check([f"bye/{rank}" for rank in range(1, crew.place.size)]):
                 time.sleep(TICK)
     crew.stop()
@@ -278,7 +283,7 @@ def follow(place: Place) -> int:
         place: this process's.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one that leads decides what becomes of that
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _hold_out)
     _hush()
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     threads.prepare()
@@ -296,6 +301,13 @@ def follow(place: Place) -> int:
             number += 1
     except RuntimeError:  # the store has gone, and with it the process that leads
         return 1
+
+
+def _hold_out(*_: Any) -> None:
+    """Leave in a moment: who has told all processes to stop has told the one that leads, which ends its step first."""
+    leave = threading.Timer(HOLD, os._exit, [128 + signal.SIGTERM])
+    leave.daemon = True
+    leave.start()
 
 
 def _take_part(store: Any, place: Place, number: int, job: Mapping[str, Any]) -> None:
@@ -534,6 +546,8 @@ def _wait_for_the_rest(group: Together, ranks: range, reason: str) -> None:
 
 
 def _sentence(error: BaseException) -> str:
+    if isinstance(error, stopping.Stopped):
+        return f"it was stopped by {signal.Signals(error.number).name}"
     text = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
     return " ".join(text.split())[:500]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lrsl.nn import processes
+from lrsl.run.scratch import temporaries_in
 from lrsl.run.store import Store
 
 TOGETHER = ("classifier", "logits", "embedding")
@@ -28,7 +29,9 @@ class SharedStore(Store):
         if group.rank:
             told = group.hear()
             while "make" in told:
-                make(Path(told["make"]))
+                folder = Path(told["make"])
+                with temporaries_in(folder.parent):
+                    make(folder)
                 group.meet()
                 told = group.hear()
             return Path(told["made"])

@@ -134,10 +134,9 @@ class Resuming(Checkpoint):
             self._keep(trainer)
         if self._ended and batch_idx == 0:
             self._pause = time.monotonic() - self._ended
-        if trainer.world_size == 1:
-            if stopping.asked():
-                self.kept.wait()
-            stopping.begin_step()
+        if stopping.asked():
+            self.kept.wait()
+        stopping.begin_step()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

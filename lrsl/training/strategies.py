@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ from lightning_fabric.plugins.environments.cluster_environment import ClusterEnv
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.utils._pytree import tree_map
 
 from lrsl.config.schema import TrainerConfig
 from lrsl.errors import InputError
@@ -106,6 +108,18 @@ class Shards(DDPStrategy):
         state = self.lightning_module.state_dict()
         return {name: whole(value) for name, value in state.items() if name not in frozen}
 
+    def optimizer_state(self, optimizer: Any) -> dict[str, Any]:
+        """Return what an optimiser keeps, each tensor whole; called by all processes."""
+        return cast(dict[str, Any], tree_map(whole, super().optimizer_state(optimizer)))
+
+    def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
+        """Give an optimiser its parts of what it kept, as its parameters are divided; called by all processes."""
+        states = []
+        for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
+            parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            states.append({**state, "state": {n: _parts(kept, parameters[n]) for n, kept in state["state"].items()}})
+        super().load_optimizer_state_dict({"optimizer_states": states})
+
     def teardown(self) -> None:
         """Leave the shards where they are; the network is asked for predictions next."""
 
@@ -156,6 +170,11 @@ def like(value: Tensor, shown: Any) -> Tensor:
     if not isinstance(shown, DTensor):
         return value
     return distribute_tensor(value.to(shown.device_mesh.device_type), shown.device_mesh, shown.placements)
+
+
+def _parts(kept: Mapping[str, Tensor], parameter: Tensor) -> dict[str, Tensor]:
+    """Return what an optimiser keeps of a parameter in the parts that it is in; numbers such as its steps are whole."""
+    return {name: like(value, parameter) if value.dim() else value for name, value in kept.items()}
 
 
 def placed(config: TrainerConfig, *, shards: bool) -> dict[str, Any]:

@@ -168,7 +168,7 @@ def build_trainer(
     if resuming is not None:
         callbacks.append(resuming)  # last: it keeps what the others have come to
     try:
-        return pl.Trainer(
+        trainer = pl.Trainer(
             accelerator=config.accelerator,
             **placed(config, shards=shards),
             precision=cast(Any, precision(config)),
@@ -186,6 +186,13 @@ def build_trainer(
     except MisconfigurationException as error:
         reason = " ".join(str(error).split())
         raise InputError(f"trainer.accelerator={config.accelerator} does not work here: {reason}") from None
+    # Lightning's handler of SIGTERM ends a run as if all were done, and of several processes waits in it for the others
+    cast(Any, trainer)._signal_connector.register_signal_handlers = _leave_signals
+    return trainer
+
+
+def _leave_signals() -> None:
+    """Do nothing: what becomes of a run that is told to stop is not a trainer's to say."""
 
 
 def best_checkpoint(trainer: pl.Trainer) -> str:

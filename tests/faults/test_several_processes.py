@@ -43,7 +43,8 @@ def typed(warm, words, tmp_path):
 
 def comparable(folder):
     """Return what a run has found, without what says how it was computed."""
-    return {key: value for key, value in results(folder).items() if key not in ("seconds", "threads")}
+    how = ("seconds", "threads", "configuration")
+    return {key: value for key, value in results(folder).items() if key not in how}
 
 
 def graft(store, other, processes):

@@ -35,6 +35,8 @@ def test_a_sharded_language_model_learns_what_a_whole_one_learns(warm, tmp_path,
     logits = load_file(tmp_path / "logits.safetensors")
     assert torch.allclose(logits["two"], logits["one"], atol=within)
     assert logits["one"].std() > 10 * within  # or equal logits would say nothing
+    assert "continuing classifier within epoch 2 of 2" in done.stdout
+    assert torch.equal(logits["resumed"], logits["two"])
 
     names = {}
     for number in ("one", "two"):

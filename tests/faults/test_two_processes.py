@@ -6,6 +6,7 @@ import pytest
 import several
 import tiny
 import torch
+from forked import forked
 from safetensors.torch import load_file
 
 from lrsl import core
@@ -21,10 +22,9 @@ def corpus(tmp_path):
 
 
 def test_two_processes_find_what_one_finds_with_their_weights(warm, tmp_path, corpus, tiny_bert):
-    words = ["-m", "lrsl", *several.words(corpus, tiny_bert), "trainer.devices=2"]
+    words = [*forked(2, "lrsl.commands.main"), *several.words(corpus, tiny_bert), "trainer.devices=2"]
     done = warm(*words, cwd=tmp_path, env=several.ENVIRONMENT)
     assert done.returncode == 0, done.stderr
-    assert several.followers(tmp_path) == []
     for once in ("reading tiny …", "classifier, epoch 1/2", "embedding, epoch 2/2", "σ²_mis ="):
         assert done.stdout.count(once) == 1
     assert "UserWarning" not in done.stderr
