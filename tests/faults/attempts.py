@@ -109,7 +109,7 @@ def launchers(place: Place, rng: random.Random) -> Counts:
     """Kill a sweep of two runs that a launcher has started, twice, and let it go on."""
     launcher = [*LAUNCHERS][place.number % len(LAUNCHERS)]
     if find_spec(LAUNCHERS[launcher]) is None:
-        return {f"{launcher} is not installed": 1}
+        return {"kills": 0, f"{launcher} is not installed": 1}
     words, alike = place.words("seed=0,1", f"launcher={launcher}", "-m"), place.words("seed=0,1", "-m")
     within = 0.0 if launcher == "basic" else 60.0  # jobs in processes of their own import the libraries first
     return _under_fire(place, words, 2, rng, launcher, alike=alike, within=within)

@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -61,7 +62,7 @@ KINDS = (
     Kind("pruned", "runs whose store is pruned every 5 to 50 ms", 0, 0.1, 4),
     Kind("processes", "runs of two and three processes (DDP): as one computes them, or killed and taken up", 0, 0.1, 4),
     Kind("kills", "SIGKILL to a run, over classifiers, folds, control, cross-encoder and 4-bit weights", 1, 0.6, 30),
-    Kind("launchers", "SIGKILL to a sweep, over `basic`, `joblib`, `submitit_local` and `ray`", 1, 0.4, 6),
+    Kind("launchers", "SIGKILL to a sweep, over `basic`, `joblib`, `submitit_local` and `ray`", 1, 0.4, 8),
 )
 
 Recorded = dict[str, list[dict[str, Any]]]
@@ -78,17 +79,21 @@ def soak(kinds: Sequence[Kind], folder: Path, seconds: float, seed: int, program
         program: makes the attempts.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    stop = threading.Event()
 
     def lane(number: int) -> None:
         began, share = time.monotonic(), 0.0
         for kind in kinds:
             if kind.lane == number:
                 share += kind.share
-                _try(kind, folder / f"{kind.name}.jsonl", began + share * seconds, seed, program)
+                _try(kind, folder / f"{kind.name}.jsonl", began + share * seconds, seed, program, stop)
 
     with ThreadPoolExecutor() as both:
-        for _ in both.map(lane, sorted({kind.lane for kind in kinds})):
-            pass
+        try:
+            for _ in both.map(lane, sorted({kind.lane for kind in kinds})):
+                pass
+        finally:
+            stop.set()
     return recorded(kinds, folder)
 
 
@@ -119,9 +124,10 @@ def _got(attempts: Sequence[dict[str, Any]]) -> int:
     return sum(next(iter(told.get("counts", {}).values()), 0) for told in attempts)
 
 
-def _try(kind: Kind, record: Path, until: float, seed: int, program: Path) -> None:
+def _try(kind: Kind, record: Path, until: float, seed: int, program: Path, stop: threading.Event) -> None:
     """Have a process make attempts, and end it with all that it has started when its time is over."""
-    while time.monotonic() < until:
+    _close(record, {"cut": True})
+    while time.monotonic() < until and not stop.is_set():
         made = [told for told in _ends(record).values() if "cut" not in told]
         wanted = kind.wanted - _got(made)
         if wanted <= 0 or any("skipped" in told for told in made):
@@ -139,23 +145,23 @@ def _try(kind: Kind, record: Path, until: float, seed: int, program: Path) -> No
             )
             try:
                 while process.poll() is None and time.monotonic() < until and not _hung(record):
-                    time.sleep(0.2)
+                    if stop.wait(0.2):
+                        break
             finally:
                 hung = process.poll() is None and _hung(record)
                 clear(process, Path(scratch))
-        last = (_lines(record) or [{}])[-1]
-        if "began" in last:
-            seconds = round(time.time() - last["time"], 1)
-            why = {"failed": f"it hung for {seconds} s"} if hung else {"cut": True}
-            at = time.strftime("%Y-%m-%d", time.gmtime())
-            _append(record, {"number": last["began"], **why, "seconds": seconds, "at": at})
+        _close(record, {"failed": f"it hung for {LONGEST:.0f} s"} if hung else {"cut": True})
         if process.returncode > 0:
             raise RuntimeError(f"{program.name} {kind.name} ended with status {process.returncode}")
 
 
-def _append(record: Path, told: dict[str, Any]) -> None:
-    with record.open("a", encoding="utf-8") as file:
-        print(json.dumps(told), file=file)
+def _close(record: Path, why: dict[str, Any]) -> None:
+    """Record what became of an attempt that has begun and not ended, if there is one."""
+    last = (_lines(record) or [{}])[-1]
+    if "began" in last:
+        told = {"number": last["began"], **why, "seconds": round(time.time() - last["time"], 1)}
+        with record.open("a", encoding="utf-8") as file:
+            print(json.dumps({**told, "at": time.strftime("%Y-%m-%d", time.gmtime())}), file=file)
 
 
 def _hung(record: Path) -> bool:
@@ -270,6 +276,7 @@ def main(arguments: Sequence[str] | None = None, program: Path = ATTEMPTS) -> in
     kinds = [kind for kind in KINDS if kind.name in given.only or not given.only]
     if given.number is not None:
         return again(kinds, given.number, given.seed, program)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     at = commit()
     made = soak(kinds, given.records / f"{at}-{given.seed}", given.minutes * 60, given.seed, program)
     dates = sorted({told["at"] for attempts in made.values() for told in attempts})

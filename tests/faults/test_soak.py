@@ -50,8 +50,7 @@ def test_what_is_there_is_not_tried_again(program: Path, tmp_path: Path) -> None
     assert [told["number"] for told in made["good"]] == [0, 1, 2]
     assert soak.total(made["good"]) == {"things": 6, "of which odd": 1}
     record = tmp_path / "records" / "good.jsonl"
-    record.write_text("".join(record.read_text().splitlines(keepends=True)[:-1]) + '{"number": 2, "cou')  # cut off
-    record.write_text(record.read_text().rpartition("\n")[0] + "\n")
+    record.write_text("".join(record.read_text().splitlines(keepends=True)[:-1]))  # the last one has only begun
     assert soak.soak([kind("good")], tmp_path / "records", 60, 0, program) == made
     assert soak.soak([kind("good")], tmp_path / "records", 60, 0, Path("/nothing")) == made
 
