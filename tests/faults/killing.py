@@ -37,13 +37,21 @@ class Tried:
 
 
 def results(folder: Path) -> dict[str, Any]:
-    """Return the results below a folder by their paths, without times."""
+    """Return the results below a folder by their paths, without times and without the commit, which may be another."""
     found = {
-        path.relative_to(folder).as_posix(): {**json.loads(path.read_text()), "seconds": None}
+        path.relative_to(folder).as_posix(): {**json.loads(path.read_text()), "seconds": None, "commit": None}
         for path in folder.rglob("results.json")
     }
     assert found
     return found
+
+
+def differences(found: Any, whole: Any, place: str = "") -> list[str]:
+    """Return where two results differ, and from what to what."""
+    if isinstance(found, dict) and isinstance(whole, dict):
+        keys = sorted({*found, *whole}, key=str)
+        return [line for key in keys for line in differences(found.get(key), whole.get(key), f"{place} {key}")]
+    return [] if found == whole else [f"{place.strip()}: {str(whole)[:200]} became {str(found)[:200]}"]
 
 
 def under_fire(
