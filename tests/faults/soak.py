@@ -280,9 +280,10 @@ def main(arguments: Sequence[str] | None = None, program: Path = ATTEMPTS) -> in
     at = commit()
     made = soak(kinds, given.records / f"{at}-{given.seed}", given.minutes * 60, given.seed, program)
     dates = sorted({told["at"] for attempts in made.values() for told in attempts})
+    words = ["--minutes", f"{given.minutes:g}", "--seed", str(given.seed)]
+    words += [word for name in given.only for word in ("--only", name)]
     about = {
-        "command": "`make soak"
-        + (f' ARGS="{" ".join(arguments or sys.argv[1:])}"`' if arguments or sys.argv[1:] else "`"),
+        "command": f"`python {Path(__file__).relative_to(ROOT).as_posix()} {' '.join(words)}`",
         "commit": f"`{at}`",
         "date": " to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else "",
         "machine": machine() + (f"; {given.note}" if given.note else ""),
