@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-all coverage lint docs bench
+.PHONY: help install run test test-all coverage soak lint docs bench
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ test-all: $(INSTALLED)  ## run all tests, the slow ones too; ARGS="..." is passe
 
 coverage: $(INSTALLED)  ## run the tests and show which lines none of them runs; ARGS="..." is passed to pytest
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "" --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+soak: $(INSTALLED)  ## kill, crowd and starve runs for 20 minutes, and write docs/reference/what-survives.md
+	$(BIN)/python tests/faults/soak.py $(ARGS)
 
 lint: $(INSTALLED) docs  ## check style, formatting, types, which part imports which, and the documentation
 	$(BIN)/ruff check

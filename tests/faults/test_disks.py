@@ -5,9 +5,11 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import disks
 import pytest
 from typed import Typed
 
@@ -65,20 +67,14 @@ def test_a_file_where_results_should_go(run: Run, tmp_path: Path) -> None:
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     """A function that mounts a file system of some size."""
-    mounted: list[Path] = []
+    with ExitStack() as mounted:
 
-    def mount(size: str, name: str = "small") -> Path:
-        folder = tmp_path / name
-        folder.mkdir(parents=True)
-        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-        if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
-            pytest.skip("this process may not mount file systems")
-        mounted.append(folder)
-        return folder
+        def mount(size: str, name: str = "small") -> Path:
+            if not mounted.enter_context(disks.mounted(tmp_path / name, size)):
+                pytest.skip("this process may not mount file systems")
+            return tmp_path / name
 
-    yield mount
-    for folder in mounted:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
+        yield mount
 
 
 @pytest.mark.parametrize("size", ["60k", "200k", "300k", "400k", "500k", "700k"])
