@@ -37,9 +37,9 @@ class Tried:
 
 
 def results(folder: Path) -> dict[str, Any]:
-    """Return the only results below a folder, without times."""
+    """Return the only results below a folder, without times and the commit, which a working copy may change."""
     (path,) = folder.rglob("results.json")
-    return {**json.loads(path.read_text()), "seconds": None}
+    return {**json.loads(path.read_text()), "seconds": None, "commit": None}
 
 
 def under_fire(run: typed.Typed, words: Sequence[str], folder: Path, kills: int, rng: random.Random) -> Tried:
