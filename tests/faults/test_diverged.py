@@ -31,6 +31,7 @@ def test_a_run_that_diverges_says_what_to_lower(tiny_corpus, tiny_bert, tmp_path
 def test_a_reranker_that_diverges_says_what_to_lower(tiny_bert):
     texts, labels = tiny.samples(60)
     logits = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+    logits[torch.arange(60), torch.tensor(labels)] += 1.0
     reranker = lrsl.Reranker(str(tiny_bert), tiny.LABELS)
     with pytest.raises(InputError, match=r"fine-tuning the embedding diverged.* lower lr=1e\+30"):
         reranker.fit(logits, labels, texts, train=(texts, labels, None), lr=1e30)

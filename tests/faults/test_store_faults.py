@@ -144,7 +144,12 @@ def test_a_training_that_can_go_on_is_kept_unless_it_is_old_or_everything_goes(t
         (training / "state.pt").write_text("state")
 
     write()
-    for kept in (["--keep", "0"], ["--stage", "classifier"], ["--unused-for", "1"], ["--all", "--stage", "embedding"]):
+    for kept in (
+        ["--keep", "0"],
+        ["--stage", "classifier"],
+        ["--unused-for", "1"],
+        ["--unused-for", "0", "--stage", "embedding"],
+    ):
         assert main(["--dir", str(tmp_path), "prune", *kept]) == 0
         assert [entry.state for entry in unfinished(tmp_path)] == ["training"]
     with locks.lock(lock_of(training.with_suffix(""))):

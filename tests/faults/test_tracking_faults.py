@@ -139,13 +139,13 @@ def test_a_wrong_setting_is_an_error_all_the_same(
 def test_an_error_of_the_run_passes_through_and_ends_it_as_failed(
     tiny_corpus: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ended: list[bool] = []
+    ended: list[int] = []
     made = Failing("nowhere")
-    made.finish = lambda *, failed: ended.append(failed)
+    made.finish = ended.append
     monkeypatch.setattr("lrsl.tracking._run", lambda *_: made)
     with pytest.raises(ZeroDivisionError), Tracker(configuration(tiny_corpus, tiny_bert), tmp_path):
         raise ZeroDivisionError
-    assert ended == [True]
+    assert ended == [1]
 
 
 @pytest.mark.parametrize("mode", ["auto", "online"])
