@@ -217,7 +217,10 @@ def test_a_run_that_has_ended_has_finished(first):
             {"reranker": {"detector": {"_target_": "lrsl.TopKVariance", "width": 3}}},
             r"detector cannot be made.*; ~reranker\.detector\.width takes that out$",
         ),
-        ({"reranker": {"view": {"_target_": "subprocess.Popen", "args": ["false"]}}}, "subprocess.Popen is of Python itself"),
+        (
+            {"reranker": {"view": {"_target_": "subprocess.Popen", "args": ["false"]}}},
+            "subprocess.Popen is of Python itself",
+        ),
         ({"reranker": {"fusion": {"_target_": "lrsl.Sigma2Mis"}}}, r"lrsl\.Sigma2Mis is no lrsl\.Fusion"),
     ],
 )
