@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks this small only wait for a second thread
 os.environ["WANDB_MODE"] = "offline"
 os.environ["WANDB_ERROR_REPORTING"] = "false"
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of shells that start this in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.pop("LRSL_CACHE_DIR", None)  # tests make what they test
 

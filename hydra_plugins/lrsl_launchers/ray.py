@@ -11,6 +11,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
 
 from hydra_plugins.lrsl_launchers.each_for_itself import KILLED, EachForItself, Outcomes, cores, reason
+from lrsl import stopping
 from lrsl.errors import InputError
 from lrsl.sweep.jobs import Job, RaySettings
 
@@ -36,7 +37,11 @@ class RayLauncher(EachForItself):
             run = ray.remote(name="job", max_retries=0, **self.needs(ray.cluster_resources()))(Job.__call__)
             pending = {run.remote(job): job for job in jobs}
             while pending:
-                (reference,), _ = ray.wait(list(pending), num_returns=1)
+                try:
+                    (reference,), _ = ray.wait(list(pending), num_returns=1)
+                except BaseException:
+                    stopping.check()  # Ray makes an interruption of its own of whatever a signal raises
+                    raise
                 outcome: JobReturn | str
                 try:
                     outcome = ray.get(reference)

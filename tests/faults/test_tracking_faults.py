@@ -17,6 +17,7 @@ import torch
 from pytorch_lightning.loggers import Logger
 from wandb_offline import read_run
 
+from lrsl import tracking
 from lrsl.config.schema import Config, LoggerConfig
 from lrsl.errors import InputError
 from lrsl.nn import process_state
@@ -115,7 +116,7 @@ def test_whatever_fails_in_tracking_is_a_line_and_the_last_call(
     at: str,
 ) -> None:
     failing = Failing(at)
-    monkeypatch.setattr("lrsl.tracking._run", lambda *_: failing)
+    monkeypatch.setattr(tracking, "_run", lambda *_: failing)
     with Tracker(configuration(tiny_corpus, tiny_bert), tmp_path) as tracker:
         log_everything(tracker, tmp_path)
         log_everything(tracker, tmp_path)
@@ -131,7 +132,7 @@ def test_a_wrong_setting_is_an_error_all_the_same(
     def refuse() -> None:
         raise InputError("no such project")
 
-    monkeypatch.setattr("lrsl.tracking._run", lambda *_: SimpleNamespace(start=refuse))
+    monkeypatch.setattr(tracking, "_run", lambda *_: SimpleNamespace(start=refuse))
     with pytest.raises(InputError, match="no such project"):
         Tracker(configuration(tiny_corpus, tiny_bert), tmp_path).__enter__()
 
@@ -142,7 +143,7 @@ def test_an_error_of_the_run_passes_through_and_ends_it_as_failed(
     ended: list[int] = []
     made = Failing("nowhere")
     made.finish = ended.append
-    monkeypatch.setattr("lrsl.tracking._run", lambda *_: made)
+    monkeypatch.setattr(tracking, "_run", lambda *_: made)
     with pytest.raises(ZeroDivisionError), Tracker(configuration(tiny_corpus, tiny_bert), tmp_path):
         raise ZeroDivisionError
     assert ended == [1]

@@ -134,7 +134,12 @@ def test_other_code_libraries_or_weights_are_other_scores_of_a_view(
             label_texts=tiny.LABELS, name="tiny", train=SimpleNamespace(fingerprint=lambda: "train")
         )
         test = SimpleNamespace(fingerprint=lambda: "test", texts=[])
-        settings = SimpleNamespace(reranker=SimpleNamespace(k=2), model=SimpleNamespace(name="tiny"), seed=0)
+        settings = SimpleNamespace(
+            reranker=SimpleNamespace(k=2),
+            model=SimpleNamespace(name="tiny"),
+            trainer=SimpleNamespace(checkpoint_minutes=15.0),
+            seed=0,
+        )
         context = SimpleNamespace(
             corpus=corpus, config=settings, split=lambda _, test=test: test, store=Store(tmp_path)
         )

@@ -174,7 +174,7 @@ def test_an_interrupted_sweep_leaves_nothing_running(typed: Typed, tmp_path: Pat
         time.sleep(0.1)
     sweep.send_signal(signal.SIGINT)  # to this process only, as from a program; a terminal sends it to all
     _, errors = sweep.communicate(timeout=100)
-    assert sweep.returncode == 130
+    assert sweep.returncode == 130, errors
     assert "stopped by SIGINT at the sweep; what was through before is kept; to go on from there: lrsl run " in errors
     (summary,) = tmp_path.glob("multirun_outputs/sweeps/*/summary.md")
     assert "seed=15" in summary.read_text()
