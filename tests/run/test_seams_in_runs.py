@@ -141,7 +141,12 @@ def test_other_code_libraries_or_weights_are_other_scores_of_a_view(
             seed=0,
         )
         context = SimpleNamespace(
-            corpus=corpus, config=settings, split=lambda _, test=test: test, store=Store(tmp_path)
+            corpus=corpus,
+            config=settings,
+            split=lambda _, test=test: test,
+            store=Store(tmp_path),
+            predicted=("val", "test"),
+            earlier=[],
         )
         view = ConfiguredView(
             CrossEncoder(str(tiny_bert)), {"_target_": "lrsl.CrossEncoder", "pretrained": str(tiny_bert)}
