@@ -16,12 +16,14 @@ import shutil
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lrsl import files as disk
 from lrsl.fingerprint import sha256
 
 STATE = "state.pt"
@@ -153,13 +155,15 @@ class Kept:
         start = time.monotonic()
         try:
             torch.save(state, new / STATE)
-            files = {path.name: sha256(path) for path in sorted(new.iterdir())}
-            (new / MANIFEST).write_text(json.dumps({**about, "files": files}), encoding="utf-8")
+            hashes = {path.name: sha256(path) for path in sorted(new.iterdir())}
+            (new / MANIFEST).write_text(json.dumps({**about, "files": hashes}), encoding="utf-8")
             for path in new.iterdir():
-                _sync(path)
+                with suppress(OSError):
+                    disk.sync(path)
             folder = self.place / f"{self._number:09d}"
             new.rename(folder)
-            _sync(self.place)
+            with suppress(OSError):
+                disk.sync(self.place)
             for other in self.place.glob("[0-9]*"):
                 if other != folder:
                     shutil.rmtree(other, ignore_errors=True)
@@ -207,17 +211,3 @@ def _whole(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return about if unchanged else None
-
-
-def _sync(path: Path) -> None:
-    """Have the disk hold a file, or the names in a folder, where the system can say so."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        pass
-    finally:
-        os.close(descriptor)

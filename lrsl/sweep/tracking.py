@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lrsl.config.schema import LoggerConfig
+from lrsl.masking import masked_command
 from lrsl.sweep.summary import METRICS, Summary
 
 JOB_TYPE = "summary"
@@ -43,8 +44,7 @@ def track_in_wandb(
         overrides: all that the command lines of the jobs said, for the run's configuration.
         folder: the sweep's; W&B writes to `<folder>/wandb`.
     """
-    # they load torch, for which a sweep that is tracked elsewhere need not wait
-    from lrsl.tracking.masking import masked_command  # noqa: PLC0415
+    # it loads torch, for which a sweep that is tracked elsewhere need not wait
     from lrsl.tracking.wandb_run import Filed, WandbRun  # noqa: PLC0415
 
     named = [summary for summary in summaries if summary.seeds]

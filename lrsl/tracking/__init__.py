@@ -21,9 +21,9 @@ from pytorch_lightning.loggers import Logger
 from lrsl import stopping
 from lrsl.config.schema import Config
 from lrsl.errors import InputError
+from lrsl.masking import masked
 from lrsl.nn import processes
 from lrsl.tracking.csv_run import CsvRun
-from lrsl.tracking.masking import masked
 from lrsl.tracking.run import TrackedRun
 from lrsl.tracking.tensorboard_run import TensorBoardRun
 from lrsl.tracking.untracked import Untracked

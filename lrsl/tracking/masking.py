@@ -6,9 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from lrsl.config.schema import Config
-from lrsl.masking import masked, masked_command, masked_configuration, without_credentials
-
-__all__ = ["masked", "masked_command", "plain", "without_credentials"]
+from lrsl.masking import masked_configuration
 
 
 def plain(config: Config) -> dict[str, Any]:

@@ -29,8 +29,9 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from lrsl.config.schema import Config, LoggerConfig
 from lrsl.errors import InputError, nearest
+from lrsl.masking import masked, masked_command, without_credentials
 from lrsl.text import cell
-from lrsl.tracking.masking import masked, masked_command, plain, without_credentials
+from lrsl.tracking.masking import plain
 
 if TYPE_CHECKING:
     import wandb

@@ -76,7 +76,7 @@ def release():
     pass
 """
 
-Typed = Callable[..., "subprocess.Popen[str]"]
+Typed = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def typed(program: Path, tmp_path: Path) -> Iterator[Typed]:
         given = {name: value for name, value in os.environ.items() if name not in jobs.THREAD_VARIABLES}
         given |= {"PYTHONPATH": str(program / "installed"), "HOME": str(tmp_path), "RAY_TMPDIR": short}
 
-        def start(*arguments: str, **more: str) -> "subprocess.Popen[str]":
+        def start(*arguments: str, **more: str) -> subprocess.Popen[str]:
             return subprocess.Popen(
                 [sys.executable, str(program / "run.py"), *arguments],
                 cwd=tmp_path,
@@ -167,11 +167,7 @@ def test_no_job_takes_another_along_and_none_takes_more_than_its_share(
 def test_an_interrupted_sweep_leaves_nothing_running(typed: Typed, tmp_path: Path, launcher: str) -> None:
     sweep = typed("seed=15,3", f"launcher={launcher}", "-m")
     started = tmp_path / "started15"
-    deadline = time.monotonic() + 100
-    while not (started.exists() and started.read_text()):
-        assert sweep.poll() is None, sweep.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    job = _started(sweep, started)
     sweep.send_signal(signal.SIGINT)  # to this process only, as from a program; a terminal sends it to all
     _, errors = sweep.communicate(timeout=100)
     assert sweep.returncode == 130, errors
@@ -179,27 +175,34 @@ def test_an_interrupted_sweep_leaves_nothing_running(typed: Typed, tmp_path: Pat
     (summary,) = tmp_path.glob("multirun_outputs/sweeps/*/summary.md")
     assert "seed=15" in summary.read_text()
     assert "not finished: stopped by SIGINT" in summary.read_text()
-    deadline = time.monotonic() + 30
-    while _runs(int(started.read_text())):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    _ends(job, within=30)
 
 
 def test_jobs_end_with_a_sweep_that_is_killed(typed: Typed, tmp_path: Path) -> None:
     pytest.importorskip(NEEDED["joblib"])
     sweep = typed("seed=15,15", "launcher=joblib", "-m")
     started = tmp_path / "started15"
+    job = _started(sweep, started)
+    sweep.kill()
+    _ends(job, within=10)
+    sweep.communicate()
+
+
+def _started(sweep: subprocess.Popen[str], started: Path) -> int:
+    """Wait for a job to say that it has started, and return its process."""
     deadline = time.monotonic() + 100
     while not (started.exists() and started.read_text()):
         assert sweep.poll() is None, sweep.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    sweep.kill()
-    deadline = time.monotonic() + 10
-    while _runs(int(started.read_text())):
+    return int(started.read_text())
+
+
+def _ends(process: int, *, within: float) -> None:
+    deadline = time.monotonic() + within
+    while _runs(process):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    sweep.communicate()
 
 
 def _runs(process: int) -> bool:

@@ -8,8 +8,7 @@ from typing import Any
 from lrsl.nn import processes
 from lrsl.nn.kept import Kept
 from lrsl.run.stages.context import RunContext
-
-SUFFIX = ".training"
+from lrsl.run.store import TRAINING
 
 
 def unfinished(context: RunContext, stage: str, made_of: Mapping[str, Any], what: str = "") -> Kept:
@@ -25,7 +24,7 @@ def unfinished(context: RunContext, stage: str, made_of: Mapping[str, Any], what
     """
     place = context.store.place(stage, made_of)
     minutes = context.config.trainer.checkpoint_minutes
-    return Kept(place.with_name(f"{place.name}{SUFFIX}"), what or stage, minutes=minutes)
+    return Kept(place.with_name(f"{place.name}{TRAINING}"), what or stage, minutes=minutes)
 
 
 def through(context: RunContext, kept: Kept) -> None:
