@@ -32,7 +32,7 @@ class EachForItself(Launcher):
     """Runs jobs in processes of their own.
 
     Attributes:
-        prints_here: whether what a job prints appears where the sweep was started.
+        prints_here: whether all that a job prints appears where the sweep was started.
         settings: what stands under hydra.launcher, as plain data.
     """
 

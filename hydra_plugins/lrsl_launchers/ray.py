@@ -19,6 +19,8 @@ from lrsl.sweep.jobs import Job, RaySettings
 class RayLauncher(EachForItself):
     """Hands all jobs to Ray, which runs them as there is room."""
 
+    prints_here = False  # Ray forwards it, but not the last of it where Ray ends soon after
+
     def threads(self, jobs: int) -> int:
         """Return the cores that Ray keeps for each job."""
         kept: int = self.settings["num_cpus"]
