@@ -1,4 +1,4 @@
-"""The paper's figures, and what its detectors' order is worth, drawn from what runs left behind alone."""
+"""The paper's figures, what its detectors' order is worth, and when reranking pays, all from what runs left behind."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from experiments.figures import (
     top_logits,
     topk_accuracy,
     trade_off,
+    when_it_pays,
 )
 from experiments.figures.plate import Plate
 from experiments.runs.configurations import Configuration
@@ -30,4 +31,5 @@ def plates(configurations: Sequence[Configuration]) -> list[Plate]:
         if configuration.variant == "full" or (configuration.dataset, configuration.model) not in whole
     ]
     modules = (topk_accuracy, marginal_effect, top_logits, case_study, label_distribution, label_distance)
-    return [*(module.plate(drawn) for module in modules), trade_off.risk_plate(drawn), trade_off.cost_plate(drawn)]
+    beside = (trade_off.risk_plate, trade_off.cost_plate, when_it_pays.plate)
+    return [*(module.plate(drawn) for module in modules), *(plate(drawn) for plate in beside)]

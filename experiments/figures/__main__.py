@@ -1,4 +1,4 @@
-"""Draw the paper's figures from runs, and risk and cost curves.
+"""Draw the paper's figures from runs, risk and cost curves, and when reranking pays.
 
 python -m experiments.figures [FOLDER...] [--out DIR]
 """
@@ -23,8 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog=place.typed("figures"),
         description=(
-            "Draw the paper's figures 1b, 4 and 10, 5 and 11, 6, 7 and 9 from runs, and risk-coverage and cost curves, "
-            "as SVG and PNG."
+            "Draw the paper's figures 1b, 4 and 10, 5 and 11, 6, 7 and 9 from runs, risk-coverage and cost curves, and "
+            "what is gained with how many training samples, as SVG and PNG."
         ),
     )
     parser.add_argument("folder", nargs="*", type=Path, help=f"default: {', '.join(map(str, left()))}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from lrsl.errors import InputError, nearest
@@ -130,8 +130,8 @@ class DatasetConfig:
     per_class: int | None = None
     """At most so many training samples of each label, and as many for validation, drawn by `split_seed`; None takes
     all there are."""
-    split_seed: int = 0
-    """Seed of these splits; apart from `seed`, so that every run sees the same split."""
+    split_seed: int | None = 0
+    """Seed of these splits; apart from `seed`, so that every run sees the same split. None: each seed draws its own."""
     download: dict[str, DownloadConfig] = field(default_factory=dict)
     """Public address and checksum by file name (as in `train`, `val`, `test`), used when no `data_dir` is given."""
     language: str = "en"
@@ -143,11 +143,17 @@ class DatasetConfig:
     source: str = ""
     """Where the data come from."""
 
+    @property
+    def drawn_by(self) -> int:
+        """The seed of the splits; 0 for None outside a run, which has no seed to take."""
+        return self.split_seed or 0
+
     def __post_init__(self) -> None:
         """Check what can be checked without opening a file."""
         if not 0 < self.val_fraction < 1:
             raise InputError(f"dataset.val_fraction={self.val_fraction} is out of range; it must be between 0 and 1")
-        _above("dataset.split_seed", self.split_seed, 0)
+        if self.split_seed is not None:
+            _above("dataset.split_seed", self.split_seed, 0)
         if self.per_class is not None:
             _above("dataset.per_class", self.per_class, 1)
         _one_of("dataset.quoting", self.quoting, ("checked", "trusted", "none"))
@@ -598,6 +604,8 @@ class Config:
             raise InputError(f"seed={self.seed} is out of range; it must be at least 0 and below 2**32")
         for key in ("data_dir", "cache_dir"):
             _path(key, getattr(self, key))
+        if self.dataset.split_seed is None:
+            self.dataset = replace(self.dataset, split_seed=self.seed)
         self._check_that_the_model_suits_the_data()
         _given("model", self.model.name, self.model.pretrained)  # last: nobody fetches weights for what cannot run
 

@@ -43,7 +43,7 @@ def load_corpus(config: DatasetConfig, data_dir: str | None) -> Corpus:
         )
     corpus = readers[config.reader](config, data_dir)
     if config.per_class is not None:
-        corpus = few_shot(corpus, config.per_class, config.split_seed)
+        corpus = few_shot(corpus, config.per_class, config.drawn_by)
     texts = label_texts(corpus.labels, corpus.label_texts, config.label_texts, data_dir)
     seen = set(corpus.train.texts)
     repeated = sum(text in seen for text in corpus.test.texts)

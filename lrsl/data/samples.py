@@ -148,12 +148,12 @@ def make_corpus(
     texts = _of_labels(labels, everything, "label_text") if config.label_text is not None else labels
     train_split = _split("train", train, labels)
     if test is None:
-        kept, carved = carve(train_split.labels, config.val_fraction, config.split_seed, "test")
+        kept, carved = carve(train_split.labels, config.val_fraction, config.drawn_by, "test")
         train_split, test_split = train_split.take(kept), train_split.take(carved)
     else:
         test_split = _split("test", test, labels)
     if val is None:
-        kept, carved = carve(train_split.labels, config.val_fraction, config.split_seed)
+        kept, carved = carve(train_split.labels, config.val_fraction, config.drawn_by)
         train_split, val_split = train_split.take(kept), train_split.take(carved)
     else:
         val_split = _split("val", val, labels)

@@ -67,7 +67,7 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
     commit()  # now: someone may commit while this trains
     corpus = corpus_of(config)
     check(config, corpus)
-    folds = Folds(corpus, config.reranker.folds, config.dataset.split_seed) if config.reranker.folds else None
+    folds = Folds(corpus, config.reranker.folds, config.dataset.drawn_by) if config.reranker.folds else None
     paper, beside, defer = papers_rule(config), rules_beside(config), deferral(config)
     with Tracker(config, folder) as tracker, stage_store(config, folder) as store, ExitStack() as rest:
         context = RunContext(config, corpus if folds is None else folds.corpus, folder, tracker, store)

@@ -269,6 +269,17 @@ def changed(value: Any) -> Any:
     return kinds[type(value)](value)
 
 
+def test_draws_of_the_seed_are_seeds_of_one_configuration() -> None:
+    draws = [composed("experiment=when_it_pays", "dataset.per_class=5", f"seed={seed}") for seed in (3, 4)]
+    assert [composition.to_config(draw).dataset.split_seed for draw in draws] == [3, 4]
+    assert [identity.folder(draw).rpartition("/")[0] for draw in draws] == [
+        identity.folder(draws[0])[: -len("/seed3")]
+    ] * 2
+    assert identity.folder(draws[0]) != identity.folder(
+        composed("experiment=when_it_pays", "dataset.per_class=5", "seed=3", "dataset.split_seed=3")
+    )
+
+
 def test_every_key_that_can_change_a_result_changes_the_folder() -> None:
     """And no two of the changes share a folder."""
     base = composed()

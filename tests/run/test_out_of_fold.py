@@ -143,7 +143,7 @@ def test_every_row_is_predicted_once_by_what_has_seen_neither_it_nor_its_text(co
 
 def test_out_of_fold_logits_are_those_of_the_folds_in_the_order_of_all_rows(config, whole, corpus, tmp_path):
     kept = scored.read(whole[1]).logits["val"]
-    folds = Folds(corpus, FOLDS, config.dataset.split_seed)
+    folds = Folds(corpus, FOLDS, config.dataset.drawn_by)
     context = pipeline.RunContext(config, folds.corpus, tmp_path, None, Store(Path(config.cache_dir)))
     for turn in folds._turns(context, "classifier"):
         classifier = classifier_stage.train_classifier(turn.context, papers_rule(config).rule)
@@ -163,7 +163,7 @@ def test_views_learn_from_candidates_out_of_fold(config, whole, tmp_path, monkey
     store = tmp_path / "store"
     pipeline.run(replace(config, cache_dir=str(store), reranker=replace(config.reranker, control=False)), tmp_path)
     out_of_fold = scored.read(tmp_path).logits["val"].topk(3).indices
-    folds = Folds(load_corpus(config.dataset, None), FOLDS, config.dataset.split_seed)
+    folds = Folds(load_corpus(config.dataset, None), FOLDS, config.dataset.drawn_by)
     others = [torch.tensor([row for row in range(len(out_of_fold)) if row not in rows]) for rows in folds.rows]
     expected = [out_of_fold[rows] for rows in (*others, torch.arange(len(out_of_fold)))]
     assert all(n == len(candidates) for n, candidates in asked)

@@ -1,0 +1,75 @@
+"""The figure of gains against the number of training samples, and draws that belong together."""
+
+import json
+from pathlib import Path
+
+import fabricated_runs
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from experiments.figures import when_it_pays
+from experiments.figures.__main__ import main
+from experiments.runs.collect import collect
+from experiments.runs.configurations import Configuration, configurations
+
+
+def few(root: Path, per_class: int | None, seed: int, split_seed: int | None) -> None:
+    """Write a run on few samples per label into a folder of its own."""
+    folder = fabricated_runs.write_run(root / f"{per_class}-{split_seed}" / f"seed{seed}", seed=seed)
+    settings = json.loads((folder / "config.json").read_text())
+    settings["dataset"] |= {"per_class": per_class, "split_seed": split_seed}
+    (folder / "config.json").write_text(json.dumps(settings))
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> list[Configuration]:
+    for seed in (0, 1):
+        few(tmp_path, 5, seed, seed)  # as earlier versions noted the seed's own draw
+        few(tmp_path, 10, seed, None)
+        few(tmp_path, None, seed, 0)
+    return configurations(collect([tmp_path]))
+
+
+def test_draws_of_the_seed_are_one_configuration(found: list[Configuration], tmp_path: Path) -> None:
+    assert {one.settings.get("dataset.per_class"): sorted(one.runs) for one in found} == {
+        5: [0, 1],
+        10: [0, 1],
+        None: [0, 1],
+    }
+    few(tmp_path / "fixed", 5, 1, 0)  # the first seed's draw, whatever the seed
+    assert len(configurations(collect([tmp_path]))) == 4
+
+
+def test_gains_stand_against_the_number_of_samples(found: list[Configuration]) -> None:
+    plate = when_it_pays.plate(found)
+    (panel,) = plate.panels
+    assert panel.title == "telecom, bert"
+    assert plate.notes == []
+    by_number = {str(one.settings.get("dataset.per_class") or "all"): one for one in found}
+    points = when_it_pays.points(by_number)
+    assert set(points) == {"rerank", "similarity"}  # these runs measured no fitted rule and no control
+    for number, one in by_number.items():
+        gains = [run.results["rerank"]["accuracy"] - run.results["origin"]["accuracy"] for run in one.runs.values()]
+        point = points["rerank"][number]
+        assert point.gain == pytest.approx(np.mean(gains))
+        assert point.low is not None
+        assert point.high is not None
+        assert point.low <= point.gain <= point.high
+
+    axes = Figure().add_subplot()
+    panel.draw(axes)
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["5", "10", "all"]
+    line = next(line for line in axes.lines if line.get_label() == "rerank, the paper's rule")
+    assert list(line.get_ydata()) == pytest.approx([100 * points["rerank"][name].gain for name in ("5", "10", "all")])
+
+
+def test_what_is_not_drawn_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few(tmp_path / "runs", None, 0, 0)
+    assert main([str(tmp_path / "runs"), "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "No run was trained on few samples per label; dataset.per_class=5 does that." in printed
+    few(tmp_path / "runs", 5, 0, 0)
+    few(tmp_path / "runs" / "fixed", 5, 1, 0)
+    assert main([str(tmp_path / "runs"), "--out", str(tmp_path)]) == 0
+    assert "Several configurations have as many samples per label" in capsys.readouterr().out
