@@ -29,7 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 from experiments.report.jobs import ReportedJob, commands, jobs_of
 from experiments.runs import collect, significance
 from experiments.runs.collect import Run, kept_file, predictions_file, read
-from experiments.runs.configurations import home
+from experiments.runs.configurations import configurations, home
 from experiments.runs.portable import portable, portable_override
 from lrsl.config import place
 from lrsl.config.identity import file_name
@@ -175,13 +175,18 @@ def _portable(job: ReportedJob) -> ReportedJob:
 
 def _places(runs: Sequence[Run]) -> dict[Path, Path]:
     """Return where each run goes: seed0, seed1, …, below a folder per configuration where there are several."""
-    homes = {home(run): run for run in runs}
-    several = len({(run.dataset, run.model) for run in runs}) > 1
-    names = {
-        path: [*([file_name(run.dataset), file_name(run.model)] if several else []), *([path.name] * (len(homes) > 1))]
-        for path, run in homes.items()
+    homes = {
+        run.folder: one.folder for one in configurations(runs) for run in (*one.runs.values(), *one.failed.values())
     }
-    return {run.folder: Path(*names[home(run)], f"seed{run.seed}") for run in runs}
+    homes |= {run.folder: home(run) for run in runs if run.folder not in homes}  # what another run stands for
+    several = len({(run.dataset, run.model) for run in runs}) > 1
+    places = {}
+    for run in runs:
+        path = homes[run.folder]
+        names = [file_name(run.dataset), file_name(run.model)] if several else []
+        alone = len(set(homes.values())) == 1
+        places[run.folder] = Path(*names, *([] if alone else [path.name]), f"seed{run.seed}")
+    return places
 
 
 def _keep(run: Run, overrides: Sequence[str], place: Path, *, texts: bool, labels: bool) -> bool:

@@ -47,7 +47,12 @@ class Configuration:
     @property
     def folder(self) -> Path:
         """The folder of its runs, or one of them."""
-        return home(next(iter((*self.runs.values(), *self.failed.values()))))
+        return home(self.all_runs[0])
+
+    @property
+    def all_runs(self) -> list[Run]:
+        """Its runs, the finished first."""
+        return [*self.runs.values(), *self.failed.values()]
 
     @property
     def embedding(self) -> str:
@@ -85,7 +90,8 @@ def configurations(runs: Sequence[Run]) -> list[Configuration]:
     places = _places(runs)
     grouped: dict[tuple[str, str | None], list[Run]] = {}
     for run in sorted(runs, key=lambda run: not run.finished):  # the failed last: they do not know their data
-        key = (places[home(run)], run.results.get("data"))
+        own_draw = run.settings.get("dataset.per_class") is not None and "dataset.split_seed" not in run.settings
+        key = (places[home(run)], None if own_draw else run.results.get("data"))
         if not run.finished:
             key = next((known for known in grouped if known[0] == key[0]), key)
         grouped.setdefault(key, []).append(run)

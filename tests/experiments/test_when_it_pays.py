@@ -17,6 +17,9 @@ from experiments.runs.configurations import Configuration, configurations
 def few(root: Path, per_class: int | None, seed: int, split_seed: int | None) -> None:
     """Write a run on few samples per label into a folder of its own."""
     folder = fabricated_runs.write_run(root / f"{per_class}-{split_seed}" / f"seed{seed}", seed=seed)
+    results = json.loads((folder / "results.json").read_text())
+    drawn = split_seed if split_seed is not None else seed
+    (folder / "results.json").write_text(json.dumps(results | {"data": f"{per_class} by {drawn}"}))
     settings = json.loads((folder / "config.json").read_text())
     settings["dataset"] |= {"per_class": per_class, "split_seed": split_seed}
     (folder / "config.json").write_text(json.dumps(settings))
