@@ -9,6 +9,7 @@ import shlex
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from experiments.runs import significance
-from experiments.runs.collect import collect
+from experiments.runs.collect import Run, collect
 from lrsl.config import composition
 from lrsl.config.schema import Config
 from lrsl.metrics import mean_std
@@ -88,7 +89,7 @@ def test_the_figures_on_banking77_are_those_recorded() -> None:
     runs = recorded("banking77-minilm", negatives="all")
     assert [run["seed"] for run in runs] == [0, 1, 2, 3, 4]
     for system in ("origin", "rerank", "similarity"):
-        real = README.partition("## On real data")[2]
+        real = README.partition("With all 8,002 training questions")[2]
         row = next(line for line in real.splitlines() if line.startswith(f"| {system}"))
         for part in ("accuracy", "accuracy_hard") if system != "similarity" else ("accuracy",):
             mean, std = mean_std([run[system][part] for run in runs])
@@ -102,13 +103,9 @@ def test_the_figures_on_banking77_are_those_recorded() -> None:
     assert "below zero for one seed of the five" in README
 
 
-def test_the_figures_on_telecom34_are_those_recorded() -> None:
-    runs = collect([RESULTS / "telecom34-small"])
-    assert sorted(run.seed for run in runs) == [0, 1, 2, 3, 4]
-    hard = statistics.mean(run.results["hard_fraction"] for run in runs)
-    assert f"hard samples ({100 * hard:.1f} %)" in README
-    detailed = (RESULTS / "README.md").read_text(encoding="utf-8")
-    for system in ("origin", "rerank", "fitted", "control"):
+def rows_are_recorded(runs: list[Run], sections: Sequence[str], systems: Sequence[str]) -> None:
+    """Check the row of each system in each section: accuracy, its gain with interval, accuracy on hard samples."""
+    for system in systems:
         whole, of_hard = (
             mean_std([run.results[system][part] for run in runs]) for part in ("accuracy", "accuracy_hard")
         )
@@ -116,7 +113,7 @@ def test_the_figures_on_telecom34_are_those_recorded() -> None:
         worth = significance.gain(runs, "origin", system)
         assert worth.low is not None
         assert worth.high is not None
-        for text in (README, detailed):
+        for text in sections:
             row = next(
                 line for line in text.splitlines() if re.match(rf"\| {system}\b.*\| {100 * whole.mean:.2f}", line)
             )
@@ -125,6 +122,37 @@ def test_the_figures_on_telecom34_are_those_recorded() -> None:
             if system != "origin":
                 assert f"{100 * gains.mean:+.2f}" in row
                 assert f"{100 * worth.low:+.2f} to {100 * worth.high:+.2f}" in row
+
+
+def test_the_figures_on_few_samples_are_those_recorded() -> None:
+    runs = collect([RESULTS / "banking77-5-per-class"])
+    assert sorted(run.seed for run in runs) == [0, 1, 2, 3, 4]
+    hard = mean_std([run.results["hard_fraction"] for run in runs])
+    assert f"hard samples ({100 * hard.mean:.1f} %)" in README
+    detailed = (RESULTS / "README.md").read_text(encoding="utf-8")
+    rows_are_recorded(runs, (README, detailed), ("origin", "rerank", "fitted", "control", "similarity"))
+    of_fitted = mean_std([run.results["fitted"]["hard_fraction"] for run in runs])
+    told = " ".join(detailed.split())
+    assert (
+        f"threshold calls {100 * hard.mean:.1f} ± {100 * hard.std:.1f} % of the test hard, that of the fitted rule "
+        f"{100 * of_fitted.mean:.1f} ± {100 * of_fitted.std:.1f} %"
+    ) in told
+    gains = {
+        system: [run.results[system]["accuracy"] - run.results["origin"]["accuracy"] for run in runs]
+        for system in ("fitted", "control")
+    }
+    assert f"(`fitted` {100 * min(gains['fitted']):+.2f} to {100 * max(gains['fitted']):+.2f})" in told
+    assert all(fitted > control for fitted, control in zip(gains["fitted"], gains["control"], strict=True))
+    assert all(run.results["verdict"]["deployed"] == "fitted" for run in runs)
+
+
+def test_the_figures_on_telecom34_are_those_recorded() -> None:
+    runs = collect([RESULTS / "telecom34-small"])
+    assert sorted(run.seed for run in runs) == [0, 1, 2, 3, 4]
+    hard = statistics.mean(run.results["hard_fraction"] for run in runs)
+    assert f"hard samples ({100 * hard:.1f} %)" in README
+    detailed = (RESULTS / "README.md").read_text(encoding="utf-8")
+    rows_are_recorded(runs, (README, detailed), ("origin", "rerank", "fitted", "control"))
     below = [run for run in runs if run.results["fitted"]["accuracy"] < run.results["origin"]["accuracy"]]
     assert len(below) == 2
     assert all(run.results["verdict"]["deployed"] == "fitted" for run in runs)
