@@ -4,6 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
+import hub_stand_in
 import numpy as np
 import pytest
 import tiny
@@ -95,6 +96,17 @@ def test_any_function(tiny_bert, capsys):
     assert "reranking o" in lines[0]
     assert [line.split()[0] in tiny.LABELS for line in lines[1:6]] == [True] * 5
     assert lines[7].startswith("answer: ")
+
+
+def test_sharing_on_the_hub(tmp_path, monkeypatch):
+    there = hub_stand_in.put(monkeypatch, tmp_path)
+    texts, labels = tiny.samples(60, 1)
+    reranker = lrsl.Reranker(None, tiny.LABELS, views=[lrsl.Lexical()], rule="fitted")
+    reranker.fit(logits(labels, 1), labels, texts, train=(*tiny.samples(80, 2), None))
+    run("hub.md", 0, "", {"reranker": reranker})
+    assert [*there.repositories] == ["me/my-reranker"]
+    names = run("hub.md", 1, "", {"logits": logits(labels, 3), "texts": texts})
+    assert names["labels"].tolist() == reranker.predict(logits(labels, 3), texts).tolist()
 
 
 def test_log_probabilities_are_logits_but_for_a_number_per_row():
