@@ -60,6 +60,16 @@ def write(folder: Path, about: Mapping[str, Any], learnt: Mapping[str, Tensor], 
     (folder / CARD).write_text(card, encoding="utf-8")
 
 
+def check_holds_one(folder: Path) -> None:
+    """Check that there is a reranker in a folder, by its looks.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if not is_file(folder / CONFIG):
+        raise ValueError(f"{folder} holds no reranker: {CONFIG} is missing; save one with save_pretrained")
+
+
 def read(folder: Path) -> Saved:
     """Return what lies in a folder.
 
@@ -67,8 +77,7 @@ def read(folder: Path) -> Saved:
         ValueError: there is no reranker, it is damaged or of a later version, or a component is not imported.
     """
     path = folder / CONFIG
-    if not is_file(path):
-        raise ValueError(f"{folder} holds no reranker: {CONFIG} is missing; save one with save_pretrained")
+    check_holds_one(folder)
     try:
         saved: Any = parsed(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
