@@ -1,6 +1,7 @@
-"""The pages from a CSV to a server, and on whether that helps, are true: what they show runs, and figures are recorded."""
+"""The pages from a CSV to a server, and on whether that helps, are true: what they show runs, and was recorded."""
 
 import csv
+import os
 import re
 import shlex
 import subprocess
@@ -75,7 +76,8 @@ def test_to_a_served_reranker(walked):
     (part,) = SERVED.findall(read("served.md"))
     (line,), (code,) = blocks(part, "bash"), blocks(part, "python")
     typed = [sys.executable, "-m", *shlex.split(line), "--port", "0"]
-    with subprocess.Popen(typed, cwd=folder, stdout=subprocess.PIPE, text=True) as server:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(typed, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as server:
         try:
             said = server.stdout.readline()
             run(code.replace("http://127.0.0.1:8000", re.search(r"http://[\d.]+:\d+", said)[0]), names)
