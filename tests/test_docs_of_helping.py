@@ -79,8 +79,8 @@ def test_to_a_served_reranker(walked):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(typed, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as server:
         try:
-            said = server.stdout.readline()
-            run(code.replace("http://127.0.0.1:8000", re.search(r"http://[\d.]+:\d+", said)[0]), names)
+            (at,) = next(found for line in server.stdout if (found := re.findall(r"http://[\d.]+:\d+", line)))
+            run(code.replace("http://127.0.0.1:8000", at), names)
         finally:
             server.terminate()
     reranker = lrsl.Reranker.from_pretrained(folder / "my-reranker")

@@ -61,6 +61,7 @@ def rows(tmp_path_factory):
     return folder, reranker.answers(logits, texts)
 
 
+@pytest.mark.timeout(600)  # Ray takes minutes to start on a machine with other work
 @pytest.mark.parametrize("name", BIG)
 def test_an_example_of_big_data_gives_the_rerankers_answers(name, rows, tmp_path, warm, monkeypatch, capsys):
     folder, expected = rows
