@@ -9,12 +9,12 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import (
+from huggingface_hub.errors import (  # type: ignore[attr-defined]
     EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
-    HTTPError,  # type: ignore[attr-defined]  # of whichever client this version of huggingface_hub has
+    HTTPError,  # of whichever client this version of huggingface_hub has
     LocalTokenNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
