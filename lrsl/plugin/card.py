@@ -40,7 +40,7 @@ def text(about: Mapping[str, Any], *, embeds: bool, where: str) -> str:
     parts = [
         f"---\n{yaml.safe_dump(METADATA, sort_keys=False)}---",
         f"# Reranker for {classes:,} labels",
-        "A [LRSL](https://aclanthology.org/2024.findings-emnlp.657) reranker for one text classifier. Where the "
+        "An [LRSL](https://aclanthology.org/2024.findings-emnlp.657) reranker for one text classifier. Where the "
         "classifier hesitates, it ranks the labels anew by what they mean; other texts keep the classifier's answer. "
         "It takes the classifier's logits, and is no classifier by itself.",
         "## How to use it",
@@ -49,7 +49,7 @@ def text(about: Mapping[str, Any], *, embeds: bool, where: str) -> str:
         "labels below. `labels` are numbers of columns"
         + (", −1 where there is no answer." if about["on_hard"]["action"] in ("abstain", "set", "defer") else "."),
         "## What it is worth",
-        *_figures(about["report"], about["cost"]),
+        *_figures(about["report"], about["cost"], str(about["deploy"])),
         "## How it was fitted",
         _block("text", _components(about)),
         *_learning(about, embeds),
@@ -71,7 +71,7 @@ def _example(where: str) -> list[str]:
     ]
 
 
-def _figures(report: Mapping[str, Any], cost: Mapping[str, Any]) -> Iterator[str]:
+def _figures(report: Mapping[str, Any], cost: Mapping[str, Any], deploy: str) -> Iterator[str]:
     """Yield what was measured on held-out rows, each judged by a rule that was not fitted on it."""
     found, judged = report.get("cross_fitted") or {}, report.get("verdict") or {}
     yield (
@@ -86,11 +86,12 @@ def _figures(report: Mapping[str, Any], cost: Mapping[str, Any]) -> Iterator[str
     yield "\n".join(rows)
     gain, low, high = (_points(judged.get(f"gain{bound}")) for bound in ("", "_low", "_high"))
     pays = judged.get("deploy")
+    reranks = deploy == "always" or bool(pays)
     verdict = "not known" if pays is None else "it pays" if pays is True else "it does not pay"
     lines = [
         f"gain in accuracy: {gain} points (90 % interval {low} to {high})",
         f"hard: {_percent(found.get('hard_fraction'))} of the rows",
-        f"verdict: {verdict}",
+        f"verdict: {verdict}, and hard texts {'are reranked' if reranks else 'keep the answer of the classifier'}",
     ]
     if cost:
         lines.append(

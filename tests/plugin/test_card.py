@@ -57,6 +57,7 @@ def test_its_figures_are_those_of_the_report(fitted):
     assert f"hard: {found['hard_fraction']:.2%} of the rows" in text
     assert f"cost: {fitted.cost_['seconds_per_1000']:.2g} s per 1,000 texts" in text
     assert f"verdict: {'it pays' if verdict['deploy'] else 'it does not pay'}" in text
+    assert ("and hard texts are reranked" in text) == fitted.is_on
     assert verdict["reason"] in text.split("\n")
     assert "Measured on 60 held-out rows" in text
     assert ("the views learnt from 160 training rows" in text) == (fitted.report_["n_train"] > 0)
@@ -125,6 +126,15 @@ def test_whatever_stands_in_a_folder_the_lines_around_it_stay(texts):
     assert read == outside_of_blocks(harmless)
     assert f"# Reranker for {len(texts)} labels" in read
     assert metadata(made) == card.METADATA
+
+
+def test_where_the_verdict_is_off_it_says_whose_the_answers_are():
+    kinds = {"views": [Lexical()], "rule": "fitted"}
+    perfect = 9 * torch.eye(4)[VAL.labels]
+    for deploy, said in (("auto", "keep the answer of the classifier"), ("always", "are reranked")):
+        reranker = Reranker(None, LABELS, deploy=deploy, **kinds)
+        reranker.fit(perfect, VAL.labels, VAL.texts, train=(TRAIN.texts, TRAIN.labels, None))
+        assert f"- verdict: it does not pay, and hard texts {said}" in reranker.card().split("\n")
 
 
 def test_what_was_never_fitted_has_no_card():
