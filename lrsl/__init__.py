@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from lrsl.reranking import PUBLIC
 
 if TYPE_CHECKING:
+    from lrsl.plugin.batches import RerankedBatches
     from lrsl.plugin.function import RerankedFunction, from_function
     from lrsl.plugin.pipeline import RerankedPipeline
     from lrsl.plugin.reranker import Reranker
@@ -44,6 +45,7 @@ logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 PLUGIN = {
     "Reranker": "lrsl.plugin.reranker",
+    "RerankedBatches": "lrsl.plugin.batches",
     "RerankedClassifier": "lrsl.plugin.sklearn",
     "RerankedFunction": "lrsl.plugin.function",
     "RerankedPipeline": "lrsl.plugin.pipeline",
@@ -72,6 +74,7 @@ __all__ = [
     "Margin",
     "MaxProbability",
     "Paper",
+    "RerankedBatches",
     "RerankedClassifier",
     "RerankedFunction",
     "RerankedPipeline",

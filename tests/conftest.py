@@ -108,6 +108,7 @@ SLOW = (  # beginnings of the tests that take half of the time; `make test` leav
     "test_docs.py::test_the_tutorials",
     "test_docs_of_classifiers.py::test_scikit_learn",
     "test_examples.py::test_an_example_runs[tfidf",
+    "test_examples.py::test_an_example_of_big_data_gives_the_rerankers_answers[rerank_ray",
     "test_matrix.py::test_the_command_of_five_seeds_as_typed",
     "test_wheel",
     "experiments/test_figures.py::test_every_figure_is_written_twice_the_same",

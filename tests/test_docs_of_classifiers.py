@@ -4,10 +4,13 @@ import re
 import shlex
 from pathlib import Path
 
+import hub_stand_in
 import numpy as np
 import pytest
+import spark_stand_in
 import tiny
 import torch
+from datasets import Dataset
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 import lrsl
@@ -95,6 +98,49 @@ def test_any_function(tiny_bert, capsys):
     assert "reranking o" in lines[0]
     assert [line.split()[0] in tiny.LABELS for line in lines[1:6]] == [True] * 5
     assert lines[7].startswith("answer: ")
+
+
+def test_sharing_on_the_hub(tmp_path, monkeypatch):
+    there = hub_stand_in.put(monkeypatch, tmp_path)
+    texts, labels = tiny.samples(60, 1)
+    reranker = lrsl.Reranker(None, tiny.LABELS, views=[lrsl.Lexical()], rule="fitted")
+    reranker.fit(logits(labels, 1), labels, texts, train=(*tiny.samples(80, 2), None))
+    run("hub.md", 0, "", {"reranker": reranker})
+    assert [*there.repositories] == ["me/my-reranker"]
+    names = run("hub.md", 1, "", {"logits": logits(labels, 3), "texts": texts})
+    assert names["labels"].tolist() == reranker.predict(logits(labels, 3), texts).tolist()
+
+
+@pytest.fixture
+def rows(tmp_path, monkeypatch):
+    """Rows as a data set, what a reranker in my-reranker answers to them, and its folder."""
+    texts, labels = tiny.samples(60, 1)
+    reranker = lrsl.Reranker(None, tiny.LABELS, views=[lrsl.Lexical()], rule="fitted")
+    reranker.fit(logits(labels, 1), labels, texts, train=(*tiny.samples(80, 2), None))
+    monkeypatch.chdir(tmp_path)
+    reranker.save_pretrained("my-reranker")
+    made = Dataset.from_dict({"text": texts, "logits": logits(labels, 3).tolist()})
+    return made, [answer.name for answer in reranker.answers(made["logits"], texts)]
+
+
+def test_big_data_in_datasets(rows):
+    answered = run("big-data.md", 0, "", {"rows": rows[0]})["answered"]
+    assert answered["answer"] == rows[1]
+
+
+def test_big_data_in_spark(rows):
+    pages = blocks("big-data.md", "python")[2].replace("/shared/", "")
+    names = {"rows": spark_stand_in.Frame(rows[0].data.table)}
+    exec(compile(pages, "big-data.md", "exec"), names)
+    assert names["answered"].table["answer"].to_pylist() == rows[1]
+
+
+def test_big_data_in_ray_is_as_the_example_has_it():
+    page, example = blocks("big-data.md", "python")[1], (PAGES.parents[1] / "examples/rerank_ray.py").read_text()
+    (of_page,) = re.findall(r"map_batches\((.*?)\n\)", page, flags=re.DOTALL)
+    (of_example,) = re.findall(r"map_batches\((.*?)\n    \)", example, flags=re.DOTALL)
+    given = of_page.replace('"/shared/my-reranker"', "chosen.reranker").replace("size=2", "size=chosen.actors")
+    assert given.split() == of_example.split()
 
 
 def test_log_probabilities_are_logits_but_for_a_number_per_row():

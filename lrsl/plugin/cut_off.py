@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 from lrsl.nn.batches import Text, noting_what_is_cut
+from lrsl.reranking.positional import texts_of
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -44,6 +45,6 @@ def _sentence(noted: Mapping[Text, int], given: Mapping[str, Any]) -> str:
 
 
 def _texts(given: Mapping[str, Any]) -> Iterator[str]:
-    yield from given["texts"]
+    yield from texts_of(given["texts"])  # an array of Arrow has scalars of its own
     if given.get("train") is not None:
-        yield from given["train"][0]
+        yield from texts_of(given["train"][0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import tempfile
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +18,7 @@ from torch import Tensor
 from lrsl.embedding.apart import listed, look_alike
 from lrsl.embedding.text_embedding import load_embedding, save_embedding, say_what_is_compared
 from lrsl.errors import said
-from lrsl.plugin import answers, fitting, report, saving
+from lrsl.plugin import answers, card, fitting, hub, report, saving
 from lrsl.plugin import columns as order
 from lrsl.plugin.answers import Answer, Candidate, Explanation
 from lrsl.plugin.calibration import Calibration
@@ -89,7 +90,8 @@ class Reranker:
             `origin`, `rerank` and `similarity` on all, hard and easy rows, `embedding_accuracy` per epoch when the
             embedding was fine-tuned, and the `verdict`: what reranking gains on held-out rows it was not fitted on, by
             cross-fitting, whether it pays, and why. These accuracies are of the very rows the rule was fitted on; those
-            under `cross_fitted` are of rules that were not fitted on the row.
+            under `cross_fitted` are of rules that were not fitted on the row. `n_train` counts the training rows, which
+            are the held-out ones themselves where they are `out_of_fold`.
         cost_: what reranking takes where it was fitted, in seconds per 1,000 texts, and what its views say they cost.
 
     Raises:
@@ -238,6 +240,7 @@ class Reranker:
         self._embedder = embedder or self._embedder
         self._fitted_views = [view.fit(given) for view in self.views]
         seconds = self._learn(values, gold, self._scores(given_texts), detection)
+        self.report_["n_train"] = 0 if training is None else len(training.texts)
         if accuracies is not None:
             self.report_["embedding_accuracy"] = accuracies
         self._note_cost(seconds, len(values))
@@ -283,6 +286,7 @@ class Reranker:
             for view, fitted in zip(self.views, self._fitted_views, strict=True)
         ]
         self._learn(values, gold, [recorded_scores(score) for score in scores], detection)
+        self.report_ |= {"n_train": len(values), "out_of_fold": True}
         few = torch.arange(min(len(values), TIMED))
         timed = self._scores([given_texts[row] for row in few.tolist()])
         self._note_cost(fitting.scores_and_seconds(timed, values[few])[1], len(few))
@@ -490,9 +494,74 @@ class Reranker:
     def save_pretrained(self, folder: str | Path) -> None:
         """Save settings, what was learnt, the label texts and the embedding, readable by `from_pretrained`.
 
+        Beside them stands the card, `README.md`.
+
         Raises:
             ValueError: a component of your own cannot be written down.
         """
+        self._save(Path(folder), card.FOLDER)
+
+    def card(self, where: str = card.FOLDER) -> str:
+        """Return in Markdown what this reranker is worth, how it was fitted and on what, its labels and its limits.
+
+        It has the metadata of the hub in front. Label texts stand in blocks of code, so that nothing in them is read as
+        markup.
+
+        Args:
+            where: the folder, or `OWNER/NAME` on the hub, that its example loads from.
+
+        Raises:
+            RuntimeError: `fit` was not called.
+            ValueError: a component of your own cannot be written down.
+        """
+        return card.text(self._written()[0], embeds=self._embedder is not None, where=where)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        revision: str | None = None,
+        commit_message: str = "Upload reranker",
+    ) -> str:
+        """Send what `save_pretrained` writes to the hub, and return the address of the commit.
+
+        With it go the label texts, and of views that learn from training rows their vectors (`lrsl.Instances`) or their
+        words and pairs of words (`lrsl.Lexical`).
+
+        Args:
+            repo_id: `OWNER/NAME`; made where there is none. What an earlier reranker has left there is replaced, its
+                card too.
+            private: whether a new one is seen by its owner alone; what the owner's settings say unless given.
+            token: one that may write; that of `hf auth login` or `HF_TOKEN` unless given. It is never written down.
+            revision: the branch, made where there is none; main unless given.
+            commit_message: what the commit says.
+
+        Raises:
+            RuntimeError: `fit` was not called.
+            ValueError: a component of your own cannot be written down.
+            InputError: the hub cannot be reached or refuses, no repository may be called so, or the embedding has a
+                file that is no data.
+        """
+        hub.check_id(repo_id)
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch) / "reranker"
+            self._save(folder, repo_id)
+            return hub.pushed(
+                folder, repo_id, private=private, token=token, revision=revision, commit_message=commit_message
+            )
+
+    def _save(self, folder: Path, where: str) -> None:
+        about, learnt = self._written()
+        folder.mkdir(parents=True, exist_ok=True)
+        if self._embedder is not None:
+            save_embedding(self.embedding, folder / saving.EMBEDDING)
+        made = card.text(about, embeds=self._embedder is not None, where=where)
+        saving.write(folder, about, learnt, made)
+
+    def _written(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return what this reranker says of itself, and the tensors that were learnt."""
         about, learnt = saving.saved_rule(
             self.rule,
             self._ready(),
@@ -506,29 +575,39 @@ class Reranker:
             conformal=self._conformal,
             calibration=self._calibration,
         )
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        if self._embedder is not None:
-            save_embedding(self.embedding, folder / saving.EMBEDDING)
-        saving.write(folder, {**about, "deploy": self.deploy, "report": self.report_, "cost": self.cost_}, learnt)
+        return {**about, "deploy": self.deploy, "report": self.report_, "cost": self.cost_}, learnt
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, *, defer: Defer | None = None, allow_server: bool = False) -> Reranker:
-        """Load what `save_pretrained` saved; nothing in the folder is executed, and nothing that it names is imported.
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        defer: Defer | None = None,
+        allow_server: bool = False,
+    ) -> Reranker:
+        """Load what `save_pretrained` or `push_to_hub` saved; nothing of it is executed, and nothing it names imported.
 
-        A component of your own is found when its module has been imported before.
+        From the hub come JSON, safetensors and vocabularies alone, whatever else lies there. A component of your own is
+        found when its module has been imported before.
 
         Args:
-            folder: where it was saved.
+            folder: where it was saved; or `OWNER/NAME` on the hub, where there is no such folder.
+            revision: branch, tag or commit on the hub.
+            token: of the hub, for what is not public; that of `hf auth login` or `HF_TOKEN` unless given.
             defer: who answers hard rows, which is not saved; needed where it was saved with `on_hard="defer"`.
             allow_server: whether hard texts may be sent to the server that a saved view names, such as
                 `lrsl.LLMChoice`, with the key that it names; a folder from a stranger could name any.
 
         Raises:
             ValueError: there is no reranker in the folder, it is damaged or of a later version, a component is not
-                imported, `defer` is missing or has no effect, or a view sends texts to a server without being allowed.
+                imported, `defer` is missing or has no effect, revision or token are given with a folder, or a view
+                sends texts to a server without being allowed.
+            InputError: it is not on the hub, or the hub cannot be reached.
         """
-        saved = saving.read(Path(folder))
+        folder = hub.located(folder, revision, token)
+        saved = saving.read(folder)
         about, on_hard = saved.about, saved.about.get("on_hard", {})
         if on_hard.get("action") == "defer" and defer is None:
             raise ValueError(
@@ -557,7 +636,7 @@ class Reranker:
         )
         reranker.power = saved.rule.fusion.power if isinstance(saved.rule.fusion, Paper) else 1.0
         reranker.report_, reranker.cost_ = dict(about["report"]), dict(about.get("cost", {}))
-        with sound(Path(folder)):
+        with sound(folder):
             reranker._take(float(about["sigma2_mis"]), saved.tensors)
         return reranker
 

@@ -26,6 +26,7 @@ from lrsl.strict_json import parsed
 
 CONFIG = "reranker.json"
 LEARNT = "learnt.safetensors"
+CARD = "README.md"
 EMBEDDING = "embedding"
 FORMAT = 1
 """Version of what `save_pretrained` writes; 0 is what version 0.1 wrote, which did not say."""
@@ -50,12 +51,23 @@ class Saved:
     embedding: Path | None
 
 
-def write(folder: Path, about: Mapping[str, Any], learnt: Mapping[str, Tensor]) -> None:
-    """Write what `saved_rule` returned, and what else is said, into a folder."""
+def write(folder: Path, about: Mapping[str, Any], learnt: Mapping[str, Tensor], card: str) -> None:
+    """Write what `saved_rule` returned, what else is said, and the card, into a folder."""
     if learnt:
         save_file(dict(learnt), folder / LEARNT)
         files.share(folder / LEARNT)
     (folder / CONFIG).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / CARD).write_text(card, encoding="utf-8")
+
+
+def check_holds_one(folder: Path) -> None:
+    """Check that there is a reranker in a folder, by its looks.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if not is_file(folder / CONFIG):
+        raise ValueError(f"{folder} holds no reranker: {CONFIG} is missing; save one with save_pretrained")
 
 
 def read(folder: Path) -> Saved:
@@ -65,8 +77,7 @@ def read(folder: Path) -> Saved:
         ValueError: there is no reranker, it is damaged or of a later version, or a component is not imported.
     """
     path = folder / CONFIG
-    if not is_file(path):
-        raise ValueError(f"{folder} holds no reranker: {CONFIG} is missing; save one with save_pretrained")
+    check_holds_one(folder)
     try:
         saved: Any = parsed(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,5 +1,6 @@
 """What people bring to a reranker: by position, whatever it is in, or refused in one sentence that names it."""
 
+import datasets
 import numpy as np
 import pandas as pd
 import pytest
@@ -52,6 +53,56 @@ def test_an_index_changes_nothing(fitted):
     assert np.array_equal(fitted.is_hard(frame), fitted.is_hard(logits))
     with pytest.raises(ValueError, match="the columns of logits are the classes in another order; give logits"):
         fitted.is_hard(frame[LABELS[::-1]])
+
+
+class Series:
+    """A column as polars has it: no index, no `tolist`, and `to_list` for Python's own objects."""
+
+    def __init__(self, values):
+        self._values = list(values)
+        self.shape = (len(self._values),)
+
+    def __iter__(self):
+        return iter(self._values)
+
+    def to_list(self):
+        return list(self._values)
+
+    def to_numpy(self):
+        return np.array(self._values)
+
+
+class Frame:
+    """A frame as polars has it, whose iterator goes over the columns."""
+
+    def __init__(self, columns):
+        self._columns = columns
+        self.columns = list(columns)
+
+    def __iter__(self):
+        return iter(self._columns.values())
+
+    def to_numpy(self):
+        return np.stack([column.to_numpy() for column in self._columns.values()], axis=1)
+
+
+def test_columns_of_polars_are_taken(fitted, embedding):
+    logits, texts = TEST.logits.numpy(), Series(TEST.texts)
+    expected = fitted.predict(logits, TEST.texts)
+    wide = Frame({label: Series(logits[:, column]) for column, label in enumerate(LABELS)})
+    for given in (wide, Series(logits.tolist())):
+        assert np.array_equal(fitted.predict(given, texts), expected)
+    turned = Frame(dict(reversed(wide._columns.items())))
+    with pytest.raises(ValueError, match="the columns of logits are the classes in another order"):
+        fitted.predict(turned, texts)
+    again = Reranker(embedding, Series(LABELS)).fit(VAL.logits, Series(NAMED), Series(VAL.texts))
+    assert again.report_ == fitted.report_
+
+
+def test_a_column_of_datasets_is_taken(fitted):
+    rows = datasets.Dataset.from_dict({"text": TEST.texts, "logits": TEST.logits.tolist()})
+    expected = fitted.predict(TEST.logits.numpy(), TEST.texts)
+    assert np.array_equal(fitted.predict(rows["logits"], rows["text"]), expected)
 
 
 def test_series_and_names_fit_like_lists_and_numbers(embedding):

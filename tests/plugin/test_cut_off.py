@@ -1,6 +1,7 @@
 import warnings
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import tiny
 
@@ -41,6 +42,7 @@ def test_each_call_warns_once_of_the_texts_it_does_not_read_whole(tiny_bert, rul
     for call in (reranker.predict, reranker.rerank):
         (sentence,), _ = warned(lambda call=call: call(logits, texts))
         assert sentence.startswith("2 of the texts are longer than the 24 tokens that are read of them")
+        assert warned(lambda call=call: call(logits, pa.array(texts)))[0] == [sentence]
     assert warned(lambda: reranker.predict(logits[3:], texts[3:])) == ([], [])
 
 

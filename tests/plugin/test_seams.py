@@ -44,7 +44,11 @@ def test_components_of_ones_own_need_no_embedding(fitted):
 
 def test_another_process_answers_the_same_to_the_last_bit(fitted, tmp_path, warm):
     fitted.save_pretrained(tmp_path / "own")
-    assert sorted(path.name for path in (tmp_path / "own").iterdir()) == ["learnt.safetensors", "reranker.json"]
+    assert sorted(path.name for path in (tmp_path / "own").iterdir()) == [
+        "README.md",
+        "learnt.safetensors",
+        "reranker.json",
+    ]
     np.save(tmp_path / "logits.npy", TEST.logits.numpy())
     (tmp_path / "texts.json").write_text(json.dumps(TEST.texts))
     program = (

@@ -323,6 +323,7 @@ def test_labels_that_are_numbers_where_label_texts_are_others_are_refused():
 def test_a_result_is_of_the_kind_that_was_given():
     result = torch.tensor([1, 2])
     assert like(torch.tensor(ROWS), result) is result
+    assert like(torch.empty(2, 3, device="meta"), result).device.type == "meta"  # for want of another device
     for logits in (ROWS, np.array(ROWS), pd.DataFrame(ROWS), pa.table(TABLE)):
         assert isinstance(like(logits, result), np.ndarray)
 
