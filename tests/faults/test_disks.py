@@ -64,6 +64,13 @@ def test_a_file_where_results_should_go(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "outputs").read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", ["r" * 5000, "r" * 300, "r/" * 2400])
+def test_a_folder_with_a_name_too_long_for_a_disk_is_a_short_sentence(run: Run, tmp_path: Path, name: str) -> None:
+    done = run(f"hydra.run.dir={name}", cwd=tmp_path)
+    assert is_one_sentence(done, "File name too long")
+    assert len(done.stderr) < 1000
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     """A function that mounts a file system of some size."""
