@@ -38,7 +38,7 @@ _ASSIGNED = re.compile(
     re.IGNORECASE,
 )
 """What is set by a name that stands for a secret and hardly for anything else."""
-_PAIR = re.compile(r"([\w.-]+)(['\"]?\s*:\s*)('(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|(?![{\[])[^\s,{}\[\]'\"]+)")
+_PAIR = re.compile(r"([\w.-]+)(['\"]?\s*[:=]\s*)('(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|(?![{\[])[^\s,{}\[\]'\"]+)")
 
 
 def masked(value: Any) -> Any:
@@ -47,7 +47,7 @@ def masked(value: Any) -> Any:
         return {key: MASK if names_secret(str(key)) and inner else masked(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [masked(inner) for inner in value]
-    return without_credentials(value) if isinstance(value, str) else value
+    return _of_setting(value) if isinstance(value, str) else value
 
 
 def masked_configuration(configuration: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,15 +65,24 @@ def masked_command(arguments: Sequence[str]) -> list[str]:
 
 
 def without_credentials(text: str) -> str:
-    """Return text without the credentials in the URLs and headers it holds, and without keys that look like such."""
+    """Return text without the credentials in the URLs and headers it holds, and without keys that look like such.
+
+    What is said hides more than what is kept of settings, by which runs are told apart: `password: red` in a prompt.
+    """
+    text = _of_setting(text)
+    for secret in (_COOKIE, _ASSIGNED):
+        text = secret.sub(rf"\1{MASK}", text)
+    return text
+
+
+def _of_setting(text: str) -> str:
     if "//" in text or "\\/\\/" in text:
         text = _USER.sub(f"{MASK}@", text)
     if "=" in text:
         text = _QUERY.sub(
             lambda pair: f"{pair[1]}={MASK}" if names_secret(unquote(pair[1]), _IN_URLS) else pair[0], text
         )
-    for secret in (_HEADER, _COOKIE, _ASSIGNED):
-        text = secret.sub(rf"\1{MASK}", text)
+    text = _HEADER.sub(rf"\1{MASK}", text)
     return _ISSUED.sub(MASK, _BEARER.sub(rf"\1{MASK}", text))
 
 

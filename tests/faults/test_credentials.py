@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import tiny
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import OverrideParseException
 
 from lrsl.config.identity import digest, same_run
 from lrsl.errors import InputError, said
@@ -156,3 +158,21 @@ def test_whole_commands_leave_none_of_them_anywhere(tmp_path, tiny_corpus, tiny_
         assert SECRET not in told.stdout + told.stderr
     assert files_with(tmp_path, SECRET) == ["own/dataset/mine.yaml"]
     assert tiny.LABELS
+
+
+def test_no_name_of_a_run_has_a_password():
+    from lrsl.config.mistakes import explain
+    from lrsl.run import results
+
+    configuration = {
+        "dataset": {"name": f"https://user:{SECRET}@example.org/data"},
+        "model": {"name": f"//user:{SECRET}@example.org"},
+        "embedding": {"name": f"https://{SECRET}@example.org", "finetune": True, "negatives": "all"},
+        "reranker": {"k": 3, "power": 1},
+        "seed": 0,
+    }
+    assert SECRET not in json.dumps(results.settings(configuration))
+    assert results.settings(configuration)["seed"] == 0
+    with pytest.raises(OverrideParseException) as caught:
+        OverridesParser.create().parse_overrides([f"+a.tokens=[token={SECRET}]"])
+    assert SECRET not in explain(caught.value)
