@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (InputError, *mistakes.COMPOSITION_ERRORS) as error:
         print(said(error if isinstance(error, InputError) else mistakes.explain(error)), file=sys.stderr)
         status = 1
-    except (OSError, ValueError) as error:  # the latter where Python's logging cannot open its file
+    except (OSError, ValueError, journal.NotOpenedError) as error:  # ValueError where logging cannot open its file
         if (reason := files.trouble(error)) is None:
             raise
         print(said(reason), file=sys.stderr)

@@ -64,6 +64,23 @@ def test_a_file_where_results_should_go(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "outputs").read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    "place", ["multirun_outputs", "multirun_outputs/sweeps", "multirun_outputs/sweeps/*/runs.jsonl"]
+)
+def test_something_else_where_a_sweep_should_go(run: Run, tmp_path: Path, place: str) -> None:
+    if "*" in place:
+        assert run("model.epochs=x,y", "-m", cwd=tmp_path).returncode == 1
+        (path,) = tmp_path.glob(place)
+        path.unlink()
+        path.mkdir()
+        assert is_one_sentence(run("model.epochs=x,y", "-m", cwd=tmp_path), f"{path}: a folder is where a file should")
+        return
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).write_text("mine")
+    assert is_one_sentence(run("seed=0,1", "-m", cwd=tmp_path), f"{tmp_path / place}: a file is where a folder should")
+    assert (tmp_path / place).read_text() == "mine"
+
+
 @pytest.mark.parametrize("more", [[], ["seed=0,1", "-m"]], ids=["run", "sweep"])
 def test_a_folder_where_the_log_should_go(run: Run, tmp_path: Path, more: list[str]) -> None:
     for folder in ("x", "m/0"):
