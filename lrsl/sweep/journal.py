@@ -168,7 +168,7 @@ def conclude(track: Track | None = None) -> int:
             try:
                 track(lines, summaries, folder)
             except Exception as error:
-                print(f"The summary is not logged: {' '.join(str(error).split())}.", file=sys.stderr, flush=True)
+                print(said(f"The summary is not logged: {' '.join(str(error).split())}."), file=sys.stderr, flush=True)
     else:
         (folder / RUNS).unlink()
         if not any(folder.iterdir()):

@@ -64,21 +64,20 @@ def test_a_file_where_results_should_go(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "outputs").read_text() == "mine"
 
 
-@pytest.mark.parametrize(
-    "place", ["multirun_outputs", "multirun_outputs/sweeps", "multirun_outputs/sweeps/*/runs.jsonl"]
-)
-def test_something_else_where_a_sweep_should_go(run: Run, tmp_path: Path, place: str) -> None:
-    if "*" in place:
-        assert run("model.epochs=x,y", "-m", cwd=tmp_path).returncode == 1
-        (path,) = tmp_path.glob(place)
-        path.unlink()
-        path.mkdir()
-        assert is_one_sentence(run("model.epochs=x,y", "-m", cwd=tmp_path), f"{path}: a folder is where a file should")
-        return
+@pytest.mark.parametrize("place", ["multirun_outputs", "multirun_outputs/sweeps"])
+def test_a_file_where_a_sweep_should_go(run: Run, tmp_path: Path, place: str) -> None:
     (tmp_path / place).parent.mkdir(exist_ok=True)
     (tmp_path / place).write_text("mine")
     assert is_one_sentence(run("seed=0,1", "-m", cwd=tmp_path), f"{tmp_path / place}: a file is where a folder should")
     assert (tmp_path / place).read_text() == "mine"
+
+
+def test_a_folder_where_the_record_of_a_sweep_should_go(run: Run, tmp_path: Path) -> None:
+    assert run("model.epochs=x,y", "-m", cwd=tmp_path).returncode == 1
+    (sweep,) = tmp_path.glob("multirun_outputs/sweeps/*")
+    (sweep / "runs.jsonl").mkdir()
+    said = run("model.epochs=x,y", "-m", cwd=tmp_path)
+    assert is_one_sentence(said, f"{sweep / 'runs.jsonl'}: a folder is where a file should be")
 
 
 @pytest.mark.parametrize("more", [[], ["seed=0,1", "-m"]], ids=["run", "sweep"])
