@@ -13,23 +13,32 @@ MASK = "***"
 _SECRET_WORDS = {
     *("key", "apikey", "token", "password", "passwd", "passphrase", "pass", "pwd", "secret", "credential"),
     *("credentials", "signature", "sig", "authorization", "auth", "bearer", "cookie", "jwt"),
+    *("passwords", "passcode", "pw", "secrets"),
 }
 _IN_URLS = _SECRET_WORDS | {"code"}
 _LABEL_TEXTS = "dataset.label_texts"
 
 _USER = re.compile(
-    r"(?<=://)(?:[^\s/?#'\"]*@"  # up to the last @ before the path
-    r"|[^\s/?#@:'\"]+:(?!\d{1,5}[/?#\s'\"]|\d{1,5}$)[^\s@'\"]*@)"  # a password may hold a / where nobody encoded it
+    r"(?:(?<=//)|(?<=\\/\\/))(?:[^\s/?#'\"]*@"  # up to the last @ before the path
+    # a password may hold / and ' where nobody encoded them
+    r"|[^\s/?#@:'\"]+:(?!\d{1,5}[/?#\s'\"]|\d{1,5}$)[^\s@]*@(?:[^\s/?#'\"]*@)?)"
 )
 _QUERY = re.compile(r"(?<=[?&#;])([^=&\s#;'\"?]+)=([^&\s#'\"<>]+)")
 _HEADER = re.compile(r"(authorization['\"]?\s*[:=]\s*['\"]?(?:[a-z]+\s+)?)([^\s'\",;}]+)", re.IGNORECASE)
+_COOKIE = re.compile(r"(cookie['\"]?\s*:\s*['\"]?)([^'\"\n]+)", re.IGNORECASE)
 _BEARER = re.compile(r"\b(bearer\s+)(?=\S*\d)([\w.~+/=-]{8,})", re.IGNORECASE)
 _ISSUED = re.compile(
     r"\b(?:sk-[\w-]{16,}|hf_\w{16,}|gh[pousr]_\w{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}|AKIA[0-9A-Z]{16}|"
     r"xox[abprs]-[\w-]{10,}|AIza[\w-]{30,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+)"
 )
 """How keys look that well-known services issue."""
-_PAIR = re.compile(r"([\w.-]+)(['\"]?\s*:\s*['\"]?)([^\s,{}\[\]'\"]+)")
+_ASSIGNED = re.compile(
+    r"([\w-]*(?:api[_-]?key|password|passwd|passphrase|secret(?:[_-]?key)?|account[_-]?key|"
+    r"(?:access|auth|refresh|hf|hub)[_-]?token|sharedaccesssignature)['\"]?\s*[:=]\s*['\"]?)([^\s'\",;&}\])]+)",
+    re.IGNORECASE,
+)
+"""What is set by a name that stands for a secret and hardly for anything else."""
+_PAIR = re.compile(r"([\w.-]+)(['\"]?\s*[:=]\s*)('(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|(?![{\[])[^\s,{}\[\]'\"]+)")
 
 
 def masked(value: Any) -> Any:
@@ -38,7 +47,7 @@ def masked(value: Any) -> Any:
         return {key: MASK if names_secret(str(key)) and inner else masked(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [masked(inner) for inner in value]
-    return without_credentials(value) if isinstance(value, str) else value
+    return _of_setting(value) if isinstance(value, str) else value
 
 
 def masked_configuration(configuration: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,8 +65,18 @@ def masked_command(arguments: Sequence[str]) -> list[str]:
 
 
 def without_credentials(text: str) -> str:
-    """Return text without the credentials in the URLs and headers it holds, and without keys that look like such."""
-    if "://" in text:
+    """Return text without the credentials in the URLs and headers it holds, and without keys that look like such.
+
+    What is said hides more than what is kept of settings, by which runs are told apart: `password: red` in a prompt.
+    """
+    text = _of_setting(text)
+    for secret in (_COOKIE, _ASSIGNED):
+        text = secret.sub(rf"\1{MASK}", text)
+    return text
+
+
+def _of_setting(text: str) -> str:
+    if "//" in text or "\\/\\/" in text:
         text = _USER.sub(f"{MASK}@", text)
     if "=" in text:
         text = _QUERY.sub(

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binom, binomtest
 
 
 class MeanStd(NamedTuple):
@@ -266,6 +265,8 @@ def mcnemar(a_correct: npt.ArrayLike, b_correct: npt.ArrayLike) -> McNemar:
         >>> mcnemar([True, False, False, True], [True, True, True, True])
         McNemar(only_a=0, only_b=2, p_value=0.5)
     """
+    from scipy.stats import binomtest  # noqa: PLC0415  (takes seconds, which a sweep that is stopped has not)
+
     only_a, only_b, _ = _discordant(a_correct, b_correct)
     p_value = float(binomtest(only_b, only_a + only_b).pvalue) if only_a + only_b else 1.0
     return McNemar(only_a, only_b, p_value)
@@ -357,6 +358,8 @@ def sign_flip_test(a_correct: npt.ArrayLike, b_correct: npt.ArrayLike) -> float:
     Raises:
         ValueError: the shapes differ or are not (seeds, n), or a value is not a bool.
     """
+    from scipy.stats import binom  # noqa: PLC0415  (takes seconds, which a sweep that is stopped has not)
+
     surplus, _ = _surplus(a_correct, b_correct)
     sizes, counts = np.unique(np.abs(surplus[surplus != 0]), return_counts=True)
     probability = np.ones(1)  # of each sum of the |s_i| whose sign came up positive

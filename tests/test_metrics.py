@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import subprocess
+import sys
 from fractions import Fraction
 
 import numpy as np
@@ -489,3 +491,9 @@ def test_areas_of_nothing_and_of_what_is_none(area):
         area([0.0, 1.0], [True, False, True])
     with pytest.raises(ValueError, match="correct holds int64 values; it must hold one bool per sample"):
         area([0.0, 1.0], [1, 0])
+
+
+def test_the_summary_of_a_sweep_that_is_stopped_waits_for_no_library():
+    program = "import sys, lrsl.sweep.summary; sys.exit(', '.join({'scipy', 'torch', 'matplotlib'} & {*sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == ""

@@ -17,7 +17,7 @@ from lrsl.config.schema import Config
 from lrsl.data.card import describe, show
 from lrsl.data.corpus import Corpus
 from lrsl.data.load import load_corpus
-from lrsl.errors import InputError
+from lrsl.errors import InputError, said
 from lrsl.screen import literal
 
 
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     except mistakes.COMPOSITION_ERRORS as error:
-        print(mistakes.explain(error), file=sys.stderr)
+        print(said(mistakes.explain(error)), file=sys.stderr)
         return 1
     console = Console()
     show(card, console)

@@ -7,7 +7,8 @@ import sys
 import threading
 import time
 
-from lrsl.commands.processes import STARTED_BY, TICK, follow, found
+from lrsl.commands.processes import STARTED_BY, follow, found
+from lrsl.commands.watching import TICK
 
 
 def main() -> int:

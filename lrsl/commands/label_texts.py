@@ -26,7 +26,7 @@ from lrsl.config import composition, keys, mistakes, own, place
 from lrsl.config.schema import Config
 from lrsl.data.corpus import Corpus
 from lrsl.data.load import load_corpus
-from lrsl.errors import InputError, nearest
+from lrsl.errors import InputError, nearest, said
 from lrsl.nn import threads
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     except mistakes.COMPOSITION_ERRORS as error:
-        print(mistakes.explain(error), file=sys.stderr)
+        print(said(mistakes.explain(error)), file=sys.stderr)
         return 1
     except RuntimeError as error:
         if "out of memory" not in str(error):

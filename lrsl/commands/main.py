@@ -16,6 +16,8 @@ from lrsl import files, stopping
 from lrsl.commands import closed
 from lrsl.config import place
 from lrsl.errors import nearest, said
+from lrsl.masking import masked_command
+from lrsl.text import visible
 
 
 class Command(NamedTuple):
@@ -82,7 +84,8 @@ def _done(arguments: Sequence[str] | None) -> int:
         return 0
     name, *rest = typed
     if name not in COMMANDS:
-        print(f"lrsl {name} is no command{nearest(name, list(COMMANDS))}; lrsl --help lists them", file=sys.stderr)
+        hint = nearest(name, list(COMMANDS))
+        print(said(f"lrsl {name} is no command{hint}; lrsl --help lists them"), file=sys.stderr)
         return 2
     try:
         if name == "run" and not set(rest).isdisjoint(HELP):
@@ -138,8 +141,10 @@ def _said(number: int, typed: Sequence[str]) -> str:
     command = place.typed("run")
     if command.startswith("python "):
         command = f"python {shlex.quote(sys.argv[0])}"
-    said = stopping.sentence(number, command, typed)
-    return "\n".join([*(f"not finished: {' '.join(overrides)}" for overrides in left), said])
+    sentence = stopping.sentence(number, command, typed)
+    return visible(
+        "\n".join([*(f"not finished: {' '.join(masked_command(overrides))}" for overrides in left), sentence])
+    )
 
 
 def _of_itself(typed: Sequence[str]) -> str:

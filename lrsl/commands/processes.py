@@ -29,19 +29,26 @@ from pathlib import Path
 from typing import IO, Any
 
 from lrsl import stopping
+from lrsl.commands.watching import (
+    COMING,
+    SILENT,
+    TICK,
+    abort,
+    look_after,
+    reason_elsewhere,
+    sentence,
+    wait_for_the_rest,
+    watching,
+)
 from lrsl.config.schema import Config
 from lrsl.errors import InputError
 from lrsl.nn import threads
-from lrsl.nn.processes import FAILED, AnotherFailedError, Together, joined
+from lrsl.nn.processes import AnotherFailedError, Together, joined
 from lrsl.sweep import journal
 
 FOLLOW = "lrsl.commands.follow"
 STARTED_BY = "LRSL_STARTED_BY"
 """The variable by which a process knows the one that has started it."""
-TICK = 0.25  # seconds between two looks at the other processes
-GRACE = 10.0  # seconds in which a process has to come out of what it waits for, once another has failed
-COMING = 1800.0  # seconds in which a process that somebody else has started has to come
-SILENT = 60.0  # seconds without a sign of life after which such a process is given up
 HOLD = 5.0  # seconds that a process which does not lead goes on for when it is told to stop
 PORT = 15_000  # the lowest port that is taken under Slurm, where nobody names one
 
@@ -229,19 +236,19 @@ def computing(
     store.set(f"job/{number}", json.dumps(job))
     others = range(1, crew.place.size)
     group, watched = (_group(of, crew.place, number) for of in (store, _store(crew.place, leads=False)))
-    look = _look(crew)
+    look = look_after(crew)
     try:
-        with _watched(watched, look, note), _member(group, config):
+        with watching(watched, look, note), _member(group, config):
             yield
             group.wait_for([f"done/{rank}" for rank in others])
     except BaseException as error:
-        reason = None if stopping.asked() else _reason_elsewhere(group, error, look)
-        group.fail(_sentence(error))
+        reason = None if stopping.asked() else reason_elsewhere(group, error, look)
+        group.fail(sentence(error))
         if crew.started:
             crew.stop()
             _crew = None
         elif not stopping.asked():  # whoever was told to stop is gone soon, and with it what the others wait for
-            _wait_for_the_rest(group, others, reason or _sentence(error))
+            wait_for_the_rest(group, others, reason or sentence(error))
         stopping.check()  # the others may have been told as well, and have gone first
         if reason is not None:
             raise AnotherFailedError(reason) from None
@@ -324,13 +331,13 @@ def _take_part(store: Any, place: Place, number: int, job: Mapping[str, Any]) ->
         assert isinstance(merged, DictConfig)
         config = to_config(merged)
         with (
-            _watched(_group(_store(place, leads=False), place, number), lambda _: None, lambda _: None),
+            watching(_group(_store(place, leads=False), place, number), lambda _: None, lambda _: None),
             _member(group, config),
         ):
             pipeline.run(config, Path(job["folder"]))
     except Exception as error:
-        if _reason_elsewhere(group, error, lambda _: None) is None:
-            group.fail(_sentence(error))
+        if reason_elsewhere(group, error, lambda _: None) is None:
+            group.fail(sentence(error))
         traceback.clear_frames(error.__traceback__)
     finally:
         release()
@@ -440,116 +447,12 @@ def _member(group: Together, config: Config) -> Iterator[None]:
         with joined(group):
             yield
     except BaseException:
-        _abort()
+        abort()
         raise
     finally:
         torch.set_num_threads(before)
         with contextlib.suppress(Exception):
             dist.destroy_process_group()
-
-
-def _abort() -> None:
-    """End what GPUs wait for; what a CPU waits for ends when the other side is gone."""
-    dist = _distributed()
-
-    if dist.is_initialized() and "nccl" in str(dist.get_backend_config()):
-        with contextlib.suppress(Exception):
-            dist.distributed_c10d._abort_process_group()
-
-
-@contextmanager
-def _watched(group: Together, look: Callable[[Together], None], note: Callable[[str], None]) -> Iterator[None]:
-    """Watch the other processes meanwhile; when one has failed and this one does not come out, end this process."""
-    over = threading.Event()
-
-    def watch() -> None:
-        late, beats = None, 0
-        while not over.wait(TICK):
-            try:
-                beats += 1
-                group.told.set(f"beat/{group.rank}", str(beats))
-                look(group)
-                reason = group.failure()
-            except RuntimeError:  # the store has gone, and with it the process that leads
-                os._exit(1)
-            if reason is None:
-                continue
-            if late is None:
-                late = time.monotonic() + GRACE
-                _abort()
-            elif time.monotonic() > late:
-                if group.rank == 0:
-                    print(reason, file=sys.stderr, flush=True)
-                    note(reason)
-                os._exit(1)
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-
-
-def _look(crew: Crew) -> Callable[[Together], None]:
-    """Return what looks after the other processes of a run, and lets all know when one is gone before it is done."""
-    last: dict[int, tuple[bytes, float]] = {}
-
-    def look(group: Together) -> None:
-        for rank in range(1, crew.place.size):
-            if group.told.check([f"done/{rank}"]):
-                continue
-            reason = crew.ended(rank) if crew.started else _silence(group, rank, last)
-            if reason is not None:
-                group.told.compare_set(FAILED, "", json.dumps([rank, reason]))
-
-    return look
-
-
-def _silence(group: Together, rank: int, last: dict[int, tuple[bytes, float]]) -> str | None:
-    now = time.monotonic()
-    beat = group.told.get(f"beat/{rank}") if group.told.check([f"beat/{rank}"]) else b""
-    if rank not in last or last[rank][0] != beat:
-        last[rank] = (beat, now)
-    limit = SILENT if beat else COMING
-    return f"it has not been heard of for {limit:.0f} seconds" if now - last[rank][1] > limit else None
-
-
-def _reason_elsewhere(group: Together, error: BaseException, look: Callable[[Together], None]) -> str | None:
-    """Return which other process has failed and why, where that is what this error comes of; None if it is not."""
-    if not isinstance(error, Exception) or (
-        isinstance(error, InputError) and not isinstance(error, AnotherFailedError)
-    ):
-        return None
-    # the others say why they have failed a moment after their connections have ended, which is what is seen first
-    late = time.monotonic() + (32 if group.rank == 0 and isinstance(error, RuntimeError) else 4) * TICK
-    while time.monotonic() < late:
-        try:
-            look(group)
-            if (reason := group.failure()) is not None:
-                return reason
-        except RuntimeError:
-            return None
-        time.sleep(TICK / 5)
-    return None
-
-
-def _wait_for_the_rest(group: Together, ranks: range, reason: str) -> None:
-    """Wait until processes that somebody else has started have come out of a run that failed; end with them if not."""
-    late = time.monotonic() + 2 * GRACE
-    while not group.told.check([f"done/{rank}" for rank in ranks]):
-        if time.monotonic() > late:
-            print(reason, file=sys.stderr, flush=True)
-            os._exit(1)
-        time.sleep(TICK)
-
-
-def _sentence(error: BaseException) -> str:
-    if isinstance(error, stopping.Stopped):
-        return f"it was stopped by {signal.Signals(error.number).name}"
-    text = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-    return " ".join(text.split())[:500]
 
 
 def _hush() -> None:

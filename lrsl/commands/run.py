@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 
 from lrsl import files, stopping
 from lrsl.commands import closed, logs, processes, studies
-from lrsl.config import composition, identity, mistakes, noted, own, place
+from lrsl.config import composition, hydra_settings, identity, mistakes, noted, own, place
 from lrsl.errors import InputError, said
 from lrsl.masking import masked_command, without_credentials
 from lrsl.nn import threads
@@ -57,14 +57,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         own.use(folders)
         rest = sorted(rest, key=("-m", "--multirun").__contains__)  # Hydra takes no key=value after it
         sys.argv[1:] = [*(word for folder in folders for word in ("--config-dir", str(folder))), *rest]
-        launch()
+        with hydra_settings.checked():
+            launch()
     except (InputError, *mistakes.COMPOSITION_ERRORS) as error:
         print(said(error if isinstance(error, InputError) else mistakes.explain(error)), file=sys.stderr)
         status = 1
-    except OSError as error:
+    except (OSError, ValueError, journal.NotOpenedError) as error:  # ValueError where logging cannot open its file
         if (reason := files.trouble(error)) is None:
             raise
-        print(reason, file=sys.stderr)
+        print(said(reason), file=sys.stderr)
         status = 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -128,8 +129,8 @@ def attempt(composed: DictConfig, configuration: dict[str, Any], folder: Path) -
     except OSError as error:
         if (reason := files.trouble(error)) is None:
             raise
-        print(f"{_job_name()}{reason}", file=sys.stderr, flush=True)
-        return reason, True
+        print(said(f"{_job_name()}{reason}"), file=sys.stderr, flush=True)
+        return said(reason), True
 
 
 def _attempt(composed: DictConfig, configuration: dict[str, Any], folder: Path) -> tuple[str | None, bool]:

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from lrsl import files
 from lrsl.config import place
-from lrsl.errors import InputError, nearest
+from lrsl.errors import InputError, nearest, said
 from lrsl.run.store import FOLDER, STAGES, VARIABLE, Entry, entries, remove, remove_locks, unfinished
 from lrsl.screen import literal
 
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         make_room(chosen.dir, stored, _doomed(stored, chosen), [other for other in others if _goes(other, chosen)])
     except OSError as error:
-        print(files.trouble(error, [chosen.dir]) or f"{chosen.dir}: {error}", file=sys.stderr)
+        print(said(files.trouble(error, [chosen.dir]) or f"{chosen.dir}: {error}"), file=sys.stderr)
         return 1
     return 0
 

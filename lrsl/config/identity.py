@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from lrsl.masking import masked_configuration
+from lrsl.masking import masked_configuration, without_credentials
 
 NO_EFFECT = ("logger", "rerun", "cache", "cache_dir", "trainer.progress", "trainer.checkpoint_minutes")
 """Keys that cannot change a result, so that runs which differ in nothing else are the same run."""
@@ -47,7 +47,7 @@ def fingerprint(configuration: dict[str, Any]) -> str:
 def folder(composed: DictConfig) -> str:
     """Return where a run's results go, below `outputs/` or `multirun_outputs/`: the same for the same configuration."""
     configuration = plain(composed)
-    names = (file_name(str(configuration[group]["name"])) for group in ("dataset", "model"))
+    names = (file_name(without_credentials(str(configuration[group]["name"]))) for group in ("dataset", "model"))
     return "/".join([*names, digest(configuration), f"seed{configuration['seed']}"])
 
 

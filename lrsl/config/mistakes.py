@@ -17,6 +17,7 @@ from lrsl.config.keys import GROUPS, RENAMED, is_schema, known_keys
 from lrsl.config.quotation import typed_text
 from lrsl.config.schema import Config
 from lrsl.errors import nearest
+from lrsl.masking import masked_command
 
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 """What Hydra raises over what a user typed, before any code of ours runs."""
@@ -38,7 +39,7 @@ def explain(error: Exception) -> str:
     if isinstance(error, MissingConfigException):
         sentence = _explain_choice(error)
     elif isinstance(error, OverrideParseException):
-        sentence = _explain_override(str(error.override))
+        sentence = _explain_override(masked_command([str(error.override)])[0])
     elif "Ambiguous value" in message or "requires --multirun" in message:
         sentence = f"{argument} asks for several runs; add -m to run them all"
     elif isinstance(cause, ValidationError):

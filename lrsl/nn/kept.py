@@ -208,6 +208,6 @@ def _whole(folder: Path) -> dict[str, Any] | None:
             return None
         about["seconds"] = float(about["seconds"])
         unchanged = all(sha256(folder / Path(name).name) == digest for name, digest in about["files"].items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return about if unchanged else None

@@ -82,6 +82,8 @@ def _code(file: str, content: Any) -> Iterator[str]:
                 yield f"the module {_short(kind or module)}"
             elif path and leaves(path):
                 yield f"a module outside of it, {_short(path)}"
+            elif path and not _is_looked_at(path):
+                yield f"a module where none is looked for, {_short(path)}"
     waiting = [content]
     while waiting:
         node = waiting.pop()
@@ -119,6 +121,12 @@ def _is_own_module(kind: str) -> bool:
     """Tell whether a dotted name is that of a class in sentence-transformers, by its looks."""
     parts = kind.split(".")
     return kind.startswith(OWN) and all(part.isidentifier() for part in parts) and parts[-1][:1].isupper()
+
+
+def _is_looked_at(folder: str) -> bool:
+    """Tell whether a folder is one whose settings are read, and not hidden or deep inside others."""
+    parts = [part for part in folder.replace("\\", "/").split("/") if part not in ("", ".")]
+    return len(parts) <= _DEEPEST and not any(part.startswith(".") for part in parts)
 
 
 def _is_known_base(mapping: Any) -> bool:

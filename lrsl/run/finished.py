@@ -30,6 +30,7 @@ MADE_OF = "made_of.json"
 LEFT = "left"
 OF = "configuration"
 """The key of results under which the fingerprint of their configuration stands."""
+HARD = "hard_samples.csv"
 TRAINED = ("classifier", "embedding", "second")
 """The folders with what a run has trained."""
 
@@ -52,18 +53,27 @@ def results_of(config: Config, configuration: dict[str, Any], folder: Path) -> d
     known = results.read(folder)
     if not _is_finished(known):
         return None
-    made_of = _read(folder / MADE_OF)
-    reason = difference(made_of, configuration) or _damage(made_of, folder)
-    if known.get(OF, of := identity.fingerprint(asdict(config))) != of:
-        reason = f"{results.RESULTS} is of another configuration"
-    if (used := version("lrsl")) != (was := known.get("versions", {}).get("lrsl")):
-        reason = f"lrsl is {used} and was {was}"
-    if not reason and known.get("data") != load_corpus(config.dataset, config.data_dir).fingerprint():
-        reason = "the data have changed"
+    reason = _why_again(config, configuration, folder, known)
     if reason:
         print(f"running again, since {reason}: {folder}", flush=True)
         return None
     return known
+
+
+def _why_again(config: Config, configuration: dict[str, Any], folder: Path, known: dict[str, Any]) -> str:
+    """Return in a clause why a run that has finished is to be run again; empty if it is not."""
+    made_of = _read(folder / MADE_OF)
+    if reason := _damage(made_of, configuration, folder):
+        return reason
+    if (used := version("lrsl")) != (was := known["versions"]["lrsl"]):  # the results are as they were left
+        return f"lrsl is {used} and was {was}"
+    if known.get(OF, of := identity.fingerprint(asdict(config))) != of:
+        return f"{results.RESULTS} is of another configuration"
+    if reason := difference(made_of, configuration):
+        return reason
+    return (
+        "" if known["data"] == load_corpus(config.dataset, config.data_dir).fingerprint() else "the data have changed"
+    )
 
 
 def record_finish(configuration: dict[str, Any], folder: Path, made_of: dict[str, Any] | None = None) -> None:
@@ -90,11 +100,12 @@ def record_failure(configuration: dict[str, Any], folder: Path, reason: str) -> 
     results.write(folder, failed)
 
 
-def _damage(made_of: Any, folder: Path) -> str:
+def _damage(made_of: Any, configuration: dict[str, Any], folder: Path) -> str:
     """Return in a clause what is no longer as the run has left it; empty if all is.
 
     Args:
         made_of: what stands beside its results.
+        configuration: the run's, as plain data.
         folder: where it has left them.
     """
     try:
@@ -104,6 +115,8 @@ def _damage(made_of: Any, folder: Path) -> str:
                 return f"{name} is missing"
             if fingerprint.sha256(folder / name) != digest:
                 return f"{name} has changed"
+        if added := next((name for name, _ in _left(configuration, folder) if name not in left), None):
+            return f"{added} was added"
     except (OSError, KeyError, TypeError, ValueError) as error:
         return f"{error.filename} cannot be read" if isinstance(error, OSError) else "it is not known what it has left"
     return "" if results.RESULTS in left else "it is not known what it has left"
@@ -112,7 +125,7 @@ def _damage(made_of: Any, folder: Path) -> str:
 def _left(configuration: dict[str, Any], folder: Path) -> Iterator[tuple[str, Path]]:
     """Yield the files that belong to a run's results, by their names in its folder; logs and the like do not."""
     leaderboard = configuration["dataset"].get("leaderboard")
-    alone = (results.RESULTS, results.PREDICTIONS, results.LABELS, results.SCORES, results.SUSPECTS, leaderboard)
+    alone = (results.RESULTS, results.PREDICTIONS, results.LABELS, results.SCORES, results.SUSPECTS, HARD, leaderboard)
     for name in filter(None, alone):
         if (folder / name).is_file():
             yield name, folder / name
@@ -128,7 +141,10 @@ def _is_finished(known: dict[str, Any] | None) -> TypeGuard[dict[str, Any]]:
 
 def _is_of(marker: Path, configuration: dict[str, Any]) -> bool:
     done = _read(marker)
-    return isinstance(done, dict) and identity.same_run(done, configuration)
+    try:
+        return isinstance(done, dict) and identity.same_run(done, configuration)
+    except (TypeError, AttributeError, KeyError):  # it has other keys than a configuration
+        return False
 
 
 def _read(path: Path) -> Any:

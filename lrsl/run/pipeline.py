@@ -141,7 +141,8 @@ def stage_store(config: Config, folder: Path) -> Iterator[Store]:
             yield store
         return
     place = folder / UNFINISHED
-    yield kind(place)
+    with kind(place) as store:
+        yield store
     if processes.leads():
         shutil.rmtree(place, ignore_errors=True)
 

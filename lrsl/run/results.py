@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lrsl import files, metrics
+from lrsl.masking import without_credentials
 from lrsl.run import shapes
 from lrsl.screen import literal
 from lrsl.strict_json import parsed
@@ -33,7 +34,7 @@ Scores = NDArray[np.floating[Any]]
 def settings(configuration: Mapping[str, Any]) -> dict[str, Any]:
     """Return what results.json says of a run's configuration, by which studies place the run, finished or failed."""
     embedding, reranker = configuration["embedding"], configuration["reranker"]
-    return {
+    told = {
         "dataset": configuration["dataset"]["name"],
         "model": configuration["model"]["name"],
         "embedding": embedding["name"] if embedding["finetune"] else f"{embedding['name']} off the shelf",
@@ -43,6 +44,7 @@ def settings(configuration: Mapping[str, Any]) -> dict[str, Any]:
         "k": reranker["k"],
         "power": reranker["power"],
     }
+    return {key: without_credentials(value) if isinstance(value, str) else value for key, value in told.items()}
 
 
 def significance(origin: Labels, rerank: Labels, labels: Labels) -> dict[str, float | int]:

@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import Any
 
 from lrsl import files
+from lrsl.masking import masked, without_credentials
 from lrsl.run import locks, scratch
 from lrsl.run.scratch import Scratch, temporaries_in
 
@@ -94,7 +95,7 @@ class Store:
             about: what a list of the store says of it.
         """
         place = self.place(stage, made_of)
-        manifest = {"stage": stage, "about": about, "made_of": made_of}
+        manifest = masked({"stage": stage, "about": without_credentials(about), "made_of": made_of})
         if place in self._instead:
             return self._instead[place]
         for shared in (True, False):
@@ -207,7 +208,7 @@ def is_whole(place: Path) -> bool:
         listed = json.loads((place / MANIFEST).read_text(encoding="utf-8"))["files"]
         there = {path.relative_to(place).as_posix() for path in place.rglob("*") if not path.is_dir()} - {MANIFEST}
         return set(listed) == there and all(_is_unchanged(place / name, digest) for name, digest in listed.items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
 
 
@@ -318,7 +319,7 @@ def _guards(place: Path) -> list[Path]:
 def _about(manifest: Path) -> str:
     try:
         return str(json.loads(manifest.read_text(encoding="utf-8"))["about"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "damaged"
 
 

@@ -43,6 +43,10 @@ RUNS = "runs.jsonl"
 _held = ExitStack()  # the lock on the folder of the sweep that this process has started
 
 
+class NotOpenedError(BaseException):
+    """The folder of a sweep cannot be opened, for the reason in `__cause__`; over an `Exception` Hydra would go on."""
+
+
 class SweepStart(Callback):
     """Opens the sweep's folder before the first job, and takes out values that no job could be composed with.
 
@@ -50,9 +54,16 @@ class SweepStart(Callback):
     """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Open the folder; report values that cannot be composed and leave them out."""
+        """Open the folder; report values that cannot be composed and leave them out.
+
+        Raises:
+            NotOpenedError: the folder cannot be made or written to.
+        """
         overrides = list(config.hydra.overrides.task)
-        _open(Path(config.hydra.sweep.dir), overrides)
+        try:
+            _open(Path(config.hydra.sweep.dir), overrides)
+        except OSError as error:
+            raise NotOpenedError from error
         kept, reasons = composable(overrides, list(config.hydra.overrides.hydra), config.hydra.job.config_name)
         for override, reason in reasons.items():
             lose([override], reason)
@@ -157,7 +168,7 @@ def conclude(track: Track | None = None) -> int:
             try:
                 track(lines, summaries, folder)
             except Exception as error:
-                print(f"The summary is not logged: {' '.join(str(error).split())}.", file=sys.stderr, flush=True)
+                print(said(f"The summary is not logged: {' '.join(str(error).split())}."), file=sys.stderr, flush=True)
     else:
         (folder / RUNS).unlink()
         if not any(folder.iterdir()):

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import lrsl
 from lrsl.commands import closed, completion, main
 from lrsl.commands.card import main as card
 from lrsl.config import place
+from lrsl.sweep import journal
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1"}
@@ -54,6 +56,34 @@ def test_every_command_has_help(name: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert f"lrsl {name}" in done.stdout
     assert "python run.py" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["\x1b[2Jstore"],
+        ["store", "--dir", "\x1b[2Jx", "prune", "\x1b[2J"],
+        ["card", "dataset.name=\x1b[2Jx"],
+        ["card", "\x1b[2J=1"],
+        ["report", "\x1b[2Jx"],
+        ["replay", "\x1b[2Jx"],
+    ],
+)
+def test_no_terminal_is_given_a_command(typed: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with suppress(SystemExit):
+        assert main.main(typed) != 0
+    said = "".join(capsys.readouterr())
+    assert "\\x1b[2J" in said
+    assert "\x1b" not in said
+
+
+def test_what_is_said_of_a_sweep_that_is_stopped_is_fit_for_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = [["dataset.name=\x1b[2Jx", "+api_key=hunter2xyz"]]
+    monkeypatch.setattr("lrsl.sweep.journal.leave_out", lambda reason: left)
+    monkeypatch.setitem(sys.modules, "lrsl.sweep.journal", journal)
+    said = main._said(15, ["dataset.name=\x1b[2Jx", "-m"])
+    assert said.splitlines()[0] == "not finished: dataset.name=\\x1b[2Jx +api_key=***"
+    assert "\x1b" not in said
 
 
 def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import tiny
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import OverrideParseException
 
 from lrsl.config.identity import digest, same_run
 from lrsl.errors import InputError, said
@@ -36,6 +38,19 @@ SECRET = "hunter2xyz"
         f"the header was Bearer {SECRET}12345",
         f"api_key_env is sk-{SECRET}{SECRET}; it must be a name",
         f"hf_{SECRET}{SECRET}",
+        f"//user:{SECRET}@example.org/data.csv is no file",
+        f"https:\\/\\/user:{SECRET}@example.org\\/data.csv",
+        f"https://user:p'{SECRET}@example.org/data.csv",
+        f'https://user:p"@{SECRET}@example.org/data.csv',
+        f"https://example.org/f?passcode={SECRET}&pw={SECRET}",
+        f"X-API-Key: {SECRET}",
+        f"{{'api_key': '{SECRET}', 'a': 1}}",
+        f'{{"password": "{SECRET}"}}',
+        f"password: {SECRET}",
+        f"--password={SECRET}",
+        f"WANDB_API_KEY={SECRET} HF_TOKEN={SECRET}",
+        f"DefaultEndpointsProtocol=https;AccountKey={SECRET};",
+        f"Cookie: session={SECRET}; other={SECRET}",
         f"(https://user:{SECRET}@example.org), 'https://user:{SECRET}@example.org'",
     ],
 )
@@ -57,6 +72,9 @@ def test_what_is_said_has_no_credentials(text):
         "OPENAI_API_KEY",
         "dataset.label=token",
         "the token is lost; lost_password?",
+        "api_key_env: OPENAI_API_KEY",
+        "the pattern ^\\/\\/ of a path",
+        "a // b: c @ d",
     ],
 )
 def test_what_is_no_secret_stays(text):
@@ -73,6 +91,8 @@ def test_keys_that_name_secrets_are_masked_wherever_they_lie():
     command = [f"+reranker.defer.token={SECRET}", f"reranker.defer={{url: 'https://x', token: {SECRET}}}", "seed=1"]
     assert SECRET not in " ".join(masked_command(command))
     assert masked_command(command)[2] == "seed=1"
+    quoted = [f"+x={{api_key: 'two, {SECRET}', a: b}}", f'+x={{password: "it\'s, {SECRET}"}}']
+    assert masked_command(quoted) == ["+x={api_key: ***, a: b}", "+x={password: ***}"]
     labels = {"dataset": {"label_texts": {"lost_password": "a lost password"}}}
     assert masked_configuration(labels) == labels
     assert masked_command(["dataset.label_texts.lost_password=gone"]) == ["dataset.label_texts.lost_password=gone"]
@@ -138,3 +158,21 @@ def test_whole_commands_leave_none_of_them_anywhere(tmp_path, tiny_corpus, tiny_
         assert SECRET not in told.stdout + told.stderr
     assert files_with(tmp_path, SECRET) == ["own/dataset/mine.yaml"]
     assert tiny.LABELS
+
+
+def test_no_name_of_a_run_has_a_password():
+    from lrsl.config.mistakes import explain
+    from lrsl.run import results
+
+    configuration = {
+        "dataset": {"name": f"https://user:{SECRET}@example.org/data"},
+        "model": {"name": f"//user:{SECRET}@example.org"},
+        "embedding": {"name": f"https://{SECRET}@example.org", "finetune": True, "negatives": "all"},
+        "reranker": {"k": 3, "power": 1},
+        "seed": 0,
+    }
+    assert SECRET not in json.dumps(results.settings(configuration))
+    assert results.settings(configuration)["seed"] == 0
+    with pytest.raises(OverrideParseException) as caught:
+        OverridesParser.create().parse_overrides([f"+a.tokens=[token={SECRET}]"])
+    assert SECRET not in explain(caught.value)

@@ -64,6 +64,41 @@ def test_a_file_where_results_should_go(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "outputs").read_text() == "mine"
 
 
+@pytest.mark.parametrize("place", ["multirun_outputs", "multirun_outputs/sweeps"])
+def test_a_file_where_a_sweep_should_go(run: Run, tmp_path: Path, place: str) -> None:
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).write_text("mine")
+    assert is_one_sentence(run("seed=0,1", "-m", cwd=tmp_path), f"{tmp_path / place}: a file is where a folder should")
+    assert (tmp_path / place).read_text() == "mine"
+
+
+def test_a_folder_where_the_record_of_a_sweep_should_go(run: Run, tmp_path: Path) -> None:
+    assert run("model.epochs=x,y", "-m", cwd=tmp_path).returncode == 1
+    (sweep,) = tmp_path.glob("multirun_outputs/sweeps/*")
+    (sweep / "runs.jsonl").mkdir()
+    said = run("model.epochs=x,y", "-m", cwd=tmp_path)
+    assert is_one_sentence(said, f"{sweep / 'runs.jsonl'}: a folder is where a file should be")
+
+
+@pytest.mark.parametrize("more", [[], ["seed=0,1", "-m"]], ids=["run", "sweep"])
+def test_a_folder_where_the_log_should_go(run: Run, tmp_path: Path, more: list[str]) -> None:
+    for folder in ("x", "m/0"):
+        (tmp_path / folder / "run.log").mkdir(parents=True)
+    folders = ["hydra.run.dir=x", "hydra.sweep.dir=m", "hydra.sweep.subdir=${seed}", "hydra.job.name=run"]
+    done = run(*folders, *more, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    log = tmp_path / ("m/0" if more else "x") / "run.log"
+    assert f"{log}: a folder is where a file should be" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["r" * 5000, "r" * 300, "r/" * 2400])
+def test_a_folder_with_a_name_too_long_for_a_disk_is_a_short_sentence(run: Run, tmp_path: Path, name: str) -> None:
+    done = run(f"hydra.run.dir={name}", cwd=tmp_path)
+    assert is_one_sentence(done, "File name too long")
+    assert len(done.stderr) < 1000
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     """A function that mounts a file system of some size."""

@@ -106,6 +106,12 @@ EMBEDDINGS = {
     "a module outside": lambda folder: planted_modules(
         folder, "sentence_transformers.sentence_transformer.modules.Normalize", "../other"
     ),
+    "a module that is hidden": lambda folder: planted_modules(
+        folder, "sentence_transformers.sentence_transformer.modules.Normalize", "./.hidden"
+    ),
+    "a module deep inside": lambda folder: planted_modules(
+        folder, "sentence_transformers.sentence_transformer.modules.Normalize", "a/b/c/d/e"
+    ),
     "settings of the encoder": lambda folder: set_in(
         folder / "sentence_bert_config.json", model_args={"trust_remote_code": True}
     ),

@@ -265,13 +265,25 @@ def test_without_locks_that_of_a_process_that_was_killed_is_free(
         pass
 
 
-@pytest.mark.parametrize("content", ["[1]", "3", "null", '"files"', '{"files": [1]}', '{"files": 3}', "{}", "\udcff"])
+NO_MANIFESTS = ["[1]", "3", "null", '"files"', '{"files": [1]}', '{"files": 3}', "{}", "\udcff", '{"a":' * 50_000]
+
+
+@pytest.mark.parametrize("content", NO_MANIFESTS, ids=lambda content: content[:12])
 def test_a_manifest_that_is_none_is_made_again(tmp_path: Path, content: str) -> None:
     place = Store(tmp_path).get("stage", MADE_OF, writes("one"))
     (place / MANIFEST).write_bytes(content.encode("utf-8", "surrogateescape"))
     assert not is_whole(place)
     assert main(["--dir", str(tmp_path)]) == 0
     assert is_whole(Store(tmp_path).get("stage", MADE_OF, writes("one")))
+
+
+def test_a_manifest_names_no_credentials(tmp_path: Path) -> None:
+    asked = {"base_url": "https://user:hunter2xyz@example.org/v1", "seed": 1}
+    about = "https://user:hunter2xyz@example.org, minilm"
+    place = Store(tmp_path).get("stage", asked, writes("one"), about=about)
+    assert "hunter2xyz" not in (place / MANIFEST).read_text()
+    assert Store(tmp_path).get("stage", asked, writes("two"), about=about) == place
+    assert (place / "result.txt").read_text() == "one"
 
 
 def test_files_that_were_not_written_have_a_result_made_again(tmp_path: Path) -> None:

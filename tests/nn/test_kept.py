@@ -46,7 +46,9 @@ def test_seconds_add_up(tmp_path):
     assert second.earlier >= 100
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"files": {"state.pt": 1}, "reached": 2}', b"\xff", None])
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{}", b'{"files": {"state.pt": 1}, "reached": 2}', b"\xff", b"[" * 100_000, None]
+)
 def test_a_manifest_that_says_something_else_is_no_state(tmp_path, capsys, content):
     kept_in(tmp_path / "place")
     (path,) = (tmp_path / "place").glob(f"*/{MANIFEST}")

@@ -132,6 +132,44 @@ def test_a_failure_is_recorded_over_anything_but_finished_results(
     assert (results.read(tmp_path) or {})["status"] == "failed"
 
 
+@pytest.mark.parametrize("value", [None, [], "x", 1])
+@pytest.mark.parametrize(
+    ("file", "key"),
+    [
+        *((results.RESULTS, key) for key in ("versions", "data", "status", finished.OF)),
+        *((finished.MADE_OF, key) for key in ("left", "weights", "libraries", "code")),
+        *((finished.CONFIGURATION, key) for key in ("trainer", "model", "dataset", "seed")),
+    ],
+)
+def test_what_a_finished_run_says_of_itself_may_be_anything(
+    config: Config, measured: dict[str, Any], tmp_path: Path, file: str, key: str, value: Any
+) -> None:
+    finish(config, tmp_path, measured)
+    content = json.loads((tmp_path / file).read_text())
+    (tmp_path / file).write_text(json.dumps({**content, key: value}))
+    assert known(config, tmp_path) is None
+
+
+@pytest.mark.parametrize("name", ["hard_samples.csv", "embedding/planted.json", "predictions.jsonl"])
+@pytest.mark.parametrize("change", ["deleted", "changed", "added"])
+def test_files_of_a_finished_run_are_those_that_it_has_left(
+    config: Config, measured: dict[str, Any], tmp_path: Path, capsys: Any, name: str, change: str
+) -> None:
+    (tmp_path / "embedding").mkdir()
+    if change != "added":
+        (tmp_path / name).write_text("1")
+    finish(config, tmp_path, measured)
+    assert known(config, tmp_path) == measured
+    capsys.readouterr()
+    if change == "deleted":
+        (tmp_path / name).unlink()
+    else:
+        (tmp_path / name).write_text("2")
+    assert known(config, tmp_path) is None
+    reason = {"deleted": "is missing", "changed": "has changed", "added": "was added"}[change]
+    assert capsys.readouterr().out == f"running again, since {name} {reason}: {tmp_path}\n"
+
+
 @pytest.fixture
 def own(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     """A run with weights, a view and a fusion of its own, in a working directory of its own."""

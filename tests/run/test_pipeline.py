@@ -13,7 +13,7 @@ from lrsl import core
 from lrsl.data import load_corpus
 from lrsl.embedding.text_embedding import encode, load_embedding
 from lrsl.errors import InputError
-from lrsl.run import finished, outcome, pipeline, results
+from lrsl.run import finished, outcome, pipeline, results, scratch
 from lrsl.run.rules import papers_rule
 from lrsl.run.stages import classifier as classifier_stage
 from lrsl.run.stages import embedding as embedding_stage
@@ -194,6 +194,23 @@ def test_an_embedding_off_the_shelf_is_neither_trained_nor_saved(other, corpus, 
     embedding = load_embedding(str(tiny_bert))
     similarity = core.label_similarity(encode(embedding, corpus.test.texts), encode(embedding, corpus.label_texts))
     assert [corpus.labels[i] for i in similarity.argmax(-1)] == [line["similarity"] for line in other.lines]
+
+
+def test_a_run_without_the_store_that_is_stopped_leaves_no_scratch(tiny_corpus, tiny_bert, tmp_path):
+    config = replace(tiny.config(tiny_corpus, tiny_bert), cache=False)
+
+    def stopped(folder):
+        raise KeyboardInterrupt
+
+    def compute():
+        with pipeline.stage_store(config, tmp_path) as store:
+            store.get("classifier", {"a": 1}, lambda folder: (folder / "weights").write_bytes(b"1"))
+            store.get("embedding", {"a": 1}, stopped)
+
+    with pytest.raises(KeyboardInterrupt):
+        compute()
+    assert list((tmp_path / pipeline.UNFINISHED).glob("classifier/*/weights"))
+    assert not list((tmp_path / pipeline.UNFINISHED / scratch.FOLDER).glob("*"))
 
 
 def test_a_run_that_has_ended_has_finished(first):
