@@ -114,13 +114,14 @@ class _Asking:
                 raise RequestError(504, f"there was no answer within {seconds}; send fewer texts at a time")
             raise RequestError(499, "the client has gone")  # as proxies note it
         try:
-            return answer.result()
+            found: list[Any] = answer.result()
         except ValueError as error:
             raise RequestError(422, said(error)) from None
         except ClosedError:
             raise RequestError(503, "the server is ending", again=1) from None
         except Exception:  # which the thread has noted
             raise RequestError(500, "the model failed on this; the server's log says why") from None
+        return found
 
 
 def _add_questions(app: FastAPI, served: Served, limits: Limits, asking: _Asking) -> None:

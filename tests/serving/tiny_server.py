@@ -29,7 +29,7 @@ def logits_of(texts: Sequence[str]) -> np.ndarray:
 
 def fitted(bert: Path, **settings: Any) -> RerankedFunction:
     """A small classifier with its reranker, which is on."""
-    settings = {"names": [label.upper() for label in LABELS], "power": 2.0} | settings
+    settings = {"names": [label.upper() for label in LABELS], "power": 12.0} | settings
     made = RerankedFunction(logits_of, Reranker(str(bert), LABELS, **settings))
     return made.fit(*samples(120, seed=1), columns="trusted")
 

@@ -74,7 +74,8 @@ const scale = (found) => {
 };
 
 const show = (found) => {
-  const before = [...found.candidates].sort((a, b) => b.before - a.before);
+  const column = (one) => served.labels.indexOf(one.label);
+  const before = [...found.candidates].sort((a, b) => b.before - a.before || column(a) - column(b));
   const first = before[0].label;
   const changed = found.answer !== first;
   at("answer").textContent = found.answer;
