@@ -97,6 +97,7 @@ SLOW = (  # beginnings of the tests that take half of the time; `make test` leav
     "run/test_out_of_fold",
     "run/test_seams_in_runs",
     "run/test_stages",
+    "serving/test_serving.py::test_a_minute_of_load",
     "sweep/test_launchers",
     "faults/test_disks.py::test_a_disk_that_is_full",
     "faults/test_disks.py::test_a_store_that_is_mounted",

@@ -2,6 +2,10 @@
 
 const at = (id) => document.getElementById(id);
 const NO_CHANCE = 30; // how far below the least that is given a label without a number is put
+const ON_HARD = {
+  abstain: "hard texts get no answer from /predict and /rerank, and here what reranking would say",
+  set: "hard texts get a set of labels from /predict and /rerank, and here what reranking would say",
+};
 let served = null;
 
 // whatever comes from texts, labels or the server is text, never markup
@@ -91,13 +95,15 @@ const show = (found) => {
   scale(found);
   const views = Object.keys(found.candidates[0].views);
   const heads = ["Label", "Before", ...views, "After"];
-  const head = document.createElement("tr");
-  heads.forEach((name, column) => head.append(element("th", name, { scope: "col", class: column ? "number" : "" })));
+  const head = element("tr", "", { role: "row" }); // roles stay where rows are shown as cards
+  heads.forEach((name, place) =>
+    head.append(element("th", name, { scope: "col", role: "columnheader", class: place ? "number" : "" })),
+  );
   at("head").replaceChildren(head);
   const most = Math.max(...found.candidates.map((one) => one.after ?? 0), 1e-12);
   const rows = found.candidates.map((one, rank) => {
-    const row = document.createElement("tr");
-    const label = element("th", one.label, { scope: "row" });
+    const row = element("tr", "", { role: "row" });
+    const label = element("th", one.label, { scope: "row", role: "rowheader" });
     const moved = before.indexOf(one) - rank;
     if (found.reranked && moved) {
       const way = moved > 0 ? "up" : "down";
@@ -105,7 +111,7 @@ const show = (found) => {
     }
     row.append(label);
     const cell = (name, value, share) => {
-      const made = element("td", "", { class: "number", "data-label": name });
+      const made = element("td", "", { class: "number", role: "cell", "data-label": name });
       made.append(element("span", number(value)));
       if (share !== undefined) made.append(bar(share));
       row.append(made);
@@ -126,11 +132,13 @@ const ask = async () => {
   at("send").setAttribute("aria-disabled", "true");
   at("error").textContent = "";
   at("state").textContent = "Asking …";
+  at("state").className = "";
   try {
     const body = { texts: [at("text").value] };
     if (served.serves === "reranker") body.logits = [logitsOf(at("logits").value)];
     const found = (await asked("explain", body)).explanations[0];
     show(found);
+    at("state").className = "heard"; // it is seen below
     at("state").textContent = `${found.hard ? "Hard" : "Easy"}. Answer: ${found.answer}.`;
   } catch (error) {
     at("result").hidden = true;
@@ -146,7 +154,8 @@ const begin = async () => {
   document.title = `LRSL: ${served.name}`;
   at("name").textContent = served.name;
   const what = served.serves === "reranker" ? "A reranker for your classifier’s logits" : "A classifier with its reranker";
-  const done = served.reranks ? "its hard texts are reranked" : "its hard texts keep the classifier’s answer";
+  const done =
+    ON_HARD[served.on_hard] ?? (served.reranks ? "hard texts are reranked" : "hard texts keep the classifier’s answer");
   at("about").textContent = `${what}: ${served.labels.length} labels, hard by ${served.detector}; ${done}.`;
   at("verdict").textContent = served.verdict === null ? "" : `What held-out texts said: ${served.verdict}.`;
   if (served.serves === "reranker") {
