@@ -16,6 +16,7 @@ from lrsl.commands.given import Help
 from lrsl.errors import InputError
 
 HOST, PORT = "127.0.0.1", 8000
+LONGEST = 3600  # of milliseconds, seconds and megabytes
 EXTRA = ("fastapi", "starlette", "pydantic", "uvicorn", "prometheus_client")
 """Packages that only this command needs."""
 
@@ -60,6 +61,14 @@ def _serve(typed: argparse.Namespace) -> int:
     """Serve, and return the number of the signal that ended it."""
     if not 0 <= typed.port <= 65535:
         raise InputError(f"--port is {typed.port}; it must be 0 to 65535")
+    for flag in ("max_rows", "batch_rows", "queue_rows"):
+        if getattr(typed, flag) < 1:
+            raise InputError(f"--{flag.replace('_', '-')} is {getattr(typed, flag)}; it must be at least 1")
+    for flag, least in (("max_mb", 0.001), ("timeout", 0.001), ("wait_ms", 0.0)):
+        if not least <= getattr(typed, flag) <= LONGEST:
+            raise InputError(
+                f"--{flag.replace('_', '-')} is {getattr(typed, flag):g}; it must be {least:g} to {LONGEST:,}"
+            )
     if not typed.folder.is_dir():
         raise InputError(f"{typed.folder} is no folder; name one that lrsl fit has saved, or a finished run's")
     try:

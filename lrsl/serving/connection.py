@@ -55,9 +55,11 @@ class Connection(H11Protocol):
             self._expect(self.limits.body_seconds + self.limits.seconds + WRITE_SECONDS)
 
     def on_response_complete(self) -> None:
-        """Forget the time of the request that has been answered."""
+        """Forget the time of the request that has been answered; who does not take the answer has a time of its own."""
         self._forget()
         super().on_response_complete()
+        if self._timer is None and self.transport.get_write_buffer_size():
+            self._timer = self.loop.call_later(WRITE_SECONDS, self._not_taken)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP."""
@@ -86,6 +88,11 @@ class Connection(H11Protocol):
         elif not self.transport.is_closing():
             seconds = f"{self.limits.head_seconds:g} seconds"
             self._refuse(408, "Request Timeout", f"the request's head was not there within {seconds}")
+
+    def _not_taken(self) -> None:
+        self._timer = None
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
 
     def _refuse(self, status: int, phrase: str, sentence: str, again: str | None = None) -> None:
         """Answer without the application, and close."""

@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -12,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import tiny
-from test_main import ENVIRONMENT
 
 from lrsl import Reranker
 from lrsl.commands import completion
@@ -104,8 +102,9 @@ def test_a_port_that_is_taken_is_one_sentence(saved, capsys):
         (["."], "holds neither a reranker"),
         ([".", "--port", "70000"], "--port is 70000"),
         ([".", "--host", "203.0.113.77"], "no address of this machine"),
-        ([".", "--max-rows", "0"], "must be at least 1"),
-        ([".", "--timeout", "nan"], "must be at least"),
+        ([".", "--max-rows", "0"], "--max-rows is 0; it must be at least 1"),
+        ([".", "--timeout", "nan"], "--timeout is nan"),
+        ([".", "--max-mb", "0"], "--max-mb is 0"),
     ],
 )
 def test_what_it_cannot_start_with_is_one_sentence(typed, says, tmp_path, monkeypatch, capsys):
@@ -133,15 +132,14 @@ def test_without_its_packages_it_says_what_to_install(saved, capsys, monkeypatch
     assert printed == "lrsl serve needs packages that are not installed; pip install 'lrsl[serve]' adds them\n"
 
 
-def test_nothing_else_loads_them(tmp_path):
+def test_nothing_else_loads_them(warm, tmp_path):
     program = (
         "import sys; import lrsl.commands.main, lrsl.commands.serve, lrsl.commands.rerank, lrsl.run\n"
         "from lrsl import Reranker, RerankedFunction\n"
         "print([name for name in ('fastapi', 'starlette', 'uvicorn', 'prometheus_client') if name in sys.modules])"
     )
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+    done = warm("-c", program, cwd=tmp_path, env=HERE)
+    assert done.stdout == "[]\n", done.stderr
 
 
 def test_its_flags_are_completed():

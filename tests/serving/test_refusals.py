@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tiny import LABELS
 from tiny_server import resident, serving
 
-from lrsl.serving import bodies
+from lrsl.serving import bodies, connection
 from lrsl.serving.limits import Limits, RequestError
 from lrsl.serving.served import Served
 
@@ -306,6 +306,28 @@ def test_more_than_can_be_held_is_refused(tiny_bert):
             assert (status, headers["Retry-After"]) == (503, "1")
         time.sleep(0.3)
         assert client.ask("/rerank", GOOD)[0] == 200
+
+
+def test_who_does_not_take_the_answer_is_cut_off(tiny_bert, monkeypatch):
+    monkeypatch.setattr(connection, "WRITE_SECONDS", 0.5)
+    body = json.dumps({"texts": ["a" * 20_000] * 500}).encode()  # comes back, and more than systems keep for a client
+    large = Limits(body_bytes=len(body), seconds=60.0)
+    with serving(Served.whole("mine", tiny_server.fitted(tiny_bert)), large) as client, socket.socket() as reader:
+        before = open_sockets()
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.connect(("127.0.0.1", client.port))
+        head = HEAD.replace("/rerank", "/explain") + f"Content-Length: {len(body)}\r\n\r\n"
+        reader.sendall(head.encode() + body)
+        reader.settimeout(60)
+        assert reader.recv(12) == b"HTTP/1.1 200"
+        until = time.monotonic() + 20
+        while open_sockets() > before:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        with contextlib.suppress(ConnectionResetError):
+            while part := reader.recv(65536):
+                assert len(part) < len(body)
+        assert client.ask("/health")[0] == 200
 
 
 @pytest.mark.parametrize("wrong", [{"rows": 0}, {"seconds": 0}, {"wait_ms": -1}, {"seconds": float("nan")}])

@@ -361,6 +361,15 @@ def test_what_is_under_way_is_answered_before_it_ends(slow, fitted):
         connection.close()
 
 
+def test_a_model_that_hangs_does_not_keep_it(slow, fitted):
+    with ThreadPoolExecutor(1) as pool:
+        with serve_slow(slow, fitted) as client:
+            first = pool.submit(client.ask, "/predict", {"texts": ["a"]})
+            assert slow.began.wait(30)
+        assert first.result()[:2] == (503, {"error": "the server is ending"})
+    slow.go_on.set()
+
+
 def wait_until(holds):
     until = time.monotonic() + 20
     while not holds():
