@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import random
 import re
 import socket
 import threading
@@ -172,6 +173,26 @@ def test_a_body_that_is_too_large_is_read_no_further(client, declared):
     assert json.loads(text.partition("\r\n\r\n")[2])["error"].startswith("the body is larger than 20,000 bytes")
     assert resident() - before < size / 2
     assert client.ask("/rerank", GOOD)[0] == 200
+
+
+def test_who_sends_too_much_without_looking_gets_to_see_why(client):
+    assert client.refused("/rerank", b"x" * 8 * 2**20)[0] == 413
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_bytes_at_random_break_nothing(client, seed, caplog):
+    rng = random.Random(seed)
+    whole = HEAD.encode() + b"Content-Length: %d\r\n\r\n%b" % (len(GOOD), GOOD)
+    for _ in range(40):
+        content = bytearray(whole * 2)
+        for _ in range(rng.randint(1, 6)):
+            content[rng.randrange(len(content))] = rng.randrange(256)
+        with client.raw() as connection, contextlib.suppress(OSError):
+            connection.sendall(content[: rng.randrange(len(content))])
+            connection.shutdown(socket.SHUT_WR)
+            assert " 500 " not in answered(connection)
+    assert client.ask("/rerank", GOOD)[0] == 200
+    assert caplog.text == ""
 
 
 def test_a_body_in_chunks_is_taken(client):
