@@ -80,7 +80,7 @@ def pytest_collection_finish() -> None:
 
 RUNS = (  # files and folders whose tests train something or type whole commands
     *("classifiers/", "commands/", "embedding/test_label_ranking", "experiments/test_", "plugin/", "run/", "sweep/"),
-    *("training/", "test_benchmarks", "test_docs", "test_end_to_end", "test_examples", "test_matrix", "test_readme"),
+    *("serving/", "training/", "test_benchmarks", "test_docs", "test_end_to_end", "test_examples", "test_matrix", "test_readme"),
     *("test_run", "test_tensorboard", "test_tracking", "test_wheel"),
 )
 FAULTS = ("sweep/test_launchers", "faults/")
@@ -97,6 +97,7 @@ SLOW = (  # beginnings of the tests that take half of the time; `make test` leav
     "run/test_out_of_fold",
     "run/test_seams_in_runs",
     "run/test_stages",
+    "serving/test_serving.py::test_a_minute_of_load",
     "sweep/test_launchers",
     "faults/test_disks.py::test_a_disk_that_is_full",
     "faults/test_disks.py::test_a_store_that_is_mounted",

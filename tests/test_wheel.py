@@ -38,7 +38,12 @@ def test_it_holds_all_that_a_checkout_has(installed: Path) -> None:
         for path in (ROOT / ours).rglob("*"):
             if path.suffix in {".py", ".yaml"}:
                 assert (installed / theirs / path.relative_to(ROOT / ours)).is_file()
-    for file in ("lrsl/py.typed", "lrsl/studies/experiments/paper.yaml", "lrsl/studies/experiments/report/page.css"):
+    for file in (
+        "lrsl/py.typed",
+        "lrsl/studies/experiments/paper.yaml",
+        "lrsl/studies/experiments/report/page.css",
+        "lrsl/serving/page/page.css",
+    ):
         assert (installed / file).is_file()
     assert not (installed / "lrsl/studies/experiments/results").exists()
     assert not {"tests", "conf", "experiments", "run.py"} & {path.name for path in installed.iterdir()}

@@ -31,6 +31,10 @@ FLAGS = {
         *("--at-once", "--help", "--k", "--logits", "--logits-key", "--out", "--quiet", "--quoting", "--text-key"),
         "--texts",
     ),
+    "serve": (
+        *("--batch-rows", "--help", "--host", "--max-mb", "--max-rows", "--port", "--queue-rows", "--timeout"),
+        "--wait-ms",
+    ),
     "store": ("--dir", "--help", "list", "prune"),
     "completion": ("--help", *SHELLS),
 }
@@ -42,7 +46,7 @@ CHOICES = {
     "--quoting": ("checked", "none", "trusted"),
     "--rule": ("fitted", "paper"),
 }
-"""What may follow a flag of `fit` and `rerank`; what follows any other is a file or a word of one's own."""
+"""What may follow a flag of `fit`, `rerank` and `serve`; what follows any other is a file or a word of one's own."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,7 +76,7 @@ def words(typed: Sequence[str]) -> list[str]:
     *before, word = typed or [""]
     if not before:
         candidates = [*COMMANDS, HELP[1], "--version"]
-    elif before[0] in ("fit", "rerank"):
+    elif before[0] in ("fit", "rerank", "serve"):
         candidates = list(FLAGS[before[0]] if word.startswith("-") else CHOICES.get(before[-1], ()))
     elif before[0] not in COMPOSED:
         chosen = len(before) > 1 and before[0] in ("store", "completion")

@@ -34,6 +34,7 @@ COMMANDS = {
     "run": Command("lrsl.commands.run", "train a classifier, rerank its hard samples, report; sweeps with -m"),
     "fit": Command("lrsl.commands.fit", "fit a reranker on a classifier you have, and say whether it pays"),
     "rerank": Command("lrsl.commands.rerank", "rerank any number of rows with what fit has saved; takes up again"),
+    "serve": Command("lrsl.commands.serve", "answer over HTTP with what fit has saved, or with a run; with a page"),
     "card": Command("lrsl.commands.card", "print a data set's card: splits, lengths, labels, licence"),
     "label-texts": Command("lrsl.commands.label_texts", "have a language model write what the labels mean"),
     "store": Command("lrsl.commands.store", "list or prune what stages have made"),
