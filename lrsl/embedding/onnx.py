@@ -14,7 +14,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
 from torch import Tensor, nn
 
-from lrsl.embedding.inputs import Inputs, longest_of
+from lrsl.embedding.inputs import Inputs, longest_of, prompt_of
 from lrsl.errors import InputError
 from lrsl.nn.batches import noting_nothing, tokenize
 from lrsl.nn.onnx import FILES, INT8, ONNX, Graph, check_backend, described, exported, quantised, read
@@ -127,8 +127,12 @@ def _digest(embedding: SentenceTransformer) -> str:
     network = embedding.transformers_model
     config = {} if network is None else network.config.to_dict()
     said = {key: value for key, value in config.items() if key.lstrip("_") not in _OF_NO_EFFECT}
-    modules = [(type(module).__name__, getattr(module, "pooling_mode", None)) for module in embedding]
-    of_all = hashlib.sha256(json.dumps([said, modules, embedding.truncate_dim], sort_keys=True, default=str).encode())
+    modules = [
+        (type(module).__name__, *(getattr(module, name, None) for name in ("pooling_mode", "include_prompt")))
+        for module in embedding
+    ]
+    settings = [said, modules, embedding.truncate_dim, prompt_of(embedding)]
+    of_all = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     for name, weight in embedding.state_dict().items():
         of_all.update(name.encode())
         of_all.update(weight.detach().float().cpu().contiguous().numpy().tobytes())

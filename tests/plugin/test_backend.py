@@ -60,13 +60,16 @@ def test_loaded_without_a_backend_it_is_torch_that_computes(fitted, saved, monke
     assert torch.equal(plain.rerank(NEW_LOGITS, NEW), fitted.rerank(NEW_LOGITS, NEW))
 
 
-def test_a_fine_tuned_embedding_has_a_graph_of_its_own(embedding):
+def test_a_fine_tuned_embedding_has_a_graph_of_its_own(embedding, tmp_path, monkeypatch):
     quick = Reranker(embedding, LABELS, backend="onnx")
     quick.fit(LOGITS, GOLD, TEXTS, train=TRAIN, epochs=1, batch_size=32, lr=2e-3)
     assert quick._onnx.embedding is quick.embedding is not embedding
     scores = quick.rerank(NEW_LOGITS, NEW)
     plain = Reranker(quick.embedding, LABELS).fit(LOGITS, GOLD, TEXTS)
     torch.testing.assert_close(scores, plain.rerank(NEW_LOGITS, NEW), rtol=0, atol=1e-4)
+    quick.save_pretrained(tmp_path)
+    monkeypatch.setattr("lrsl.embedding.onnx.graph_of", lambda *_: pytest.fail("exported anew"))
+    assert torch.equal(Reranker.from_pretrained(tmp_path, backend="onnx").rerank(NEW_LOGITS, NEW), scores)
 
 
 def test_integers_rank_nearly_alike(fitted, saved):
