@@ -80,7 +80,16 @@ def pytest_collection_finish() -> None:
 
 RUNS = (  # files and folders whose tests train something or type whole commands
     *("classifiers/", "commands/", "embedding/test_label_ranking", "experiments/test_", "plugin/", "run/", "sweep/"),
-    *("serving/", "training/", "test_benchmarks", "test_docs", "test_end_to_end", "test_examples", "test_matrix", "test_readme"),
+    *(
+        "serving/",
+        "training/",
+        "test_benchmarks",
+        "test_docs",
+        "test_end_to_end",
+        "test_examples",
+        "test_matrix",
+        "test_readme",
+    ),
     *("test_run", "test_tensorboard", "test_tracking", "test_wheel"),
 )
 FAULTS = ("sweep/test_launchers", "faults/")

@@ -18,7 +18,17 @@ from experiments.benchmarks.plan import Figure, Plan, Section
 from experiments.benchmarks.turns import in_turns, repeatedly
 
 PLAN = Plan(
-    rows=2_000, texts=48, questions=48, calls=48, held_out=24, answers=24, epochs=1, block=1, repeats=1, profile=True
+    rows=2_000,
+    texts=48,
+    questions=48,
+    calls=48,
+    held_out=24,
+    answers=24,
+    singles=8,
+    epochs=1,
+    block=1,
+    repeats=1,
+    profile=True,
 )
 
 
@@ -54,7 +64,7 @@ def test_a_section_measures_and_is_written_down(name, tiny_workload, tmp_path, c
     assert capsys.readouterr().out.startswith(f"{name}, measured in")
 
 
-@pytest.mark.parametrize("name", ["embedding", "classifier", "overhead", "reranking", "stages"])
+@pytest.mark.parametrize("name", ["embedding", "classifier", "overhead", "reranking", "inference", "stages"])
 def test_without_the_data_lines_are_left_out_and_named(name, tiny_workload, tmp_path, monkeypatch):
     monkeypatch.delenv(workload.DATA_DIR)
     benchmarks.measure(name, replace(PLAN, profile=False), [], tmp_path)

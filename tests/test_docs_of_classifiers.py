@@ -147,3 +147,33 @@ def test_log_probabilities_are_logits_but_for_a_number_per_row():
     values = torch.from_numpy(logits(tiny.samples(50, 1)[1], 1)).double()
     for detector in (lrsl.TopKVariance(3), lrsl.Margin()):
         torch.testing.assert_close(detector(values), detector(values.log_softmax(-1)))
+
+
+def test_faster_answers(folder, tiny_bert, monkeypatch, capsys):
+    for name in ("onnx", "onnxruntime", "onnxscript"):
+        pytest.importorskip(name, reason="the extra onnx is not installed")
+    texts, labels = tiny.samples(90, 1)
+    names = {"label_texts": tiny.LABELS, "val_texts": texts, "val_labels": labels, "val_logits": logits(labels, 1)}
+    names |= {"texts": tiny.samples(40, 3)[0], "logits": logits(tiny.samples(40, 3)[1], 3)}
+    run("fast-inference.md", 0, tiny_bert, names)
+    assert (folder / "quick-reranker" / "onnx" / "model.onnx").is_file()
+    run("fast-inference.md", 1, tiny_bert, names)
+    assert float(capsys.readouterr().out.split()[-1]) < 0.2
+    torch.manual_seed(0)
+    classifier = AutoModelForSequenceClassification.from_pretrained(tiny_bert, num_labels=4)
+    trained = torch.tensor(labels)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
+    batch, optimizer = (
+        tokenizer(texts, padding=True, return_tensors="pt"),
+        torch.optim.Adam(classifier.parameters(), 1e-2),
+    )
+    for _ in range(20):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(classifier(**batch).logits, trained).backward()
+        optimizer.step()
+    classifier.save_pretrained("my-classifier")
+    tokenizer.save_pretrained("my-classifier")
+    (folder / "my-embedding").symlink_to(tiny_bert)
+    run("fast-inference.md", 2, tiny_bert, names)
+    answers = names["reranked"].predict(texts)
+    assert np.mean([tiny.LABELS[label] == answer for label, answer in zip(labels, answers, strict=True)]) > 0.5

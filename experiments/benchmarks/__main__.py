@@ -25,7 +25,10 @@ from experiments.benchmarks import report  # noqa: E402
 from experiments.benchmarks.plan import CLOCKS, Plan  # noqa: E402
 from lrsl.run.commit import commit  # noqa: E402
 
-SECTIONS = ("core", "embedding", "classifier", "overhead", "reranking", "stages", "door", "imports", "growth", "busy")
+SECTIONS = (
+    *("core", "embedding", "classifier", "overhead", "reranking", "inference"),
+    *("stages", "door", "imports", "growth", "busy"),
+)
 """Modules of this package, each with a function `measure` that takes a `Plan` and returns a `Section`."""
 
 

@@ -31,6 +31,7 @@ class Plan:
         calls: training calls of telecom34 for the classifier.
         held_out: rows of each of validation and test.
         answers: rows of test that are answered with reranking.
+        singles: texts that are embedded one by one.
         epochs: epochs of each training; None for those of the recipe.
         block: steps of a training before it is another's turn.
         repeats: turns of what is no training.
@@ -44,6 +45,7 @@ class Plan:
     calls: int | None = 400
     held_out: int | None = 500
     answers: int | None = 1_500
+    singles: int = 200
     epochs: int | None = 2
     block: int = 4
     repeats: int = 5

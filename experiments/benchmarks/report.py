@@ -18,7 +18,10 @@ from experiments.benchmarks.plan import SEED, Curve, Figure, Plan, Section, Tabl
 from lrsl.nn.precision import native_precision
 from lrsl.run.commit import commit
 
-PACKAGES = ("torch", "pytorch-lightning", "transformers", "sentence-transformers", "datasets", "hydra-core")
+PACKAGES = (
+    *("torch", "pytorch-lightning", "transformers", "sentence-transformers"),
+    *("datasets", "hydra-core", "onnxruntime"),
+)
 RECORD, PAGE, PLOT = "results.json", "results.md", "growth.svg"
 HEAD = """\
 # Benchmarks

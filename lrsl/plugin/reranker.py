@@ -16,8 +16,10 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from lrsl.embedding.apart import listed, look_alike
+from lrsl.embedding.onnx import OnnxEmbedding, onnx_embedding
 from lrsl.embedding.text_embedding import load_embedding, save_embedding, say_what_is_compared
 from lrsl.errors import said
+from lrsl.nn.onnx import FOLDER, TORCH, check_backend
 from lrsl.plugin import answers, card, fitting, hub, report, saving
 from lrsl.plugin import columns as order
 from lrsl.plugin.answers import Answer, Candidate, Explanation
@@ -84,6 +86,9 @@ class Reranker:
             and candidates have them.
         defer: answers hard rows with `on_hard="defer"`: a function of a text, its k likeliest label texts, best first,
             and their scores, that returns a label text or None; or an `lrsl.Endpoint`. It is never saved.
+        backend: what computes the embedding of texts: `torch`; `onnx`, ONNX Runtime on the CPU, whose vectors differ
+            by rounding alone; or `onnx-int8`, with 8-bit integers. Fine-tuning takes torch. An embedding that cannot be
+            exported is computed by torch, and a warning says why.
 
     Attributes:
         report_: what `fit` found on the held-out rows: `sigma2_mis`, `hard_fraction`, `n`, the accuracies of
@@ -98,7 +103,8 @@ class Reranker:
         ValueError: label texts or names that are no strings in an order, one of them twice, fewer than two classes, k,
             power or coverage out of range, no embedder for the default view, or `defer` without `on_hard="defer"` or
             the other way round.
-        InputError: the embedder is neither a folder with a model nor reachable, or `on_hard="set"` without crepes.
+        InputError: the embedder is neither a folder with a model nor reachable, or `on_hard="set"` without crepes, or
+            `backend="onnx"` without ONNX Runtime.
 
     Example:
         >>> reranker = Reranker("sentence-transformers/all-MiniLM-L6-v2", ["card arrival", "lost card", ...])
@@ -123,7 +129,9 @@ class Reranker:
         coverage: float = 0.9,
         names: Iterable[str] | None = None,
         defer: Defer | None = None,
+        backend: str = TORCH,
     ) -> None:
+        check_backend(backend)
         self.label_texts = texts_of(
             label_texts, "label_texts", "a list with a text per class, in the order of the logits"
         )
@@ -159,6 +167,7 @@ class Reranker:
         self.on_hard = on_hard
         self.coverage = coverage
         self.defer = defer
+        self.backend = backend
         self.rule = Rule(
             detector or (TopKVariance(self.k) if papers else Margin()),
             threshold or Sigma2Mis(),
@@ -173,6 +182,8 @@ class Reranker:
             say_what_is_compared(embedder, "the embedder")
         if views is None:
             self._embedder = self.embedding  # what cannot be loaded is said at once
+        self._onnx: OnnxEmbedding | None = None
+        self._saved_graphs: Path | None = None
         self._fitted: FittedRule | None = None
         self._fitted_views: list[FittedView | FittedCandidateView] = []
         self._conformal: Conformal | None = None
@@ -494,12 +505,14 @@ class Reranker:
     def save_pretrained(self, folder: str | Path) -> None:
         """Save settings, what was learnt, the label texts and the embedding, readable by `from_pretrained`.
 
-        Beside them stands the card, `README.md`.
+        Beside them stands the card, `README.md`, and with another backend than torch the graph that it computes.
 
         Raises:
             ValueError: a component of your own cannot be written down.
         """
         self._save(Path(folder), card.FOLDER)
+        if self._embedder is not None and (computed := self._computed(self.embedding)) is not None:
+            computed.save(Path(folder) / FOLDER, self.backend)
 
     def card(self, where: str = card.FOLDER) -> str:
         """Return in Markdown what this reranker is worth, how it was fitted and on what, its labels and its limits.
@@ -586,6 +599,7 @@ class Reranker:
         token: str | bool | None = None,
         defer: Defer | None = None,
         allow_server: bool = False,
+        backend: str = TORCH,
     ) -> Reranker:
         """Load what `save_pretrained` or `push_to_hub` saved; nothing of it is executed, and nothing it names imported.
 
@@ -599,12 +613,14 @@ class Reranker:
             defer: who answers hard rows, which is not saved; needed where it was saved with `on_hard="defer"`.
             allow_server: whether hard texts may be sent to the server that a saved view names, such as
                 `lrsl.LLMChoice`, with the key that it names; a folder from a stranger could name any.
+            backend: what computes the embedding, as for `Reranker`, whatever it was saved with; a graph that lies in
+                the folder is taken, and else made.
 
         Raises:
             ValueError: there is no reranker in the folder, it is damaged or of a later version, a component is not
                 imported, `defer` is missing or has no effect, revision or token are given with a folder, or a view
                 sends texts to a server without being allowed.
-            InputError: it is not on the hub, or the hub cannot be reached.
+            InputError: it is not on the hub, or the hub cannot be reached; `backend="onnx"` without ONNX Runtime.
         """
         folder = hub.located(folder, revision, token)
         saved = saving.read(folder)
@@ -633,7 +649,9 @@ class Reranker:
             coverage=on_hard.get("coverage", 0.9),
             names=about.get("names"),
             defer=defer,
+            backend=backend,
         )
+        reranker._saved_graphs = folder / FOLDER
         reranker.power = saved.rule.fusion.power if isinstance(saved.rule.fusion, Paper) else 1.0
         reranker.report_, reranker.cost_ = dict(about["report"]), dict(about.get("cost", {}))
         with sound(folder):
@@ -660,7 +678,14 @@ class Reranker:
 
     def _given(self) -> Given:
         """Return what views learn from when there are no training rows."""
-        return Given(self.label_texts, load_embedding=None if self._embedder is None else lambda: self.embedding)
+        load = None if self._embedder is None else lambda: self.embedding
+        return Given(self.label_texts, load_embedding=load, run=None if self.backend == TORCH else self._computed)
+
+    def _computed(self, embedding: SentenceTransformer) -> OnnxEmbedding | None:
+        """Return what computes an embedding where torch does not."""
+        if self.backend != TORCH and (self._onnx is None or self._onnx.embedding is not embedding):
+            self._onnx = onnx_embedding(embedding, self.backend, self._saved_graphs)
+        return self._onnx
 
     def _reranked(self, values: Tensor, texts: Sequence[str]) -> Reranked:
         """Return what the rule makes of rows; where it is off, the classifier's answers, with no view asked."""

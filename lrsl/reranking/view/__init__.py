@@ -33,6 +33,7 @@ class Given:
             holds likeliest for it (out-of-fold); n is the number of training rows.
         second: gives the logits `(n, classes)` of another classifier, such as the same one trained with another seed.
         kept: gives a place on disk where a view that is trained keeps what it has reached, to go on from there.
+        run: gives what computes the vectors of an embedding, where that is not torch; None where it is.
 
     Raises:
         ValueError: the texts or label texts are no strings in an order.
@@ -45,6 +46,7 @@ class Given:
     candidates: Callable[[], Tensor] | None = None
     second: Callable[[Sequence[str]], Tensor] | None = None
     kept: Callable[[], Kept] | None = None
+    run: Callable[[SentenceTransformer], Encode | None] | None = None
 
     def __post_init__(self) -> None:
         """Take the texts by position."""
@@ -69,7 +71,8 @@ class Given:
         Raises:
             RuntimeError: there is no embedding.
         """
-        return _Remembering(self.embedding)
+        computed = None if self.run is None else self.run(self.embedding)
+        return _Remembering(functools.partial(encode, self.embedding) if computed is None else computed)
 
     @functools.cached_property
     def training_labels(self) -> Tensor:
@@ -94,15 +97,15 @@ class Given:
 class _Remembering:
     """Embeds texts, and remembers the last that it was asked for."""
 
-    def __init__(self, embedding: SentenceTransformer) -> None:
-        self.embedding = embedding
+    def __init__(self, compute: Encode) -> None:
+        self.compute = compute
         self.last: tuple[list[str], Tensor, Mapping[Text, int]] | None = None
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         asked, last = list(texts), self.last
         if last is None or last[0] != asked:
             with noting_what_is_cut() as cut:
-                vectors = encode(self.embedding, asked)
+                vectors = self.compute(asked)
             self.last = last = asked, vectors, cut
         else:
             note_what_is_cut(last[2])
