@@ -213,12 +213,13 @@ def memory(device: str) -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def load_exported(folder: Path, *, pretrained: str | None = None) -> LLMClassifier:
+def load_exported(folder: Path, *, pretrained: str | None = None, device: str = "auto") -> LLMClassifier:
     """Return a classifier from what `LLMClassifier.export` wrote, in evaluation mode.
 
     Args:
         folder: the folder `adapter`, which holds the adapters and the head.
         pretrained: where its language model is now; None for where it was.
+        device: as for `load_base`.
 
     Raises:
         InputError: a file is missing or damaged, or the language model is another one.
@@ -228,7 +229,7 @@ def load_exported(folder: Path, *, pretrained: str | None = None) -> LLMClassifi
     if pretrained is not None:
         settings = dataclasses.replace(settings, pretrained=pretrained)
     adapters = _read(folder / ADAPTER_WEIGHTS)
-    network = load_llm(settings, about["classes"])
+    network = load_llm(settings, about["classes"], device)
     try:
         result: Any = set_peft_model_state_dict(network.llm, adapters)
         network.head.load_state_dict(head)

@@ -18,6 +18,9 @@ WORDS = "words"
 COMPOSED = ("run", "card", "label-texts")
 """The commands that take the groups and the keys of a run."""
 
+ANSWERING = ("fit", "rerank", "predict", "explain", "serve")
+"""The commands that take files and words of one's own."""
+
 FLAGS = {
     "run": ("--cfg", "--config-dir", "--help", "--hydra-help", "--multirun", "--package", "--resolve", "-m"),
     "card": ("--config-dir", "--help"),
@@ -35,6 +38,8 @@ FLAGS = {
         *("--batch-rows", "--help", "--host", "--max-mb", "--max-rows", "--port", "--queue-rows", "--timeout"),
         "--wait-ms",
     ),
+    "predict": ("--at-once", "--column", "--help", "--k", "--out", "--quiet", "--quoting", "--text-key"),
+    "explain": ("--help", "--k", "--neighbours"),
     "store": ("--dir", "--help", "list", "prune"),
     "completion": ("--help", *SHELLS),
 }
@@ -46,7 +51,7 @@ CHOICES = {
     "--quoting": ("checked", "none", "trusted"),
     "--rule": ("fitted", "paper"),
 }
-"""What may follow a flag of `fit`, `rerank` and `serve`; what follows any other is a file or a word of one's own."""
+"""What may follow a flag of these; what follows any other is a file or a word of one's own."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,7 +81,7 @@ def words(typed: Sequence[str]) -> list[str]:
     *before, word = typed or [""]
     if not before:
         candidates = [*COMMANDS, HELP[1], "--version"]
-    elif before[0] in ("fit", "rerank", "serve"):
+    elif before[0] in ANSWERING:
         candidates = list(FLAGS[before[0]] if word.startswith("-") else CHOICES.get(before[-1], ()))
     elif before[0] not in COMPOSED:
         chosen = len(before) > 1 and before[0] in ("store", "completion")

@@ -7,24 +7,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
-import warnings
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lrsl.commands import answering
 from lrsl.commands import given as of
 from lrsl.errors import InputError
 
 if TYPE_CHECKING:
     from lrsl.data.logits import LogitsFile
     from lrsl.plugin.output import Output
-    from lrsl.plugin.reranker import Reranker
 
 AT_ONCE = 4096
-EVERY = 10.0
-"""Seconds between two lines of progress; a second where somebody watches."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,8 +77,7 @@ def _rerank(typed: argparse.Namespace) -> None:
     with Output.opened(typed.out, made_of, texts) as output:
         if not output.whole:
             _write(typed, output, logits)
-        share = f"{output.hard / max(output.rows, 1):.1%}"
-        print(f"{typed.out}: {output.rows:,} rows, {share} hard; {output.changed:,} answers are not the classifier's")
+        answering.tell(output)
 
 
 def _write(typed: argparse.Namespace, output: Output, logits: LogitsFile) -> None:
@@ -93,64 +88,11 @@ def _write(typed: argparse.Namespace, output: Output, logits: LogitsFile) -> Non
     reranker = Reranker.from_pretrained(typed.reranker)
     if logits.names is not None:
         check_names(logits.names, reranker.names or reranker.label_texts)
-    if output.rows:
-        print(f"going on after row {output.rows:,}", file=sys.stderr)
-    progress = Progress(output.rows, logits.rows, quiet=typed.quiet)
     found = islice(texts(typed.texts, typed.text_key, typed.quoting), output.rows, None)
-    try:
-        for chunk in logits.chunks(typed.at_once, output.rows):
-            output.add(_answers(reranker, chunk, list(islice(found, len(chunk))), output.rows, typed.k))
-            progress.show(output.rows)
-    except KeyboardInterrupt:
-        print(f"\n{output.rows:,} rows are kept; the same command goes on after them", file=sys.stderr)
-        raise
-    progress.end()
-    output.finish()
 
+    def answer(chunk: Any, start: int) -> list[Any]:
+        some = list(islice(found, len(chunk)))
+        return answering.answered(lambda: reranker.answers(chunk, some, typed.k), start, len(chunk))
 
-_warned: set[str] = set()
-
-
-def _answers(reranker: Reranker, logits: Any, texts: list[str], start: int, k: int | None) -> list[Any]:
-    """Return the answers to some rows, and let each kind of warning be seen once."""
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            answers = reranker.answers(logits, texts, k)
-    except ValueError as error:
-        raise InputError(f"rows {start:,} to {start + len(texts) - 1:,}: {error}") from None
-    for warning in caught:
-        kind = str(warning.message).rpartition(" are longer")[2]
-        if kind not in _warned:
-            _warned.add(kind)
-            print(f"rows {start:,} to {start + len(texts) - 1:,}: {warning.message}", file=sys.stderr)
-    return list(answers)
-
-
-class Progress:
-    """Rows, rows per second and the time that is left, on stderr."""
-
-    def __init__(self, start: int, total: int, *, quiet: bool) -> None:
-        self.start, self.total, self.quiet = start, total, quiet
-        self.began = self.shown = time.monotonic()
-        self.watched = sys.stderr.isatty()
-
-    def show(self, rows: int) -> None:
-        """Show how far it is, unless that was shown a moment ago."""
-        now = time.monotonic()
-        if self.quiet or now - self.shown < (1.0 if self.watched else EVERY):
-            return
-        self.shown = now
-        rate = (rows - self.start) / max(now - self.began, 1e-9)
-        minutes, seconds = divmod(round((self.total - rows) / rate), 60)
-        line = f"{rows:,} of {self.total:,} rows, {rate:,.0f} rows/s, {minutes}:{seconds:02} left"
-        print(f"\r{line:<70}" if self.watched else line, end="" if self.watched else "\n", file=sys.stderr, flush=True)
-
-    def end(self) -> None:
-        """Show what it came to."""
-        if self.quiet:
-            return
-        seconds = time.monotonic() - self.began
-        rate = (self.total - self.start) / max(seconds, 1e-9)
-        line = f"{self.total - self.start:,} rows in {seconds:,.1f} s, {rate:,.0f} rows/s"
-        print(f"\r{line:<70}" if self.watched else line, file=sys.stderr)
+    progress = answering.Progress(output.rows, logits.rows, quiet=typed.quiet)
+    answering.fill(output, logits.chunks(typed.at_once, output.rows), answer, progress)

@@ -6,7 +6,7 @@ Importing this registers the schema under the name `schema` and the resolvers `l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, get_type_hints
 
 from hydra import compose, initialize_config_dir
@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lrsl.config import place
 from lrsl.config.identity import folder
-from lrsl.config.keys import is_schema
+from lrsl.config.keys import is_schema, model_of_any_version
 from lrsl.config.mistakes import explain, unknown_key
 from lrsl.config.schema import Config
 from lrsl.errors import InputError
@@ -53,6 +53,24 @@ def configured(overrides: Sequence[str]) -> Config:
     """
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return to_config(compose("config", list(overrides)))
+
+
+def recorded(configuration: Mapping[str, Any]) -> Config:
+    """Return the configuration that a run has noted as plain data, of this version or an earlier one.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        model = model_of_any_version(configuration["model"])
+        composed = OmegaConf.merge(OmegaConf.structured(Config), dict(configuration) | {"model": model})
+    except OmegaConfBaseException as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"the configuration cannot be read: {error.full_key}: {reason}") from None
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise InputError("the configuration cannot be read: it is none of a run's") from None
+    assert isinstance(composed, DictConfig)
+    return to_config(composed)
 
 
 def _check_keys(node: DictConfig, schema: type, prefix: str = "") -> None:

@@ -45,6 +45,20 @@ class Answer(NamedTuple):
     names: list[str] | None = None
 
 
+class Neighbour(NamedTuple):
+    """A training row that lies near a text.
+
+    Attributes:
+        row: its number.
+        name: what its label is called.
+        cosine: of both texts' embeddings.
+    """
+
+    row: int
+    name: str
+    cosine: float
+
+
 def candidates(logits: Tensor, reranked: Reranked, names: Sequence[str], k: int) -> list[list[Candidate]]:
     """Return, for each row, the labels that are among the k best before or after reranking, the best after it first.
 

@@ -106,7 +106,7 @@ class Output:
 
     def add(self, answers: Sequence[Answer]) -> None:
         """Write the answers to the next rows, and note that they are sure."""
-        line = _csv_row if self.path.suffix == CSV else _json_row
+        line = _csv_row if self.path.suffix == CSV else json_row
         self._file.write(b"".join(line(row, answer) for row, answer in enumerate(answers, start=self.rows)))
         self.rows += len(answers)
         self.hard += sum(answer.hard for answer in answers)
@@ -177,7 +177,8 @@ def _rounded(score: float) -> float:
     return float(f"{score:.{DIGITS}g}")
 
 
-def _json_row(row: int, answer: Answer) -> bytes:
+def json_row(row: int, answer: Answer) -> bytes:
+    """Return the answer to a row as a line of JSON."""
     return (json.dumps({"row": row, **_plain(answer)}, ensure_ascii=False) + "\n").encode()
 
 

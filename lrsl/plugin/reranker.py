@@ -22,7 +22,7 @@ from lrsl.errors import said
 from lrsl.nn.onnx import FOLDER, TORCH, check_backend
 from lrsl.plugin import answers, card, fitting, hub, report, saving
 from lrsl.plugin import columns as order
-from lrsl.plugin.answers import Answer, Candidate, Explanation
+from lrsl.plugin.answers import Answer, Candidate, Explanation, Neighbour
 from lrsl.plugin.calibration import Calibration
 from lrsl.plugin.cut_off import warns_what_is_cut
 from lrsl.plugin.folder import sound
@@ -41,7 +41,7 @@ from lrsl.reranking.saving import under
 from lrsl.reranking.threshold import ThresholdRule
 from lrsl.reranking.threshold.sigma2_mis import Sigma2Mis
 from lrsl.reranking.view import FittedCandidateView, FittedView, Given, View
-from lrsl.reranking.view.instances import Instances
+from lrsl.reranking.view.instances import FittedInstances, Instances
 from lrsl.reranking.view.label_similarity import LabelSimilarity
 from lrsl.reranking.view.lexical import Lexical
 
@@ -600,6 +600,7 @@ class Reranker:
         defer: Defer | None = None,
         allow_server: bool = False,
         backend: str = TORCH,
+        embedder: SentenceTransformer | str | Path | None = None,
     ) -> Reranker:
         """Load what `save_pretrained` or `push_to_hub` saved; nothing of it is executed, and nothing it names imported.
 
@@ -615,11 +616,13 @@ class Reranker:
                 `lrsl.LLMChoice`, with the key that it names; a folder from a stranger could name any.
             backend: what computes the embedding, as for `Reranker`, whatever it was saved with; a graph that lies in
                 the folder is taken, and else made.
+            embedder: takes the place of the embedding in the folder, or of one that is not there; it must be the one
+                that the reranker was fitted with.
 
         Raises:
             ValueError: there is no reranker in the folder, it is damaged or of a later version, a component is not
-                imported, `defer` is missing or has no effect, revision or token are given with a folder, or a view
-                sends texts to a server without being allowed.
+                imported, `defer` or the embedding is missing, `defer` has no effect, revision or token are given with a
+                folder, or a view sends texts to a server without being allowed.
             InputError: it is not on the hub, or the hub cannot be reached; `backend="onnx"` without ONNX Runtime.
         """
         folder = hub.located(folder, revision, token)
@@ -637,7 +640,7 @@ class Reranker:
                     "server with them, say so with from_pretrained(folder, allow_server=True)"
                 )
         reranker = cls(
-            saved.embedding,
+            saved.embedding if embedder is None else embedder,
             about["label_texts"],
             k=about["k"],
             detector=saved.rule.detector,
@@ -654,9 +657,40 @@ class Reranker:
         reranker._saved_graphs = folder / FOLDER
         reranker.power = saved.rule.fusion.power if isinstance(saved.rule.fusion, Paper) else 1.0
         reranker.report_, reranker.cost_ = dict(about["report"]), dict(about.get("cost", {}))
-        with sound(folder):
-            reranker._take(float(about["sigma2_mis"]), saved.tensors)
+        try:
+            with sound(folder):
+                reranker._take(float(about["sigma2_mis"]), saved.tensors)
+        except RuntimeError:
+            if reranker._embedder is not None:
+                raise
+            raise ValueError(
+                f"{folder} has no embedding; give the one that it was fitted with, as in from_pretrained(folder, "
+                "embedder=…)"
+            ) from None
         return reranker
+
+    def neighbours(self, texts: Iterable[str], n: int = 5) -> list[list[Neighbour]]:
+        """Return the training rows that lie nearest to each text in the space of the embedding, nearest first.
+
+        Args:
+            texts: the texts.
+            n: how many of each; fewer where there are no more training rows.
+
+        Raises:
+            ValueError: n is below 1, or no view holds the training rows, as `lrsl.Instances` does.
+            RuntimeError: `fit` was not called.
+        """
+        self._ready()
+        if n < 1:
+            raise ValueError(f"n is {n}; it must be at least 1")
+        view = next((view for view in self._fitted_views if isinstance(view, FittedInstances)), None)
+        if view is None:
+            raise ValueError("none of the views holds the training rows, as Instances does")
+        found, names = view.nearest(texts_of(texts), n), self._classes.called
+        return [
+            [Neighbour(row, names[label], cosine) for row, label, cosine in zip(*of_text, strict=True)]
+            for of_text in zip(*(part.tolist() for part in found), strict=True)
+        ]
 
     def _take(self, threshold: float, tensors: Mapping[str, Tensor]) -> None:
         """Take back what was learnt."""

@@ -51,13 +51,14 @@ class Saved:
     embedding: Path | None
 
 
-def write(folder: Path, about: Mapping[str, Any], learnt: Mapping[str, Tensor], card: str) -> None:
-    """Write what `saved_rule` returned, what else is said, and the card, into a folder."""
+def write(folder: Path, about: Mapping[str, Any], learnt: Mapping[str, Tensor], card: str | None = None) -> None:
+    """Write what `saved_rule` returned, what else is said, and the card, if there is one, into a folder."""
     if learnt:
         save_file(dict(learnt), folder / LEARNT)
         files.share(folder / LEARNT)
     (folder / CONFIG).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    (folder / CARD).write_text(card, encoding="utf-8")
+    if card is not None:
+        (folder / CARD).write_text(card, encoding="utf-8")
 
 
 def check_holds_one(folder: Path) -> None:

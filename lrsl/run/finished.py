@@ -19,7 +19,9 @@ from lrsl import files, fingerprint
 from lrsl.config import identity
 from lrsl.config.schema import Config
 from lrsl.data import load_corpus
+from lrsl.errors import InputError
 from lrsl.masking import masked_configuration
+from lrsl.paths import is_file, is_folder
 from lrsl.run import results
 from lrsl.run.commit import commit
 from lrsl.run.provenance import difference, provenance, settled
@@ -31,8 +33,13 @@ LEFT = "left"
 OF = "configuration"
 """The key of results under which the fingerprint of their configuration stands."""
 HARD = "hard_samples.csv"
-TRAINED = ("classifier", "embedding", "second")
-"""The folders with what a run has trained."""
+RERANKER = "reranker"
+"""The folder with the reranker that a run deploys."""
+TRAINED = ("classifier", "embedding", "second", RERANKER)
+"""The folders with what a run has trained, and with the reranker that it deploys."""
+DEEPEST = 4
+"""Folders between that of all runs and that of one, as in `outputs/telecom34/minilm/0123abcd/seed0`."""
+SAVED_RERANKER = "reranker.json"  # the name it has in lrsl.plugin.saving, which loads torch
 
 
 def results_of(config: Config, configuration: dict[str, Any], folder: Path) -> dict[str, Any] | None:
@@ -58,6 +65,32 @@ def results_of(config: Config, configuration: dict[str, Any], folder: Path) -> d
         print(f"running again, since {reason}: {folder}", flush=True)
         return None
     return known
+
+
+def finished_results(folder: Path) -> dict[str, Any]:
+    """Return the results of a finished run.
+
+    Raises:
+        InputError: the folder is none, or not that of a finished run.
+    """
+    if not is_folder(folder):
+        raise InputError(f"{folder} is no folder; name that of a finished run")
+    told = results.read(folder)
+    if told is None:
+        if is_file(folder / SAVED_RERANKER):
+            raise InputError(
+                f"{folder} is a saved reranker, which has no classifier; lrsl rerank takes it, with logits of yours"
+            )
+        places = ("/".join(["*"] * depth) for depth in range(1, DEEPEST + 1))
+        inside = next((path.parent for place in places for path in folder.glob(f"{place}/{results.RESULTS}")), None)
+        hint = f", such as {inside}" if inside is not None else ""
+        raise InputError(
+            f"{folder} is not the folder of a finished run, for it has no {results.RESULTS}, or a damaged one; name "
+            f"one that has been finished{hint}"
+        )
+    if told.get("status") != "finished":
+        raise InputError(f"the run in {folder} has failed ({told.get('error')}); run it again")
+    return told
 
 
 def _why_again(config: Config, configuration: dict[str, Any], folder: Path, known: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from lrsl.reranking.on_hard import NO_LABEL
 from lrsl.reranking.on_hard.conformal import Conformal, calibrated, check_installed, label_sets
 from lrsl.reranking.on_hard.defer import Defer, Endpoint, deferred
 from lrsl.reranking.rule import Reranked
-from lrsl.run.rules import FITTED, answers_hard_rows, made_with, named_object
+from lrsl.run.rules import answers_hard_rows, made_with, named_object
 from lrsl.run.stages.test import Scores, Tested
 
 
@@ -78,9 +78,7 @@ def act(
         defer: answers hard samples, with `on_hard=defer`.
     """
     settings, logits = config.reranker, tested.logits["test"]
-    chosen = tested.deployed(settings.deploy)
-    fitted = next((judged for judged in tested.beside if judged.named.name == FITTED), tested.paper)
-    judged = chosen or fitted
+    chosen, judged = tested.deployed(settings.deploy), tested.telling(settings.deploy)
     ranked = judged.test
     if chosen is None:
         ranked = Reranked(ranked.hard, (), logits.softmax(dim=-1), logits.argmax(dim=-1))

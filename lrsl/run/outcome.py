@@ -57,6 +57,7 @@ def measure(config: Config, corpus: Corpus, tested: Tested, acted: Acted) -> Mea
         **results.settings(asdict(config)),
         finished.OF: identity.fingerprint(asdict(config)),
         "classes": len(corpus.labels),
+        "turns": corpus.train.turns is not None,
         "n_train": len(corpus.train),
         "n_val": len(corpus.val),
         "n_test": len(corpus.test),

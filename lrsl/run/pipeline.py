@@ -27,9 +27,9 @@ from lrsl.nn.memory import release
 from lrsl.nn.pretrained import fingerprint
 from lrsl.reranking.rule import Rule, recorded_scores
 from lrsl.reranking.view.second_classifier import SecondClassifier
-from lrsl.run import artifacts, results, scored, truncation
+from lrsl.run import artifacts, deployed, results, scored, truncation
 from lrsl.run.commit import commit
-from lrsl.run.on_hard import Acted, act, deferral
+from lrsl.run.on_hard import act, deferral
 from lrsl.run.outcome import Measured, describe_labels, hard_sample_table, measure, summary_metrics
 from lrsl.run.rules import NamedRule, needs_second_classifier, papers_rule, rules_beside
 from lrsl.run.scratch import Scratch
@@ -107,15 +107,15 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
             scores["rerank"] = {split: [of_view] for split, of_view in similarity.items()}
             others = [judge(rule, scores[rule.name]) for rule in beside]
             tested = Tested(logits, similarity, judge.through_callback(paper, scores["rerank"]), others)
-            acted = act(config, context.corpus, tested, scores, defer)
-            measured = measure(config, context.corpus, tested, acted)
+            measured = measure(config, context.corpus, tested, act(config, context.corpus, tested, scores, defer))
+            deployed.keep(config, context.corpus, tested, scores, embedding, folder=folder)
         told = out_of_fold(corpus, classifier, embedding)
         measured.results.update(truncated=cut, seconds=watch.seconds, **told)
         suspects = None if folds is None else suspects_of(folds.corpus, logits["val"], [*beside, paper], scores)
         answer_leaderboard(config, corpus, folder, tested, scores)
         scored.write(folder, context.corpus, logits, {rule.name: rule.views for rule in (paper, *beside)}, scores)
         results.write(folder, measured.results, measured.predictions, labels, suspects)
-        track(context, measured, tested, acted, embedding, figures=figures)
+        track(context, measured, figures=figures)
     results.show(measured.results)
     return measured.results
 
@@ -181,15 +181,7 @@ def foretell(context: RunContext, corpus: Corpus) -> truncation.Truncated:
     return cut
 
 
-def track(
-    context: RunContext,
-    measured: Measured,
-    tested: Tested,
-    acted: Acted,
-    embedding: TextEmbedding,
-    *,
-    figures: Figures | None,
-) -> None:
+def track(context: RunContext, measured: Measured, *, figures: Figures | None) -> None:
     """Show what a run came to where it is tracked."""
     logger, tracker, shown = context.config.logger, context.tracker, summary_metrics(measured.results)
     tracker.summary(shown)
@@ -197,7 +189,7 @@ def track(
     if figures is not None and logger.figures and tracker.shows_images:
         draw(context, figures)
     if logger.artifacts:
-        upload(context, tested, acted, embedding, shown)
+        upload(context, shown, deployed=measured.results["verdict"]["deployed"] != "origin")
 
 
 def draw(context: RunContext, figures: Figures) -> None:
@@ -207,19 +199,14 @@ def draw(context: RunContext, figures: Figures) -> None:
         context.tracker.images({f"figures/{name}": path for name, path in drawn.items()})
 
 
-def upload(
-    context: RunContext, tested: Tested, acted: Acted, embedding: TextEmbedding, shown: Mapping[str, float]
-) -> None:
+def upload(context: RunContext, shown: Mapping[str, float], *, deployed: bool) -> None:
     """Put the classifier and the reranker that is deployed where the run is tracked."""
     config, corpus, folder, tracker = context.config, context.corpus, context.folder, context.tracker
     with extra(folder, "artifacts are not uploaded") as scratch:
         classifier = artifacts.classifier_files(config, corpus, run=folder, scratch=scratch)
         about = {"dataset": corpus.name, "seed": config.seed, "val/origin_acc": shown["val/origin_acc"]}
         tracker.artifact("classifier", classifier, about)
-        chosen = tested.deployed(config.reranker.deploy)
-        conformal = acted.conformal
-        reranker = artifacts.reranker_files(config, corpus, chosen, conformal, embedding, run=folder, scratch=scratch)
-        if reranker:
+        if reranker := artifacts.reranker_files(config, folder, deployed=deployed):
             tracker.artifact("reranker", reranker, {"seed": config.seed, "val/rerank_acc": shown["val/rerank_acc"]})
 
 

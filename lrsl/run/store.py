@@ -31,7 +31,7 @@ from lrsl.run.scratch import Scratch, temporaries_in
 FOLDER = "cache"
 VARIABLE = "LRSL_CACHE_DIR"
 MANIFEST = "stage.json"
-STAGES = ("classifier", "logits", "embedding", "similarity", "labels", "tokens")
+STAGES = ("classifier", "logits", "embedding", "similarity", "views", "labels", "tokens")
 LOCK = ".lock"
 TRAINING = ".training"
 """What ends the name of a folder in which a training that is not through keeps what it has reached."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -76,22 +75,10 @@ def load(folder: Path) -> Served:
     if is_file(folder / CONFIG):
         return Served(name, Reranker.from_pretrained(folder))
     if is_file(folder / RESULTS):
-        return Served.whole(name, _reopened(folder))
+        from lrsl.run.reopened import reopen  # noqa: PLC0415  (transformers; a saved reranker needs less)
+
+        return Served.whole(name, reopen(folder))
     raise InputError(
         f"{folder} holds neither a reranker ({CONFIG}, saved by lrsl fit) nor a finished run ({RESULTS}); name a "
         "folder with one of them"
     )
-
-
-def _reopened(folder: Path) -> RerankedFunction:
-    """Return the classifier and the reranker of a finished run."""
-    try:
-        reopened = import_module("lrsl.run.reopened")
-    except ModuleNotFoundError as error:
-        if error.name != "lrsl.run.reopened":
-            raise
-        raise InputError(
-            f"{folder} is a run's, and this version of lrsl serves saved rerankers only; fit one with lrsl fit"
-        ) from None
-    found: RerankedFunction = reopened.reopen(folder)
-    return found

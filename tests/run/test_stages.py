@@ -75,13 +75,13 @@ def test_a_reused_stage_gives_what_a_fresh_one_gives(config, first, made, tmp_pa
 
 def test_without_the_cache_everything_is_made_anew_and_is_the_same(config, first, made, tmp_path):
     assert contents(replace(config, cache=False), tmp_path) == first
-    assert made == ["classifier", "logits", "logits", "embedding", "similarity", "similarity"]
+    assert made == ["classifier", "logits", "logits", "embedding", "similarity", "similarity", "views"]
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_a_rerun_makes_everything_anew(config, first, made, tmp_path):
     assert contents(replace(config, rerun=True), tmp_path) == first
-    assert made == ["classifier", "logits", "logits", "embedding", "similarity", "similarity"]
+    assert made == ["classifier", "logits", "logits", "embedding", "similarity", "similarity", "views"]
 
 
 @pytest.mark.parametrize("keys", [SQUARED, {"k": 2}, {"detector": {"_target_": "lrsl.TopKVariance", "k": 4}}])
@@ -101,13 +101,13 @@ def test_options_of_the_reranker_on_what_is_stored_give_what_they_give_alone(con
 def test_the_variants_of_the_ablation_train_one_classifier(config, first, made, tmp_path):
     confused = with_part(config, "embedding", negatives="confused")
     contents(confused, tmp_path / "full")
-    assert made == ["logits", "embedding", "similarity", "similarity"]  # the logits of train
+    assert made == ["logits", "embedding", "similarity", "similarity", "views"]  # the logits of train
     contents(with_part(config, "embedding", negatives="batch"), tmp_path / "without triplets")
-    assert made[4:] == ["embedding", "similarity", "similarity"]
+    assert made[5:] == ["embedding", "similarity", "similarity", "views"]
     contents(with_part(config, "embedding", finetune=False), tmp_path / "without fine-tuning")
-    assert made[7:] == ["similarity", "similarity"]
+    assert made[9:] == ["similarity", "similarity", "views"]
     contents(with_part(confused, "reranker", **SQUARED), tmp_path / "again")
-    assert made[9:] == []
+    assert made[12:] == []
 
 
 def test_confused_labels_of_another_k_are_other_triplets(config, first, made, tmp_path):
@@ -115,16 +115,17 @@ def test_confused_labels_of_another_k_are_other_triplets(config, first, made, tm
     contents(confused, tmp_path / "one")
     made.clear()
     contents(with_part(confused, "embedding", k=2), tmp_path / "two")
-    assert made == ["embedding", "similarity", "similarity"]
+    assert made == ["embedding", "similarity", "similarity", "views"]
 
 
 def test_rules_beside_share_what_views_make(config, first, made, tmp_path):
     fitted = RuleConfig(views=["label_similarity", "instances", "lexical"])
     contents(with_part(config, "reranker", fitted=fitted), tmp_path / "fitted")
-    assert made == ["similarity"] * 4  # instances and lexical, of val and test
+    kept = [*["similarity"] * 4, *["views"] * 2]  # instances and lexical, of val and test, and what they have learnt
+    assert made == kept
     words = {"name": "words", "views": ["lexical"], "detector": "entropy"}
     found, _, _ = contents(with_part(config, "reranker", fitted=fitted, rules=[words]), tmp_path / "more")
-    assert made == ["similarity"] * 4
+    assert made == kept
     assert found["rules"]["words"]["views"] == ["lexical"]
     assert found["sigma2_mis"] == first[0]["sigma2_mis"]
     made.clear()
@@ -141,9 +142,9 @@ def test_rules_beside_share_what_views_make(config, first, made, tmp_path):
     [
         ("model", {"lr": 1e-4}, {"classifier", "logits"}),
         ("model", {"name": "renamed"}, set()),
-        ("embedding", {"scale": 10.0}, {"embedding", "similarity"}),
+        ("embedding", {"scale": 10.0}, {"embedding", "similarity", "views"}),
         ("embedding", {"name": "renamed"}, set()),
-        ("trainer", {"precision": "bf16-mixed"}, {"classifier", "logits", "embedding", "similarity"}),
+        ("trainer", {"precision": "bf16-mixed"}, {"classifier", "logits", "embedding", "similarity", "views"}),
         ("trainer", {"progress": True}, set()),
     ],
 )
@@ -162,7 +163,7 @@ def test_another_seed_and_other_data_are_other_stages(config, first, made, tmp_p
     made.clear()
     texts = {label: f"all about {label}" for label in tiny.LABELS}
     contents(with_part(config, "dataset", label_texts=texts), tmp_path / "label texts")
-    assert set(made) == {"embedding", "similarity"}
+    assert set(made) == {"embedding", "similarity", "views"}
 
 
 @pytest.mark.parametrize(("name", "value"), [("code", "other"), ("versions", {"torch": "0"}), ("fingerprint", "other")])
@@ -171,7 +172,7 @@ def test_other_code_libraries_and_weights_are_other_stages(config, first, made, 
         monkeypatch.setattr(stage, name, lambda *_: value, raising=False)
         monkeypatch.setattr(made_of, name, lambda *_: value, raising=False)
     contents(config, tmp_path)
-    assert set(made) == {"classifier", "logits", "embedding", "similarity"}
+    assert set(made) == {"classifier", "logits", "embedding", "similarity", "views"}
 
 
 def test_the_same_weights_elsewhere_are_the_same(config, first, made, tmp_path):

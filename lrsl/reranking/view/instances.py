@@ -94,6 +94,11 @@ class FittedInstances(FittedView):
         """Return the scores `(n, classes)` of training rows, none of which is its own neighbour."""
         return self._scores(self.vectors[rows], rows)
 
+    def nearest(self, texts: Sequence[str], n: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return rows, labels and cosines, each `(texts, n)`, of the training texts that lie nearest, nearest first."""
+        cosines, rows = (self.encode(texts) @ self.vectors.T).topk(min(n, len(self.vectors)), dim=-1)
+        return rows, self.labels[rows], cosines
+
     def learnt(self) -> Mapping[str, Tensor]:
         """Return the training texts' embeddings and labels."""
         return {"vectors": self.vectors, "labels": self.labels}

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
@@ -26,7 +27,7 @@ from lrsl.reranking.view import FittedCandidateView, FittedView, Given
 from lrsl.run.rules import ConfiguredView
 from lrsl.run.stages.context import RunContext
 from lrsl.run.stages.made_of import LIBRARIES_OF_VIEWS, about, conditions, named, source, versions
-from lrsl.run.stages.tensor import load, save
+from lrsl.run.stages.tensor import TENSOR, load, save
 from lrsl.run.stages.tokens import StoredTokens
 from lrsl.run.stages.unfinished import through, unfinished
 from lrsl.run.store import key_of, link
@@ -199,25 +200,15 @@ class TextEmbedding:
             split: the name of the split.
             logits: the classifier's of the split, by which a view that scores candidates is told which.
         """
-        corpus, samples = self.context.corpus, self.context.split(split)
+        samples = self.context.split(split)
         view, k = configured.view, self.context.config.reranker.k
 
         def make(folder: Path) -> None:
             scores = scores_of_texts(view, self.fitted(configured), samples.texts, k)
             save(scores(torch.arange(len(samples)), logits), folder)
 
-        learns_from = {
-            "embedding": key_of(self.made_of),
-            "view": [dict(configured.settings), source(view)],
-            "named": named(configured.settings),
-            "libraries": versions(LIBRARIES_OF_VIEWS),
-            "data": [corpus.label_texts, corpus.train.fingerprint()],
-        }
-        if self.candidates is not None:
-            learns_from["candidates of training"] = _digest(self.candidates)
-        key = key_of(configured.settings)
-        if key not in self._kept:  # one training for all splits
-            self._kept[key] = unfinished(self.context, "similarity", learns_from, configured.name)
+        learns_from = self._learns_from(configured)
+        key = self._keep(configured, learns_from)  # one training for all splits
         made_of = {**learns_from, "of": samples.fingerprint()}
         if view.scores_candidates:
             candidates = logits.topk(k, dim=-1).indices
@@ -226,6 +217,42 @@ class TextEmbedding:
         if split == self.context.predicted[-1]:
             through(self.context, self._kept.pop(key))
         return load(folder)
+
+    def learnt(self, configured: ConfiguredView) -> Mapping[str, Tensor]:
+        """Return what a view has learnt, by names, for its `restore`."""
+
+        def make(folder: Path) -> None:
+            found = self.fitted(configured).learnt()  # of which views may share some, which safetensors does not write
+            tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in found.items()}
+            save_file(tensors, folder / f"{TENSOR}.safetensors")
+
+        learns_from = self._learns_from(configured)
+        key = self._keep(configured, learns_from)
+        folder = self.context.store.get("views", learns_from, make, about=about(self.context))
+        through(self.context, self._kept.pop(key))
+        learnt: Mapping[str, Tensor] = load_file(folder / f"{TENSOR}.safetensors")
+        return learnt
+
+    def _learns_from(self, configured: ConfiguredView) -> dict[str, Any]:
+        """Return what a view that has learnt is made of, as plain data."""
+        corpus = self.context.corpus
+        learns_from = {
+            "embedding": key_of(self.made_of),
+            "view": [dict(configured.settings), source(configured.view)],
+            "named": named(configured.settings),
+            "libraries": versions(LIBRARIES_OF_VIEWS),
+            "data": [corpus.label_texts, corpus.train.fingerprint()],
+        }
+        if self.candidates is not None:
+            learns_from["candidates of training"] = _digest(self.candidates)
+        return learns_from
+
+    def _keep(self, configured: ConfiguredView, learns_from: Mapping[str, Any]) -> str:
+        """Have a place for what a training of a view reaches, and return the key under which it is known."""
+        key = key_of(configured.settings)
+        if key not in self._kept:
+            self._kept[key] = unfinished(self.context, "similarity", learns_from, configured.name)
+        return key
 
     def label_similarity(self) -> Tensor:
         """Return the cosine similarities of all labels with each other, `(classes, classes)`."""

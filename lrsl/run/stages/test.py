@@ -69,6 +69,11 @@ class Tested:
             return fitted
         return self.paper if deploy == "rerank" or (deploy == "auto" and self.paper.verdict.deploy) else None
 
+    def telling(self, deploy: str) -> Judged:
+        """Return the rule that tells what is hard: the deployed one, or else the fitted one, or else the paper's."""
+        fitted = next((judged for judged in self.beside if judged.named.name == FITTED), self.paper)
+        return self.deployed(deploy) or fitted
+
 
 @dataclass(frozen=True)
 class Judge:
