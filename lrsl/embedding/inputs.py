@@ -60,8 +60,8 @@ class Inputs:
         """
         if type(embedding[0]) is not Transformer or embedding.tokenizer is None:
             return None
-        own = vars(embedding).get("preprocess"), vars(embedding).get("tokenize")
-        by = (id(embedding.tokenizer), prompt_of(embedding), embedding.max_seq_length, *own)
+        replaced = vars(embedding).get("preprocess"), vars(embedding).get("tokenize")
+        by = (id(embedding.tokenizer), prompt_of(embedding), embedding.max_seq_length, *replaced)
         seen = _seen.get(embedding)
         if seen is not None and seen[0] == by:
             return cls(embedding, seen[1])
