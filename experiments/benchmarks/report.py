@@ -41,7 +41,8 @@ def conditions(plan: Plan) -> dict[str, Any]:
         "commit": commit() or "unknown",
         "seed": SEED,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores ({torch.get_num_threads()} threads), "
-        f"{instructions}, {bfloat16} native bfloat16; {platform.system()}, Python {platform.python_version()}",
+        f"{instructions}, {bfloat16} native bfloat16; {platform.system()}, Python {platform.python_version()}; "
+        f"load {os.getloadavg()[2]:.0f}",
         "versions": {package: version(package) for package in PACKAGES},
         "plan": asdict(plan),
     }

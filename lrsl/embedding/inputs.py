@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,7 @@ from lrsl.nn.pretrained import PROBED, is_causal, positions
 
 PADDING = 3
 """Tokens of padding behind a text, by which it is seen whether they matter."""
+_seen: WeakKeyDictionary[SentenceTransformer, tuple[tuple[Any, ...], bool]] = WeakKeyDictionary()
 _PROBES = ("  Rate 3, a LOAN. ", "卡 é", "please")
 
 
@@ -54,10 +56,15 @@ class Inputs:
     def of(cls, embedding: SentenceTransformer) -> Inputs | None:
         """Return the inputs of an embedding; None where it prepares texts in a way that only itself knows.
 
-        Whether it does is seen by the tokens it makes of a few texts.
+        Whether it does is seen by the tokens it makes of a few texts, once as long as what makes them is the same.
         """
         if type(embedding[0]) is not Transformer or embedding.tokenizer is None:
             return None
+        replaced = vars(embedding).get("preprocess"), vars(embedding).get("tokenize")
+        by = (id(embedding.tokenizer), prompt_of(embedding), embedding.max_seq_length, *replaced)
+        seen = _seen.get(embedding)
+        if seen is not None and seen[0] == by:
+            return cls(embedding, seen[1])
         limit, prepare = longest_of(embedding) or 512, getattr(embedding, "preprocess", embedding.tokenize)
         for strips in (False, True):
             inputs = cls(embedding, strips)
@@ -68,6 +75,7 @@ class Inputs:
                 if own != mine or given.get("modality", "text") != "text":
                     break
             else:
+                _seen[embedding] = by, strips
                 return inputs
         return None
 
