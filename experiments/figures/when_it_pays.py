@@ -84,7 +84,7 @@ def plate(configurations: Sequence[Configuration]) -> Plate:
             else:
                 names = "; ".join(map(heading, with_fitted))
                 notes.append(f"Several configurations have as many samples per label, and none is drawn: {names}.")
-        if shown:
+        if set(shown) - {ALL}:
             panels.append(Panel(f"{dataset}, {model}", partial(draw, list(shown), points(shown))))
     if not panels and not notes:
         notes.append(f"No run was trained on few samples per label; {PER_CLASS}=5 does that.")

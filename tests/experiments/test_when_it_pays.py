@@ -9,7 +9,6 @@ import pytest
 from matplotlib.figure import Figure
 
 from experiments.figures import when_it_pays
-from experiments.figures.__main__ import main
 from experiments.runs.collect import collect
 from experiments.runs.configurations import Configuration, configurations
 
@@ -67,12 +66,14 @@ def test_gains_stand_against_the_number_of_samples(found: list[Configuration]) -
     assert list(line.get_ydata()) == pytest.approx([100 * points["rerank"][name].gain for name in ("5", "10", "all")])
 
 
-def test_what_is_not_drawn_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    few(tmp_path / "runs", None, 0, 0)
-    assert main([str(tmp_path / "runs"), "--out", str(tmp_path)]) == 0
-    printed = capsys.readouterr().out
-    assert "No run was trained on few samples per label; dataset.per_class=5 does that." in printed
-    few(tmp_path / "runs", 5, 0, 0)
-    few(tmp_path / "runs" / "fixed", 5, 1, 0)
-    assert main([str(tmp_path / "runs"), "--out", str(tmp_path)]) == 0
-    assert "Several configurations have as many samples per label" in capsys.readouterr().out
+def test_what_is_not_drawn_is_said(tmp_path: Path) -> None:
+    few(tmp_path, None, 0, 0)
+    plate = when_it_pays.plate(configurations(collect([tmp_path])))
+    assert plate.panels == []
+    assert plate.notes == ["No run was trained on few samples per label; dataset.per_class=5 does that."]
+    few(tmp_path, 5, 0, 0)
+    few(tmp_path / "fixed", 5, 1, 0)
+    plate = when_it_pays.plate(configurations(collect([tmp_path])))
+    (note,) = plate.notes
+    assert note.startswith("Several configurations have as many samples per label, and none is drawn: ")
+    assert plate.panels == []
