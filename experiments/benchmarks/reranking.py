@@ -54,7 +54,7 @@ def over_the_bound(work: Workload, fraction: float, plan: Plan) -> Figure:
     fitted = view.fit(Given(work.corpus.label_texts, load_embedding=lambda: embedding))
     scores = [scores_of_texts(view, fitted, test.texts, work.config.reranker.k)]
     logits = classify(network, test, mixed=mixed)
-    remembering: Any = fitted.encode  # type: ignore[attr-defined]
+    remembering: Any = fitted.encode
     rule = FittedRule(Detection(detector, detector(logits).double().quantile(fraction).item()), Paper())
 
     def rerank() -> Any:
