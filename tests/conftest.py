@@ -188,6 +188,21 @@ SLOW = (  # beginnings of the tests that take half of the time; `make test` leav
     "test_matrix.py::test_a_cell_without_four_bits",
     "test_matrix.py::test_real_texts",
     "training/test_resuming.py::test_it_comes_to_the_same",
+    "commands/test_replay.py::test_verdicts_are_held",
+    "config/test_conf.py::test_a_power_is_a_number",
+    "config/test_conf.py::test_the_ablations",
+    "config/test_conf.py::test_what_an_experiment_sweeps_can_be_composed[experiment=t",
+    "config/test_conf.py::test_what_an_experiment_sweeps_can_be_composed[experiment=l",
+    "config/test_conf.py::test_what_an_experiment_sweeps_can_be_composed[experiment=w",
+    "config/test_conf.py::test_what_an_experiment_sweeps_can_be_composed[experiment=d",
+    "embedding/test_inputs.py::test_the_settings_of_an_embedder_hold",
+    "embedding/test_inputs.py::test_the_vectors_of_any_network",
+    "experiments/test_report.py::test_a_large_sweep",
+    "experiments/test_report.py::test_suspect_labels_are",
+    "experiments/test_report.py::test_without_folds",
+    "faults/test_hostile_folders.py::test_what_is_no_path",
+    "faults/test_hostile_targets.py::test_what_is_no_name_is_a_sentence[name6",
+    "faults/test_output_folder.py::test_the_same_command_twice",
 )
 
 
