@@ -266,6 +266,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog=place.typed("record"),
         description=f"Keep the runs of a sweep in {RECORDED}, and enter them in the README there.",
+        epilog=f"example: {place.typed('record')} multirun_outputs/sweeps/SWEEP banking77-minilm",
     )
     parser.add_argument("folder", type=Path, metavar="SWEEP", help="a folder of multirun_outputs/sweeps, or of runs")
     parser.add_argument("name", metavar="NAME", help="the folder they are kept in, as in banking77-minilm")

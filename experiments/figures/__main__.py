@@ -26,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "Draw the paper's figures 1b, 4 and 10, 5 and 11, 6, 7 and 9 from runs, risk-coverage and cost curves, and "
             "what is gained with how many training samples, as SVG and PNG."
         ),
+        epilog=f"example: {place.typed('figures')} multirun_outputs --out figures",
     )
     parser.add_argument("folder", nargs="*", type=Path, help=f"default: {', '.join(map(str, left()))}")
     parser.add_argument("--out", type=Path, metavar="DIR", default=Path("outputs/figures"), help="default: %(default)s")

@@ -20,7 +20,9 @@ SWEEPS = Path("multirun_outputs/sweeps")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the reports and return the exit status."""
     parser = argparse.ArgumentParser(
-        prog=place.typed("report"), description="Write a sweep's report: one HTML file beside its summary."
+        prog=place.typed("report"),
+        description="Write a sweep's report: one HTML file beside its summary.",
+        epilog=f"example: {place.typed('report')} multirun_outputs/sweeps/SWEEP",
     )
     parser.add_argument("folder", nargs="*", type=Path, help=f"sweeps or folders of runs (default: all in {SWEEPS})")
     folders = parser.parse_args(arguments).folder or sorted(path for path in SWEEPS.glob("*") if path.is_dir())

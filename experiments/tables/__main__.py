@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog=place.typed("tables"),
         description="Render the paper's tables, with our results beside its numbers.",
+        epilog=f"example: {place.typed('tables')} multirun_outputs --out tables",
     )
     parser.add_argument("folder", nargs="*", type=Path, help=f"default: {', '.join(map(str, collect.left()))}")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write Markdown and LaTeX there instead of printing")

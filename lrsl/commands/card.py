@@ -27,7 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
         prog=place.typed("card"),
         description="Print a data set's card: splits, lengths, labels, duplicates, licence and source.",
         epilog="Lengths are in words between spaces, or in characters in languages written without them; below it "
-        "stands how many texts are longer than what model=NAME and embedding=NAME read of them.",
+        "stands how many texts are longer than what model=NAME and embedding=NAME read of them. "
+        f"Example: {place.typed('card')} dataset=banking77",
     )
     parser.add_argument("override", nargs="*", help="as for a run: dataset=NAME data_dir=FOLDER dataset.KEY=VALUE")
     parser.add_argument("--config-dir", metavar="FOLDER", help="a folder of your own, with dataset/NAME.yaml")

@@ -62,8 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog=place.typed("completion"),
         description="Print a script that completes lrsl: its commands, and the groups, choices and keys of a run.",
-        epilog='To have it always: eval "$(lrsl completion bash)" in ~/.bashrc; eval "$(lrsl completion zsh)" in '
-        "~/.zshrc, below compinit; lrsl completion fish | source in ~/.config/fish/config.fish.",
+        epilog='Example, to have it always: eval "$(lrsl completion bash)" in ~/.bashrc; eval "$(lrsl completion zsh)" '
+        "in ~/.zshrc, below compinit; lrsl completion fish | source in ~/.config/fish/config.fish.",
     )
     parser.add_argument("shell", choices=SHELLS, help="your shell")
     print({"bash": BASH, "zsh": ZSH, "fish": FISH}[parser.parse_args(arguments).shell], end="")

@@ -92,7 +92,8 @@ def main(arguments: list[str] | None = None) -> int:
         "edit and for dataset.label_texts to name. Keys of its own: "
         + ", ".join(f"{key.name} ({key.default!r})" for key in fields(WriterConfig))
         + ".",
-        epilog="The model is shown the present label texts; dataset.label_texts=null shows it the labels' names alone.",
+        epilog="The model is shown the present label texts; dataset.label_texts=null shows it the labels' names alone. "
+        f"Example: {place.typed('label-texts')} dataset=banking77 llm=FOLDER_OR_HUB_ID out=labels.yaml",
     )
     parser.add_argument("override", nargs="*", help="llm=FOLDER_OR_HUB_ID out=FILE KEY=VALUE; the rest as for a run")
     parser.add_argument("--config-dir", metavar="FOLDER", help="a folder of your own, with dataset/NAME.yaml")

@@ -36,7 +36,9 @@ COMMANDS = {
     "rerank": Command("lrsl.commands.rerank", "rerank any number of rows with what fit has saved; takes up again"),
     "predict": Command("lrsl.commands.predict", "answer new texts with a finished run's classifier and reranker"),
     "explain": Command("lrsl.commands.explain", "show why a text has the answer that a finished run gives it"),
-    "demo": Command("lrsl.commands.demo", "fit and rerank on the corpus that comes along, in seconds, with no network"),
+    "demo": Command(
+        "lrsl.commands.demo", "fit and rerank on the corpus that comes along, in a minute, with no network"
+    ),
     "serve": Command("lrsl.commands.serve", "answer over HTTP with what fit has saved, or with a run; with a page"),
     "card": Command("lrsl.commands.card", "print a data set's card: splits, lengths, labels, licence"),
     "label-texts": Command("lrsl.commands.label_texts", "have a language model write what the labels mean"),
@@ -62,8 +64,8 @@ Then your own texts, in files with a column of texts and one of labels:
   lrsl card dataset=custom dataset.train=train.csv dataset.test=test.csv
   lrsl run dataset=custom dataset.train=train.csv dataset.test=test.csv logger=csv
 
-For a look in seconds: lrsl demo. For a classifier you have already: lrsl fit --help. New texts are answered by what a
-run has left: lrsl predict --help. lrsl --help lists all commands."""
+For a look within a minute: lrsl demo. For a classifier you have already: lrsl fit --help. New texts are answered by
+what a run has left: lrsl predict --help. lrsl --help lists all commands."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

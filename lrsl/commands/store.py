@@ -27,7 +27,11 @@ from lrsl.screen import literal
 
 def main(arguments: list[str] | None = None) -> int:
     """List the store, or prune it, and return the exit status."""
-    parser = _Parser(prog=place.typed("store"), description="List or prune the results of stages.")
+    parser = _Parser(
+        prog=place.typed("store"),
+        description="List or prune the results of stages.",
+        epilog=f"example: {place.typed('store')} prune --unused-for 30",
+    )
     default = os.environ.get(VARIABLE, FOLDER)
     parser.add_argument("--dir", type=Path, default=Path(default), help="the store (default: %(default)s)")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
