@@ -204,3 +204,20 @@ def test_bash_completes(tmp_path: Path) -> None:
     variables = ENVIRONMENT | {"PATH": f"{tmp_path}:/usr/bin:/bin"}
     done = subprocess.run(["bash", "-c", script], env=variables, capture_output=True, text=True, check=True)
     assert done.stdout == "minilm mistral\n", done.stderr
+
+
+def test_transformers_prints_nothing_among_the_answers(tmp_path: Path) -> None:
+    program = (
+        "import os, lrsl.commands.main as main\n"
+        "main.command = lambda name: lambda rest: bool(__import__('transformers.trainer'))\n"
+        "print(main.main(['store']), os.environ['WANDB_MODE'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=ENVIRONMENT | {"WANDB_MODE": "offline"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "True offline\n"
