@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import NamedTuple
 
 from lrsl import files, stopping
@@ -71,6 +72,7 @@ run has left: lrsl predict --help. lrsl --help lists all commands."""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says and return the exit status."""
+    _open_streams()
     try:
         try:
             return _done(arguments)
@@ -83,6 +85,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(said(reason), file=sys.stderr)
         return 1
+
+
+def _open_streams() -> None:
+    """Take a standard stream that is closed, as for a program in the background, for one without content."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  (for the whole process)
 
 
 def _done(arguments: Sequence[str] | None) -> int:
