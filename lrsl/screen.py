@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from rich.console import Console
 from rich.text import Text
 
 from lrsl.text import visible
+
+
+class Screen(Console):
+    """A console whose reader may go, which commands say in a sentence where rich ends the process with status 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to whoever runs the command."""
+        raise BrokenPipeError
 
 
 def literal(text: object, style: str = "") -> Text:

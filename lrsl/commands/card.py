@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from rich.console import Console
 
 from lrsl.config import composition, mistakes, own, place
 from lrsl.config.schema import Config
@@ -18,7 +17,7 @@ from lrsl.data.card import describe, show
 from lrsl.data.corpus import Corpus
 from lrsl.data.load import load_corpus
 from lrsl.errors import InputError, said
-from lrsl.screen import literal
+from lrsl.screen import Screen, literal
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     except mistakes.COMPOSITION_ERRORS as error:
         print(said(mistakes.explain(error)), file=sys.stderr)
         return 1
-    console = Console()
+    console = Screen()
     show(card, console)
     for sentence in cut_off(config, corpus):
         console.print(literal(sentence), soft_wrap=True)

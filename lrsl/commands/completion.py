@@ -31,12 +31,12 @@ FLAGS = {
         *("--quoting", "--rule", "--text-key", "--texts", "--threshold", "--train", "--train-logits", "--views"),
     ),
     "rerank": (
-        *("--at-once", "--help", "--k", "--logits", "--logits-key", "--out", "--quiet", "--quoting", "--text-key"),
-        "--texts",
+        *("--at-once", "--backend", "--help", "--k", "--logits", "--logits-key", "--out", "--quiet", "--quoting"),
+        *("--text-key", "--texts"),
     ),
     "serve": (
-        *("--batch-rows", "--help", "--host", "--max-mb", "--max-rows", "--port", "--queue-rows", "--timeout"),
-        "--wait-ms",
+        *("--backend", "--batch-rows", "--help", "--host", "--max-mb", "--max-rows", "--port", "--queue-rows"),
+        *("--timeout", "--wait-ms"),
     ),
     "predict": ("--at-once", "--column", "--help", "--k", "--out", "--quiet", "--quoting", "--text-key"),
     "explain": ("--help", "--k", "--neighbours"),
@@ -45,6 +45,7 @@ FLAGS = {
 }
 
 CHOICES = {
+    "--backend": ("onnx", "onnx-int8", "torch"),
     "--columns": ("checked", "trusted"),
     "--deploy": ("always", "auto"),
     "--on-hard": ("abstain", "rerank", "set"),

@@ -102,11 +102,11 @@ def _logits(corpus: Corpus) -> dict[str, Any]:
 
 def _show(corpus: Corpus, reranker: Reranker, logits: Any, after: Any) -> None:
     import numpy as np  # noqa: PLC0415
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
     from lrsl import metrics  # noqa: PLC0415
     from lrsl.commands.explain import show  # noqa: PLC0415
+    from lrsl.screen import Screen  # noqa: PLC0415
 
     gold, before, hard = np.array(corpus.test.labels), logits.argmax(axis=1), reranker.is_hard(logits)
     table = Table(title="accuracy on test in %", title_justify="left")
@@ -117,7 +117,7 @@ def _show(corpus: Corpus, reranker: Reranker, logits: Any, after: Any) -> None:
     for name, answers in (("origin, the classifier alone", before), ("reranked", after)):
         shares = (np.mean(answers[rows] == gold[rows]) if rows.any() else np.nan for rows in parts.values())
         table.add_row(name, *(f"{100 * share:.2f}" for share in shares))
-    console = Console()
+    console = Screen()
     console.print(table)
     gain = metrics.bootstrap_gain(before == gold, after == gold)
     print(

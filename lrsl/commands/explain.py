@@ -64,16 +64,14 @@ def _explain(typed: argparse.Namespace) -> None:
         raise InputError("the text is empty; give one in quotation marks")
     if typed.neighbours < 0:
         raise InputError(f"--neighbours is {typed.neighbours}; it must be at least 0")
-    from rich.console import Console  # noqa: PLC0415
-
     from lrsl.run.reopened import reopen, training_texts  # noqa: PLC0415  (torch)
-    from lrsl.screen import literal  # noqa: PLC0415
+    from lrsl.screen import Screen, literal  # noqa: PLC0415
 
     reopened = reopen(typed.run)
     reranker, logits = reopened.reranker, reopened.logits([typed.text])
     (explanation,) = reranker.explain(logits, [typed.text], typed.k)
     (answer,) = reranker.answers(logits, [typed.text], typed.k)
-    console = Console()
+    console = Screen()
     show(explanation, reranker, logits[0].tolist(), console)
     if typed.neighbours:
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,6 +125,8 @@ def _read(typed: argparse.Namespace) -> Read:
     """Read everything, and refuse what does not fit, before a network is loaded."""
     from lrsl.data.logits import look_at  # noqa: PLC0415
 
+    if typed.power is not None and (typed.rule != "paper" or typed.fusion is not None):
+        raise InputError("--power is the paper's exponent and has no effect here; give it with --rule paper, alone")
     if typed.train is None and typed.train_logits is not None:
         raise InputError("--train-logits has no effect without --train; give the table of their texts")
     file = look_at(typed.logits, typed.logits_key)
@@ -136,16 +139,19 @@ def _read(typed: argparse.Namespace) -> Read:
     trained = None
     if typed.train is not None:
         trained = of.rows_of(typed.train, typed.text_key, column or "label", typed.quoting)
-    every = [*labels, *(trained[1] if trained else [])]
+    every = [labels, trained[1] if trained else []]
     classes, names = file.names, None
     if typed.names is not None:
         names = [str(name) for name in of.listed(typed.names, "--names")]
     elif classes is not None and any(isinstance(name, str) for name in classes):
         names = [str(name) for name in classes]
-    known = of.as_labels(every, named=names is not None)
-    in_order = names is not None
-    if names is None and any(isinstance(label, str) for label in known):
-        names = sorted({str(label) for label in known})
+    if in_order := names is not None:
+        known = [of.as_labels(some, names) for some in every]
+    else:  # names anywhere make names of all
+        joined = of.as_labels([*every[0], *every[1]], None)
+        known = [joined[: len(labels)], joined[len(labels) :]]
+        if any(isinstance(label, str) for label in joined):
+            names = sorted({str(label) for label in joined})
     logits = file.all()
     if names is not None and len(names) != logits.shape[1]:
         hint = "" if in_order else "; name all, in the order of the columns, with --names"
@@ -154,9 +160,9 @@ def _read(typed: argparse.Namespace) -> Read:
     train = None
     if trained is not None:
         train_logits = None if typed.train_logits is None else look_at(typed.train_logits, typed.logits_key).all()
-        train = (trained[0], known[len(labels) :], train_logits)
+        train = (trained[0], known[1], train_logits)
     label_texts = of.texts_of_labels(names, meant, "--label-texts")
-    return Read(logits, known[: len(labels)], texts, train, names, classes, label_texts, not in_order)
+    return Read(logits, known[0], texts, train, names, classes, label_texts, not in_order)
 
 
 def _fit(typed: argparse.Namespace, read: Read, recipe: dict[str, Any], out: Path) -> None:
@@ -183,9 +189,13 @@ def _fit(typed: argparse.Namespace, read: Read, recipe: dict[str, Any], out: Pat
         coverage=typed.coverage,
         names=read.names,
     )
-    reranker.fit(
-        read.logits, read.labels, read.texts, read.train, classes=read.classes, columns=typed.columns, **recipe
-    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        reranker.fit(
+            read.logits, read.labels, read.texts, read.train, classes=read.classes, columns=typed.columns, **recipe
+        )
+    for sentence in dict.fromkeys(str(one.message) for one in caught if one.category is UserWarning):
+        print(f"warning: {sentence}", file=sys.stderr)
     if read.sorted and read.names is not None:
         print("the logits' columns are taken to be the labels in alphabetical order; --names gives another")
     print("\n".join(report.sentences(reranker.report_, reranker.cost_, len(read.label_texts))))

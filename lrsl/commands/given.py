@@ -17,6 +17,8 @@ from lrsl.errors import InputError, nearest
 
 Labels = list[int] | list[str]
 
+BACKENDS = ("torch", "onnx", "onnx-int8")
+"""Those of `lrsl.nn.onnx`, which waits for torch."""
 LISTS = (".txt", ".json", ".yaml", ".yml")
 
 
@@ -37,6 +39,11 @@ def add_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quoting", choices=QUOTING, default=CHECKED, help="quotation marks in CSV (checked)")
 
 
+def add_backend(parser: argparse.ArgumentParser) -> None:
+    """Have a parser take what computes the embedding, which is checked where it is loaded."""
+    parser.add_argument("--backend", choices=BACKENDS, default=BACKENDS[0], help="what embeds texts (torch)")
+
+
 def rows_of(table: Path, text_key: str | None, label_key: str | None, quoting: str) -> tuple[list[str], list[Any]]:
     """Return the texts of a table, and its labels as they stand there; no labels without a column for them.
 
@@ -50,7 +57,7 @@ def rows_of(table: Path, text_key: str | None, label_key: str | None, quoting: s
             raise InputError(f"{record.place} has {text!r} for a text; it must be a string")
         texts.append(text)
         if label_key is not None:
-            label = value(record, label_key, "label")
+            label = value(record, label_key, "label", "--labels")
             if label is None or label == "":
                 raise InputError(f"{record.place} has no label; leave out rows without one")
             labels.append(label)
@@ -64,7 +71,7 @@ def labels_in(path: Path, quoting: str) -> list[Any]:
         InputError: it cannot be read, or has none.
     """
     if path.suffix not in (".npy", ".npz"):
-        return [value(record, None, "label") for record in records(path, quoting)]
+        return [value(record, None, "label", "--labels") for record in records(path, quoting)]
     import numpy as np  # noqa: PLC0415
 
     try:
@@ -77,11 +84,17 @@ def labels_in(path: Path, quoting: str) -> list[Any]:
     return list(array.tolist())
 
 
-def as_labels(found: Sequence[Any], *, named: bool) -> Labels:
-    """Return labels as numbers where all are numbers, or written as such and there are no names; else as names."""
+def as_labels(found: Sequence[Any], names: Sequence[str] | None) -> Labels:
+    """Return labels as numbers of columns where all are numbers, or written as such and none is a name; else as names.
+
+    Args:
+        found: labels of any kind.
+        names: what the columns are called; None where nothing says so.
+    """
+    known = set(names or ())
     numbers = all(
         (isinstance(label, int) and not isinstance(label, bool))
-        or (not named and isinstance(label, str) and label.isdecimal())
+        or (isinstance(label, str) and label.isdecimal() and label not in known)
         for label in found
     )
     return [int(label) for label in found] if numbers else [str(label) for label in found]

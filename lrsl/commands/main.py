@@ -5,11 +5,14 @@ To add a command, write a file here with `main(arguments) -> int` and enter it i
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import NamedTuple
 
 from lrsl import files, stopping
@@ -51,6 +54,7 @@ COMMANDS = {
     "completion": Command("lrsl.commands.completion", "print a script that completes lrsl in bash, zsh or fish"),
 }
 HELP = ("-h", "--help")
+MODE = "WANDB_MODE"
 
 FIRST = """\
 LRSL: logits reranking via semantic labels, for the samples a text classifier hesitates on.
@@ -70,6 +74,7 @@ what a run has left: lrsl predict --help. lrsl --help lists all commands."""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says and return the exit status."""
+    _open_streams()
     try:
         try:
             return _done(arguments)
@@ -82,6 +87,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(said(reason), file=sys.stderr)
         return 1
+
+
+def _open_streams() -> None:
+    """Take a standard stream that is closed, as for a program in the background, for one without content."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  (for the whole process)
 
 
 def _done(arguments: Sequence[str] | None) -> int:
@@ -97,10 +109,24 @@ def _done(arguments: Sequence[str] | None) -> int:
     try:
         if name == "run" and not set(rest).isdisjoint(HELP):
             return _help_of_run(rest)
-        return _run(rest) if name == "run" else command(name)(rest)
+        if name == "run":
+            return _run(rest)
+        with _without_wandb():
+            return command(name)(rest)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+@contextmanager
+def _without_wandb() -> Iterator[None]:
+    """Hide from transformers that W&B is to be offline, of which it prints a line among the answers of a command."""
+    mode = os.environ.pop(MODE, None)
+    try:
+        yield
+    finally:
+        if mode is not None:
+            os.environ[MODE] = mode
 
 
 def command(name: str) -> Callable[[list[str]], int]:

@@ -100,11 +100,10 @@ def _parsed(text: str) -> Any:
 
 
 def _show(folders: Sequence[Path], rules: Sequence[Any]) -> None:
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
     from lrsl import metrics  # noqa: PLC0415
-    from lrsl.screen import literal  # noqa: PLC0415
+    from lrsl.screen import Screen, literal  # noqa: PLC0415
 
     table = Table(title="gain over origin on test, in points", title_justify="left")
     words = ("data set", "model", "rule")
@@ -134,15 +133,14 @@ def _show(folders: Sequence[Path], rules: Sequence[Any]) -> None:
                 f"{sum(run.pays for run in each)} of {len(each)}",
             )
             table.add_row(*map(literal, cells))
-    _print(Console(), table)
+    _print(Screen(), table)
 
 
 def _show_verdicts(folders: Sequence[Path], rules: Sequence[Any], draws: int) -> None:
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
     from lrsl.reranking.verdict import CRITERIA  # noqa: PLC0415
-    from lrsl.screen import literal  # noqa: PLC0415
+    from lrsl.screen import Screen, literal  # noqa: PLC0415
 
     table = Table(title="verdicts, and the gain on the rest in points", title_justify="left")
     words = ("data set", "model", "rule", "criterion")
@@ -163,7 +161,7 @@ def _show_verdicts(folders: Sequence[Path], rules: Sequence[Any], draws: int) ->
             cells = [dataset, model, name, criterion, str(len(each)), f"{100 * always:+.2f}", of_all]
             cells += [f"{100 * sum(on) / len(on):+.2f}" if on else "", losses, missed]
             table.add_row(*map(literal, cells))
-    _print(Console(), table)
+    _print(Screen(), table)
 
 
 def _print(console: Console, table: Table) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from lrsl.plugin.output import Output
 
 AT_ONCE = 4096
+FLAGS = ("logits_key", "text_key", "quoting", "k", "at_once", "backend")
+"""Those on which the answers depend."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="answers: .jsonl, .csv or .parquet")
     parser.add_argument("--k", type=int, help="candidates per row (the reranker's k)")
     parser.add_argument("--at-once", type=int, default=AT_ONCE, metavar="ROWS", help=f"rows held in memory ({AT_ONCE})")
+    of.add_backend(parser)
     parser.add_argument("--quiet", action="store_true", help="show no progress")
     return parser
 
@@ -72,7 +75,7 @@ def _rerank(typed: argparse.Namespace) -> None:
         "reranker": fingerprint.of_folder(typed.reranker),
         "logits": fingerprint.sha256(typed.logits),
         "texts": fingerprint.of_folder(typed.texts) if typed.texts.is_dir() else fingerprint.sha256(typed.texts),
-        "flags": {name: getattr(typed, name) for name in ("logits_key", "text_key", "quoting", "k", "at_once")},
+        "flags": {name: getattr(typed, name) for name in FLAGS},
     }
     with Output.opened(typed.out, made_of, texts) as output:
         if not output.whole:
@@ -85,7 +88,7 @@ def _write(typed: argparse.Namespace, output: Output, logits: LogitsFile) -> Non
     from lrsl.plugin.columns import check_names  # noqa: PLC0415
     from lrsl.plugin.reranker import Reranker  # noqa: PLC0415
 
-    reranker = Reranker.from_pretrained(typed.reranker)
+    reranker = Reranker.from_pretrained(typed.reranker, backend=typed.backend)
     if logits.names is not None:
         check_names(logits.names, reranker.names or reranker.label_texts)
     found = islice(texts(typed.texts, typed.text_key, typed.quoting), output.rows, None)

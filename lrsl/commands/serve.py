@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lrsl import stopping
-from lrsl.commands.given import Help
+from lrsl.commands.given import Help, add_backend
 from lrsl.errors import InputError
 
 HOST, PORT = "127.0.0.1", 8000
@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     add("folder", type=Path, metavar="RERANKER|RUN_FOLDER", help="what lrsl fit has saved, or a finished run")
     add("--host", default=HOST, help=f"address to listen at ({HOST}); beyond it nobody is asked who they are")
     add("--port", type=int, default=PORT, help=f"port ({PORT}); 0 for any that is free")
+    add_backend(parser)
     add("--max-rows", type=int, default=1000, metavar="ROWS", help="texts in a request (1000)")
     add("--max-mb", type=float, default=4.0, metavar="MB", help="size of a request's body (4)")
     add("--timeout", type=float, default=30.0, metavar="SECONDS", help="until a request has its answer (30)")
@@ -96,7 +97,7 @@ def _serve(typed: argparse.Namespace) -> int:
                 "being asked who they are; put a server in front that asks",
                 file=sys.stderr,
             )
-        served = load(typed.folder)
+        served = load(typed.folder, typed.backend)
         what = f"a {'reranker' if served.classifier is None else 'classifier'} of {len(served.names)} labels"
         at = running.address(listener)
         server = running.Server(

@@ -22,7 +22,7 @@ from lrsl import files
 from lrsl.config import place
 from lrsl.errors import InputError, nearest, said
 from lrsl.run.store import FOLDER, STAGES, VARIABLE, Entry, entries, remove, remove_locks, unfinished
-from lrsl.screen import literal
+from lrsl.screen import Screen, literal
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -160,7 +160,7 @@ def show(stored: list[Entry], folder: Path, console: Console | None = None, *, o
     for entry in (*stored, *others):
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
         table.add_row(*map(literal, (entry.stage, entry.place.name, entry.about, decimal(entry.bytes), used)))
-    console = console or Console()
+    console = console or Screen()
     if stored or others:
         console.print(table)
     total = decimal(_bytes(stored))

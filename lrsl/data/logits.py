@@ -153,15 +153,23 @@ def _npz(path: Path, key: str | None) -> LogitsFile:
             name = _chosen([array for array in arrays if array != CLASSES] or arrays, key, path)
             with archive.open(f"{name}.npy") as file:
                 rows = _matrix_rows(_header(file, path)[0], path)
-        names = None
-        if CLASSES in arrays:
-            with np.load(path, allow_pickle=False) as loaded:
-                names = loaded[CLASSES].tolist()
+    except (zipfile.BadZipFile, OSError) as error:
+        raise InputError(f"{path} cannot be read ({error}); write it anew with numpy.savez") from None
+    return LogitsFile(path, name, rows, _classes(path) if CLASSES in arrays else None)
+
+
+def _classes(path: Path) -> list[Any]:
+    try:
+        with np.load(path, allow_pickle=False) as loaded:
+            array = loaded[CLASSES]
     except (zipfile.BadZipFile, OSError) as error:
         raise InputError(f"{path} cannot be read ({error}); write it anew with numpy.savez") from None
     except ValueError:
         raise InputError(f"{path} holds classes that are Python objects; write them as strings") from None
-    return LogitsFile(path, name, rows, names)
+    if array.ndim != 1:
+        raise InputError(f"{path} holds classes of shape {array.shape}; they are (classes,)")
+    names: list[Any] = array.tolist()
+    return names
 
 
 def _npy(path: Path) -> Array:

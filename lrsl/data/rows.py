@@ -47,13 +47,14 @@ def texts(path: Path, key: str | None = None, quoting: str = CHECKED) -> Iterato
         yield text
 
 
-def value(record: Record, key: str | None, usual: str) -> Any:
+def value(record: Record, key: str | None, usual: str, flag: str | None = None) -> Any:
     """Return the value of a record.
 
     Args:
         record: from any table.
         key: the column; unless given the usual one, or the only one.
-        usual: what the column is called as a rule, which is also the name of its flag.
+        usual: what the column is called as a rule.
+        flag: what names another; `--text-key` for `text` unless given.
 
     Raises:
         InputError: it has no such column.
@@ -63,7 +64,8 @@ def value(record: Record, key: str | None, usual: str) -> Any:
     if column not in record.values:
         hint = nearest(column, columns)
         raise InputError(
-            f"{record.place} has no column '{column}'; name one of {', '.join(columns)} with --{usual}-key{hint}"
+            f"{record.place} has no column '{column}'; name one of {', '.join(columns)} with "
+            f"{flag or f'--{usual}-key'}{hint}"
         )
     return record.values[column]
 

@@ -162,3 +162,9 @@ class Explanation:
                 *lines,
             ]
         )
+
+
+def is_changed(one: Answer | Explanation) -> bool:
+    """Tell whether an answer is not the classifier's, which is the first of equals."""
+    answer = one.name if isinstance(one, Answer) else one.answer
+    return answer != max(one.candidates, key=lambda candidate: (candidate.before, -candidate.label)).name

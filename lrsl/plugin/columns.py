@@ -55,9 +55,13 @@ def check_names(classes: Iterable[Any], known: Sequence[str]) -> None:
                 "labels numbered by column"
             )
         return
-    position = {_plain(name): column for column, name in enumerate(known)}
+    exact = {name: column for column, name in enumerate(known)}
+    plain: dict[str, list[int]] = {}
+    for column, name in enumerate(known):
+        plain.setdefault(_plain(name), []).append(column)
     for column, name in enumerate(found):
-        expected = position.get(_plain(str(name)), column)
+        alike = plain.get(_plain(str(name)), [])
+        expected = exact.get(str(name), alike[0] if len(alike) == 1 else column)
         if expected != column:
             raise InputError(
                 f"the classifier calls column {column} of its logits {str(name)!r}, and label_texts have that at "

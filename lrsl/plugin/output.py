@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from lrsl.errors import InputError
-from lrsl.plugin.answers import Answer, Candidate
+from lrsl.plugin.answers import Answer, is_changed
 
 CSV, JSONL, PARQUET = ENDINGS = (".csv", ".jsonl", ".parquet")
 PART, JOURNAL, LOCK = ".part", ".part.json", ".part.lock"
@@ -110,7 +110,7 @@ class Output:
         self._file.write(b"".join(line(row, answer) for row, answer in enumerate(answers, start=self.rows)))
         self.rows += len(answers)
         self.hard += sum(answer.hard for answer in answers)
-        self.changed += sum(answer.name != max(answer.candidates, key=_before).name for answer in answers)
+        self.changed += sum(map(is_changed, answers))
         self._note()
 
     def finish(self) -> None:
@@ -155,10 +155,6 @@ class Output:
     def _clean(self) -> None:
         self._part.unlink(missing_ok=True)
         self._journal.unlink(missing_ok=True)
-
-
-def _before(candidate: Candidate) -> float:
-    return candidate.before
 
 
 def _plain(answer: Answer) -> dict[str, Any]:

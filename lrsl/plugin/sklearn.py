@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from lrsl.embedding.text_embedding import load_embedding
 from lrsl.errors import nearest
+from lrsl.nn.onnx import TORCH
 from lrsl.plugin.reranker import Reranker
 from lrsl.reranking.detector import Detector
 from lrsl.reranking.fusion import Fusion
@@ -57,6 +58,7 @@ class RerankedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         k: as for `Reranker`; all classes where there are fewer.
         power: as for `Reranker`.
         deploy: as for `Reranker`.
+        backend: as for `Reranker`.
         cv: number of folds, at least 2.
 
     Attributes:
@@ -84,6 +86,7 @@ class RerankedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         power: float | str = 1.0,
         deploy: str | None = None,
         cv: int = 5,
+        backend: str = TORCH,
     ) -> None:
         self.estimator = estimator
         self.embedding = embedding
@@ -97,6 +100,7 @@ class RerankedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.power = power
         self.deploy = deploy
         self.cv = cv
+        self.backend = backend
 
     def fit(self, X: Iterable[str], y: Iterable[Any]) -> RerankedClassifier:  # noqa: N803  (scikit-learn's name)
         """Train the estimator, and fit the reranker out of fold.
@@ -132,6 +136,7 @@ class RerankedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             fusion=self.fusion,
             rule=self.rule,
             deploy=self.deploy,
+            backend=self.backend,
             names=[str(name) for name in self.classes_],
         )
         self.reranker_ = reranker.fit_out_of_fold(logits, gold, texts, columns="trusted")

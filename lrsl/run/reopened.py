@@ -28,6 +28,7 @@ from lrsl.data.turns import parse_turns
 from lrsl.embedding.text_embedding import configured_embedding
 from lrsl.errors import InputError
 from lrsl.nn.batches import loader
+from lrsl.nn.onnx import TORCH
 from lrsl.nn.precision import native_precision
 from lrsl.paths import is_file, is_folder
 from lrsl.plugin.function import RerankedFunction
@@ -46,7 +47,12 @@ _CASTS = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 def reopen(
-    folder: Path, *, device: str = "auto", defer: Defer | None = None, allow_server: bool = False
+    folder: Path,
+    *,
+    device: str = "auto",
+    defer: Defer | None = None,
+    allow_server: bool = False,
+    backend: str = TORCH,
 ) -> RerankedFunction:
     """Return the classifier of a finished run with the reranker that it deploys, for new texts.
 
@@ -59,6 +65,7 @@ def reopen(
         device: where to compute: `cuda`, `mps`, `cpu`, or `auto` for the best there is.
         defer: who answers hard texts where the run has `reranker.on_hard=defer`, for a function is never kept.
         allow_server: as for `Reranker.from_pretrained`.
+        backend: what computes the embedding, as for `Reranker.from_pretrained`; the classifier is left to torch.
 
     Raises:
         InputError: there is no finished run, something of it is missing or damaged, or its pretrained weights are no
@@ -68,7 +75,7 @@ def reopen(
     told = finished_results(folder)
     config, labels = configuration_of(folder), _labels(folder)
     where = _device(device)
-    reranker = _reranker(folder, config, where, defer, allow_server)
+    reranker = _reranker(folder, config, where, backend, defer=defer, allow_server=allow_server)
     corpus = _outline(config, labels)
     network = _network(folder, config, corpus, where)
     turns = isinstance(network, AdjacencyPairNetwork) and bool(told.get("turns"))
@@ -228,7 +235,9 @@ def _fill(network: Network, checkpoint: Path) -> None:
         raise InputError(f"{checkpoint} is damaged ({reason}); run it again with rerun=true") from None
 
 
-def _reranker(folder: Path, config: Config, device: torch.device, defer: Defer | None, allow_server: bool) -> Reranker:
+def _reranker(
+    folder: Path, config: Config, device: torch.device, backend: str, *, defer: Defer | None, allow_server: bool
+) -> Reranker:
     """Return the reranker that the run has kept, with the run's embedding.
 
     Raises:
@@ -250,7 +259,9 @@ def _reranker(folder: Path, config: Config, device: torch.device, defer: Defer |
     if config.embedding.finetune and not is_folder(tuned):
         raise InputError(f"{tuned} is missing; run it again with rerun=true")
     embedding = configured_embedding(config.embedding, str(tuned) if config.embedding.finetune else None)
-    return Reranker.from_pretrained(place, embedder=embedding.to(device).eval(), defer=defer, allow_server=allow_server)
+    return Reranker.from_pretrained(
+        place, embedder=embedding.to(device).eval(), defer=defer, allow_server=allow_server, backend=backend
+    )
 
 
 def _check_not_empty(texts: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from rich.table import Table
 from lrsl import files, metrics
 from lrsl.masking import without_credentials
 from lrsl.run import shapes
-from lrsl.screen import literal
+from lrsl.screen import Screen, literal
 from lrsl.strict_json import parsed
 
 RESULTS = "results.json"
@@ -121,7 +121,7 @@ def show(results: Mapping[str, Any], console: Console | None = None) -> None:
             continue
         values = [results[system][name] for name in parts]
         table.add_row(literal(system), *("–" if value is None else f"{100 * value:.2f}" for value in values))
-    console = console or Console()
+    console = console or Screen()
     console.print(table)
     for system in ("rerank", "fitted", "control"):
         if system in results:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 
-from lrsl.plugin.answers import Answer, Explanation
+from lrsl.plugin.answers import Answer, Explanation, is_changed
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -60,9 +60,3 @@ class Metrics:
     def page(self) -> bytes:
         """Return all of it as Prometheus reads it."""
         return generate_latest(self.registry)
-
-
-def is_changed(one: Answer | Explanation) -> bool:
-    """Tell whether an answer is not the classifier's, which is the first of equals."""
-    answer = one.name if isinstance(one, Answer) else one.answer
-    return answer != max(one.candidates, key=lambda candidate: (candidate.before, -candidate.label)).name

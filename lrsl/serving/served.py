@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrsl.errors import InputError
+from lrsl.nn.onnx import TORCH
 from lrsl.paths import is_file
 from lrsl.plugin.answers import Answer, Explanation
 from lrsl.plugin.function import RerankedFunction
@@ -63,21 +64,26 @@ class Served:
         return self.classifier.logits(texts)
 
 
-def load(folder: Path) -> Served:
+def load(folder: Path, backend: str = TORCH) -> Served:
     """Return what a folder holds, loaded: a reranker that `lrsl fit` has saved, or a finished run.
+
+    Args:
+        folder: the folder.
+        backend: what computes the embedding, as for `Reranker.from_pretrained`; a run's classifier is left to torch.
 
     Raises:
         ValueError: it holds neither, or what it holds is damaged.
+        InputError: the backend is not installed.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; name one that lrsl fit has saved, or a finished run's")
     name = folder.resolve().name
     if is_file(folder / CONFIG):
-        return Served(name, Reranker.from_pretrained(folder))
+        return Served(name, Reranker.from_pretrained(folder, backend=backend))
     if is_file(folder / RESULTS):
         from lrsl.run.reopened import reopen  # noqa: PLC0415  (transformers; a saved reranker needs less)
 
-        return Served.whole(name, reopen(folder))
+        return Served.whole(name, reopen(folder, backend=backend))
     raise InputError(
         f"{folder} holds neither a reranker ({CONFIG}, saved by lrsl fit) nor a finished run ({RESULTS}); name a "
         "folder with one of them"

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from lrsl.metrics import MeanStd, mean_std
 from lrsl.run import results
-from lrsl.screen import literal
+from lrsl.screen import Screen, literal
 from lrsl.text import cell, visible
 
 _LINES = re.compile(r"\s*[\r\n]+\s*")
@@ -123,7 +123,7 @@ def summarise(lines: Sequence[Mapping[str, Any]]) -> list[Summary]:
 
 def show(summaries: Sequence[Summary], console: Console | None = None) -> None:
     """Print the summaries as a table, and the failed runs below it."""
-    console = console or Console()
+    console = console or Screen()
     if not console.is_terminal:
         console.width = max(console.width, 200)  # a file has no edge to wrap at
     table = Table(title="mean ± standard deviation over seeds, in %", title_justify="left", box=box.SIMPLE_HEAD)

@@ -20,6 +20,8 @@ from lrsl.commands import completion
 from lrsl.commands.fit import main as fit
 from lrsl.commands.rerank import main as rerank
 from lrsl.data.logits import look_at
+from lrsl.errors import InputError
+from lrsl.plugin.answers import Answer, Candidate
 from lrsl.plugin.output import Output
 
 ROOT = Path(__file__).parents[2]
@@ -250,11 +252,72 @@ def test_labels_and_names_may_be_files_and_numbers(files, tiny_bert, tmp_path, c
     assert "taken to be the labels in alphabetical order" in capsys.readouterr().out
 
 
+def test_numbers_of_columns_in_a_table_serve_beside_names(files, tiny_bert, tmp_path):
+    with (files / "val.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    with (tmp_path / "numbered.csv").open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerows([["text", "label"], *([row["text"], LABELS.index(row["label"])] for row in rows)])
+    given = {"train": files / "train.csv", "views": "[Lexical]"}  # whose labels are names
+    assert fit([*typed(files, tiny_bert, tmp_path, **given), "finetune=false"]) == 0
+    numbered = given | {"texts": tmp_path / "numbered.csv", "out": tmp_path / "other"}
+    assert fit([*typed(files, tiny_bert, tmp_path, **numbered), "finetune=false"]) == 0
+    expected, found = (Reranker.from_pretrained(tmp_path / name) for name in ("mine", "other"))
+    assert (found.report_, found.names) == (expected.report_, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"scores": (3, 4), "other": (3, 4)}, "has nothing called 'logits'; name one of "),
+        ({"logits": (3,)}, "holds an array of shape (3,); logits are a matrix"),
+        ({"logits": (3, 4), "classes": (2, 2)}, "holds classes of shape (2, 2); they are"),
+        ({"logits": "turned"}, "holds its columns one after the other"),
+        ({"logits": "objects"}, "holds Python objects; write numbers"),
+        ({"logits": (3, 4), "classes": "objects"}, "holds classes that are Python objects; write them as strings"),
+    ],
+)
+def test_what_is_wrong_with_arrays_is_said_as_it_is(arrays, message, tmp_path):
+    special = {"turned": np.zeros((4, 3)).T, "objects": np.zeros((3, 4), dtype=object)}
+    given = {name: special[what] if isinstance(what, str) else np.zeros(what) for name, what in arrays.items()}
+    np.savez(tmp_path / "logits.npz", **{"classes": np.array(list("abcd"))} | given)
+    with pytest.raises(InputError) as refused:
+        look_at(tmp_path / "logits.npz")
+    assert message in str(refused.value)
+
+
+def test_of_equals_the_first_is_the_classifier_s(tmp_path):
+    tied = [Candidate(2, "loan", 0.4, 0.5), Candidate(0, "card", 0.4, 0.3)]
+    with Output.opened(tmp_path / "answers.jsonl", {}, 2) as output:
+        output.add([Answer("loan", True, tied), Answer("card", False, tied)])
+        assert (output.hard, output.changed) == (1, 1)
+
+
+def test_fit_warns_in_a_sentence(files, tiny_bert, tmp_path, capsys):
+    (tmp_path / "long.json").write_text(json.dumps(["card " * 600, *LABELS[1:]]))
+    assert fit(typed(files, tiny_bert, tmp_path, label_texts=tmp_path / "long.json")) == 0
+    err = capsys.readouterr().err
+    assert "warning: 1 of the label texts are longer than the " in err
+    assert "Warning:" not in err
+
+
+def test_answers_of_another_backend_are_not_mixed(saved, files, tmp_path, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(Reranker, "from_pretrained", lambda folder, **more: asked.append(more) or 1 / 0)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            reranked(saved, files, tmp_path / "a.csv", "--backend", "onnx")
+    assert asked == [{"backend": "onnx"}] * 2
+    assert reranked(saved, files, tmp_path / "a.csv", "--backend", "torch") == 1
+    assert "is of other flags; give the same" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
         ({"texts": "test.csv"}, "val.npz has 90 rows of logits, and there are 70 texts"),
-        ({"labels": "labl"}, "has no column 'labl'; name one of text, label with --label-key; did you mean 'label'?"),
+        ({"labels": "labl"}, "has no column 'labl'; name one of text, label with --labels; did you mean 'label'?"),
+        ({"power": "2"}, "--power is the paper's exponent and has no effect here; give it with --rule paper, alone"),
         ({"detector": "Margn"}, "--detector Margn is unknown; use one of TopKVariance, Margin, "),
         ({"views": "[Lexical: {strength: 0}]"}, "--views Lexical: strength is 0; it must be above 0"),
         ({"fusion": "Margin"}, "--fusion Margin is unknown; use one of Paper, "),

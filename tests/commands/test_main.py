@@ -205,3 +205,57 @@ def test_bash_completes(tmp_path: Path) -> None:
     variables = ENVIRONMENT | {"PATH": f"{tmp_path}:/usr/bin:/bin"}
     done = subprocess.run(["bash", "-c", script], env=variables, capture_output=True, text=True, check=True)
     assert done.stdout == "minilm mistral\n", done.stderr
+
+
+def test_transformers_prints_nothing_among_the_answers(tmp_path: Path) -> None:
+    program = (
+        "import os, lrsl.commands.main as main\n"
+        "main.command = lambda name: lambda rest: bool(__import__('transformers.trainer'))\n"
+        "print(main.main(['store']), os.environ['WANDB_MODE'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=ENVIRONMENT | {"WANDB_MODE": "offline"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "True offline\n"
+
+
+def test_closed_streams_are_without_content(tmp_path: Path) -> None:
+    program = (
+        "import os, sys, lrsl.commands.main as main\n"
+        "for number in (0, 1): os.close(number)\n"
+        "sys.stdin = sys.stdout = None\n"  # as Python has them where it is started so
+        "main.command = lambda name: lambda rest: len(sys.stdin.read()) + (print('x') or 3)\n"
+        "sys.exit(main.main(['store']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (3, "")
+
+
+def test_a_table_whose_reader_has_gone_is_one_sentence(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    program = (
+        "import sys, lrsl.commands.main as main\n"
+        "from lrsl.screen import Screen\n"
+        "main.command = lambda name: lambda rest: Screen().print('shown') or 0\n"
+        "sys.stdout.reconfigure(line_buffering=True)\n"
+        "sys.exit(main.main(['store']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (closed.STATUS, "the output was closed before all of it was written\n")

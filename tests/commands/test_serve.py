@@ -13,8 +13,9 @@ import pytest
 import tiny
 
 from lrsl import Reranker
-from lrsl.commands import completion
+from lrsl.commands import completion, given
 from lrsl.commands.serve import main as serve
+from lrsl.nn.onnx import BACKENDS
 
 ROOT = Path(__file__).parents[2]
 HERE = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -145,3 +146,16 @@ def test_nothing_else_loads_them(warm, tmp_path):
 def test_its_flags_are_completed():
     assert completion.words(["serve", "--ma"]) == ["--max-mb", "--max-rows"]
     assert "serve" in completion.words(["s"])
+    assert completion.words(["serve", "mine", "--backend", ""]) == ["onnx", "onnx-int8", "torch"]
+
+
+def test_a_backend_reaches_the_reranker(saved, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Reranker, "from_pretrained", lambda folder, **more: asked.append(more) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        serve([str(saved), "--port", "0", "--backend", "onnx-int8"])
+    assert asked == [{"backend": "onnx-int8"}]
+
+
+def test_backends_are_those_of_the_reranker():
+    assert given.BACKENDS == BACKENDS

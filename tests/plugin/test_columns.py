@@ -106,3 +106,11 @@ def test_fit_refuses_both_before_anything_is_learnt():
         reranker.fit(turned, VAL.labels, VAL.texts, columns="trusted")
     with pytest.raises(ValueError, match="columns is 'guessed'; it must be one of checked, trusted"):
         reranker.fit(turned, VAL.labels, VAL.texts, columns="guessed")
+
+
+def test_names_that_are_written_nearly_alike_are_told_apart():
+    known = ["us", "US", "lost_card", "lost card"]
+    check_names(known, known)
+    check_names(["Us", "uS", "lost-card", "Lost card"], known)  # which of both nobody can say
+    with pytest.raises(InputError, match="calls column 0 of its logits 'US', and label_texts have that at 1"):
+        check_names(["US", "us", "lost_card", "lost card"], known)

@@ -137,6 +137,14 @@ def test_it_is_searched_and_cross_validated_and_stands_in_a_pipeline():
     assert reranked.views[0].strength == 10.0  # and no one else's
 
 
+def test_a_backend_reaches_the_reranker(tiny_bert):
+    pytest.importorskip("onnxruntime")
+    small = RerankedClassifier(tfidf(), str(tiny_bert), cv=2)
+    torchs, onnxs = (clone(small).set_params(backend=backend).fit(TEXTS, Y) for backend in ("torch", "onnx"))
+    assert (torchs.reranker_.backend, clone(onnxs).backend) == ("torch", "onnx")
+    np.testing.assert_allclose(onnxs.predict_proba(TEXTS), torchs.predict_proba(TEXTS), atol=1e-3)
+
+
 def test_parameters_are_got_set_and_cloned():
     reranked = RerankedClassifier(tfidf(), views=[Lexical(), Instances()], fusion=LogLinear())
     found = reranked.get_params()

@@ -175,7 +175,7 @@ def test_a_run_is_reopened(fitted, tmp_path, monkeypatch):
     (tmp_path / "results.json").write_text("{}")
     with pytest.raises(ValueError, match=str(tmp_path)):
         load(tmp_path)
-    monkeypatch.setattr("lrsl.run.reopened.reopen", lambda folder: fitted)
+    monkeypatch.setattr("lrsl.run.reopened.reopen", lambda folder, *, backend: fitted)
     assert load(tmp_path).classifier is fitted
 
 
