@@ -199,6 +199,8 @@ def _fit(typed: argparse.Namespace, read: Read, recipe: dict[str, Any], out: Pat
     if read.sorted and read.names is not None:
         print("the logits' columns are taken to be the labels in alphabetical order; --names gives another")
     print("\n".join(report.sentences(reranker.report_, reranker.cost_, len(read.label_texts))))
+    if reranker.is_on and not reranker.report_["verdict"]["deploy"]:
+        print("hard rows are reranked all the same; with --deploy auto they keep the classifier's answers")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
         reranker.save_pretrained(Path(scratch) / "whole")

@@ -75,6 +75,8 @@ def test_fit_says_what_the_class_says(files, tiny_bert, tmp_path, capsys):
     expected = Reranker(str(tiny_bert), LABELS, k=2, power=2.0, on_hard="abstain", detector=Entropy())
     expected.fit(logits(labels, 1), labels, texts)
     assert expected.report_["verdict"]["reason"] in printed
+    assert not expected.report_["verdict"]["deploy"]
+    assert "hard rows are reranked all the same; with --deploy auto " in printed
     assert f"next: lrsl rerank {tmp_path / 'a'} " in printed
     again = Reranker.from_pretrained(tmp_path / "a")
     assert again.report_ == expected.report_
