@@ -261,7 +261,8 @@ def test_every_figure_is_written_twice_the_same(found, tmp_path, capsys):
         ET.fromstring(content)
         assert len(content) < 1_000_000, name
     for one in plates(found):
-        plate.save(one, out)
+        if one.panels:
+            plate.save(one, out)
     assert {path.name: path.read_bytes() for path in out.glob("*.svg")} == first
 
 
