@@ -70,7 +70,6 @@ def test_one_place_is_left_for_the_server():
     assert "/rerank" in blocks(part, "python")[0]
 
 
-@pytest.mark.skipif("serve" not in main.COMMANDS, reason="lrsl serve is no command yet")
 def test_to_a_served_reranker(walked):
     folder, names = walked
     (part,) = SERVED.findall(read("served.md"))

@@ -6,7 +6,6 @@ lrsl demo
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -38,12 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=of.Help,
     )
     parser.parse_args(arguments)
-    try:
-        _demo()
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return of.status(_demo)
 
 
 class _Steps:

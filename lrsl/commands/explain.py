@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import math
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,12 +28,7 @@ NEIGHBOURS = 5
 def main(arguments: Sequence[str] | None = None) -> int:
     """Explain and return the exit status."""
     typed = _parser().parse_args(arguments)
-    try:
-        _explain(typed)
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return of.status(lambda: _explain(typed))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -51,15 +51,13 @@ class Read:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fit, print the report and the verdict, save, and return the exit status."""
     typed = _parser().parse_args(arguments)
-    try:
+
+    def work() -> None:
         out = _free(typed.out)
         recipe = dict(_setting(text) for text in typed.recipe)
-        read = _read(typed)
-        _fit(typed, read, recipe, out)
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+        _fit(typed, _read(typed), recipe, out)
+
+    return of.status(work)
 
 
 def _parser() -> argparse.ArgumentParser:

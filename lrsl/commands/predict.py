@@ -28,12 +28,7 @@ AT_ONCE = 1024
 def main(arguments: Sequence[str] | None = None) -> int:
     """Answer, write the answers, and return the exit status."""
     typed = _parser().parse_args(arguments)
-    try:
-        _predict(typed)
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return of.status(lambda: _predict(typed))
 
 
 def _parser() -> argparse.ArgumentParser:

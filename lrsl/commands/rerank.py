@@ -6,7 +6,6 @@ lrsl rerank my-reranker --logits test.npy --texts test.csv --out answers.jsonl
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -28,12 +27,7 @@ FLAGS = ("logits_key", "text_key", "quoting", "k", "at_once", "backend")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Rerank, write answers, and return the exit status."""
     typed = _parser().parse_args(arguments)
-    try:
-        _rerank(typed)
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return of.status(lambda: _rerank(typed))
 
 
 def _parser() -> argparse.ArgumentParser:
