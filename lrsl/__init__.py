@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lrsl.reranking.threshold import ThresholdRule
     from lrsl.reranking.threshold.best_gain import BestGain
     from lrsl.reranking.threshold.budget import Budget
+    from lrsl.reranking.threshold.fixed import Fixed
     from lrsl.reranking.threshold.sigma2_mis import Sigma2Mis
     from lrsl.reranking.threshold.target_accuracy import TargetAccuracy
     from lrsl.reranking.view import Given, View
@@ -64,6 +65,7 @@ __all__ = [
     "DetectorWithoutFit",
     "Endpoint",
     "Entropy",
+    "Fixed",
     "Fusion",
     "Given",
     "Instances",

@@ -139,7 +139,7 @@ def _show(folders: Sequence[Path], rules: Sequence[Any]) -> None:
 def _show_verdicts(folders: Sequence[Path], rules: Sequence[Any], draws: int) -> None:
     from rich.table import Table  # noqa: PLC0415
 
-    from lrsl.reranking.verdict import CRITERIA  # noqa: PLC0415
+    from lrsl.reranking.distribution import CRITERIA  # noqa: PLC0415
     from lrsl.screen import Screen, literal  # noqa: PLC0415
 
     table = Table(title="verdicts, and the gain on the rest in points", title_justify="left")
@@ -182,13 +182,27 @@ def _runs(folders: Sequence[Path]) -> dict[tuple[str, str, str], list[tuple[Path
         for path in sorted(folder.rglob(results.SCORES)):
             content = _of_a_run(results.read(path.parent))
             if content is not None and content.get("status") == "finished":
-                of = str(content.get("data")), str(path.parent.parent if path.parent.name.startswith("seed") else path)
-                runs[content["dataset"], content["model"], "/".join(of)].append((path.parent, content))
+                of = str(path.parent.parent if path.parent.name.startswith("seed") else path)
+                if not _draws_of_its_own(path.parent, int(content["seed"])):
+                    of = f"{content.get('data')}/{of}"
+                runs[content["dataset"], content["model"], of].append((path.parent, content))
     if not runs:
         raise InputError(
             f"no run in {', '.join(map(str, folders))} has kept its scores ({results.SCORES}); run it with this version"
         )
     return runs
+
+
+def _draws_of_its_own(folder: Path, seed: int) -> bool:
+    """Tell whether a run's few samples were drawn by its seed, so that its data are no other run's."""
+    from lrsl.run.finished import CONFIGURATION  # noqa: PLC0415
+    from lrsl.strict_json import parsed  # noqa: PLC0415
+
+    try:
+        dataset = parsed((folder / CONFIGURATION).read_text(encoding="utf-8"))["dataset"]
+        return dataset["per_class"] is not None and dataset["split_seed"] in (None, seed)
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def _of_a_run(content: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -252,8 +266,9 @@ def judge_draws(folder: Path, named: NamedRule, draws: int) -> list[Drawn]:
     """
     import torch  # noqa: PLC0415
 
+    from lrsl.reranking.distribution import CRITERIA  # noqa: PLC0415
     from lrsl.reranking.rule import recorded_scores  # noqa: PLC0415
-    from lrsl.reranking.verdict import CRITERIA, verdict  # noqa: PLC0415
+    from lrsl.reranking.verdict import verdict  # noqa: PLC0415
     from lrsl.run import scored  # noqa: PLC0415
 
     kept, val, test = _kept(folder, named)

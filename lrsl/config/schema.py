@@ -415,8 +415,9 @@ class RuleConfig:
 
     detector: Any = "margin"
     """What tells hard samples, such as margin, max_probability, entropy or topk_variance."""
-    threshold: Any = "sigma2_mis"
-    """Where hard samples end, such as sigma2_mis or best_gain."""
+    threshold: Any = "auto"
+    """Where hard samples end, such as best_gain or sigma2_mis; `auto` is best_gain, and sigma2_mis where
+    nothing is gained, or with another `on_hard` than rerank."""
     views: list[Any] = field(default_factory=lambda: ["label_similarity", "instances", "lexical"])
     """What scores the labels; with none there is no such rule."""
     fusion: Any = "log_linear"

@@ -39,6 +39,7 @@ from lrsl.reranking.positional import like, texts_of
 from lrsl.reranking.rule import Detection, FittedRule, Reranked, RowScores, Rule, recorded_scores, scores_of_texts
 from lrsl.reranking.saving import under
 from lrsl.reranking.threshold import ThresholdRule
+from lrsl.reranking.threshold.best_gain import BestGain
 from lrsl.reranking.threshold.sigma2_mis import Sigma2Mis
 from lrsl.reranking.view import FittedCandidateView, FittedView, Given, View
 from lrsl.reranking.view.instances import FittedInstances, Instances
@@ -69,7 +70,8 @@ class Reranker:
             scores a few labels only.
         power: exponent on the similarity (eq. 10), or `auto`, which finds it on the hard held-out rows.
         detector: what tells hard samples from easy ones; `TopKVariance(k)` unless given.
-        threshold: where hard samples end; `Sigma2Mis()` unless given.
+        threshold: where hard samples end; unless given `Sigma2Mis()`, and for the rule `fitted` with
+            `on_hard="rerank"` it is `BestGain(without_gain="mistakes")`.
         views: what scores the labels of hard samples; `[LabelSimilarity()]` unless given. With views that need no
             embedding the embedder may be None; it is loaded only when one asks for it.
         fusion: how logits and views become one ranking; `Paper(power)` unless given.
@@ -170,7 +172,7 @@ class Reranker:
         self.backend = backend
         self.rule = Rule(
             detector or (TopKVariance(self.k) if papers else Margin()),
-            threshold or Sigma2Mis(),
+            threshold or (Sigma2Mis() if papers or on_hard != "rerank" else BestGain(without_gain="mistakes")),
             fusion or (Paper(power) if papers else LogLinear()),
         )
         self._from_rows: list[View] = [] if papers or views is not None else [Instances(), Lexical()]

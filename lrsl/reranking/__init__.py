@@ -13,6 +13,7 @@ PUBLIC = {
     "Budget": "lrsl.reranking.threshold.budget",
     "TargetAccuracy": "lrsl.reranking.threshold.target_accuracy",
     "BestGain": "lrsl.reranking.threshold.best_gain",
+    "Fixed": "lrsl.reranking.threshold.fixed",
     "LabelSimilarity": "lrsl.reranking.view.label_similarity",
     "Instances": "lrsl.reranking.view.instances",
     "ClassMean": "lrsl.reranking.view.class_mean",

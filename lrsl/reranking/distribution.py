@@ -6,6 +6,9 @@ from torch import Tensor
 
 from lrsl.reranking.fusion.likelihood import maximum_likelihood
 
+CRITERIA = ("likelihood", "accuracy")
+"""By what a gain is told: how likely the true labels get, or how many answers are right."""
+
 FLOOR = 1e-4  # of a probability, as a share of the row's largest
 
 

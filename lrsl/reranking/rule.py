@@ -187,12 +187,13 @@ class Rule:
 
     def _detection_on_answers(self, logits: Tensor, labels: Tensor, scores: Sequence[Tensor]) -> Detection:
         """Learn which samples are hard from what reranking would answer, by fusions that did not see the row."""
-        answers = logits.argmax(dim=-1)
+        fused = torch.empty_like(logits, dtype=torch.promote_types(logits.dtype, torch.float32))
         for learnt_on, rows in folds(len(logits), FOLDS):
             every = torch.ones_like(learnt_on, dtype=torch.bool)
             seen = [score[learnt_on] for score in scores]
             fusion = self.fusion.fit(logits[learnt_on], labels[learnt_on], seen, every)
-            answers[rows] = fusion(logits[rows], [score[rows] for score in scores]).argmax(dim=-1).to(answers.device)
+            fused[rows] = fusion(logits[rows], [score[rows] for score in scores]).to(fused)
         detector = self.detector.fit(logits, labels)
-        hardness = detector(logits)
-        return Detection(detector, float(self.threshold.fit_on_answers(hardness, logits, labels, answers)))
+        hardness, probabilities = detector(logits), self.fusion.gives_probabilities
+        threshold = self.threshold.fit_on_scores(hardness, logits, labels, fused, probabilities=probabilities)
+        return Detection(detector, float(threshold))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lrsl import core
 from lrsl.reranking.checks import check_labels, check_logits, check_scores
-from lrsl.reranking.distribution import log_distribution, temperature
+from lrsl.reranking.distribution import CRITERIA, log_distribution, temperature
 from lrsl.reranking.folds import folds as dealt
 from lrsl.reranking.positional import check_no_probabilities
 from lrsl.reranking.rule import Rule, recorded_scores
@@ -22,8 +22,6 @@ from lrsl.reranking.rule import Rule, recorded_scores
 LEAST_HARD = 10  # hard rows, for a mean to have an error that can be told
 LEVEL = 0.95  # of each bound, taken by itself
 CLEARLY = 0.5  # standard errors below 0, from which on a gain in accuracy counts as a loss
-
-CRITERIA = ("likelihood", "accuracy")
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,7 @@ def verdict(
         change[rows], gains = _judged(rule, held_out.of(learnt_on), held_out.of(rows))
         likelier.append(gains)
     accuracy, likelihood = Mean.of(change), Mean.of(torch.cat(likelier))
-    deploy, reason = _decided(accuracy, likelihood, criterion)
+    deploy, reason = _decided(accuracy, likelihood, criterion, nowhere=rule.threshold.needs_answers)
     return Verdict(deploy, *accuracy.interval, *likelihood.interval, accuracy.n, likelihood.n, reason)
 
 
@@ -181,8 +179,10 @@ class Mean:
         return self.value, self.value - reach, self.value + reach
 
 
-def _decided(accuracy: Mean, likelihood: Mean, criterion: str) -> tuple[bool, str]:
-    """Return whether to deploy, and why."""
+def _decided(accuracy: Mean, likelihood: Mean, criterion: str, *, nowhere: bool) -> tuple[bool, str]:
+    """Return whether to deploy, and why; `nowhere` says that rows are only hard where reranking gains something."""
+    if nowhere and not likelihood.n:
+        return False, f"reranking off: nowhere among {accuracy.n:,} held-out rows does it gain anything"
     if likelihood.n < LEAST_HARD:
         return False, (
             f"reranking off: {likelihood.n} of {accuracy.n:,} held-out rows are hard, too few to tell whether it pays "

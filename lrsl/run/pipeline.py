@@ -105,7 +105,7 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
         with watch("test"):
             judge = Judge(context, logits)
             scores["rerank"] = {split: [of_view] for split, of_view in similarity.items()}
-            others = [judge(rule, scores[rule.name]) for rule in beside]
+            others = judge.beside(beside, scores)
             tested = Tested(logits, similarity, judge.through_callback(paper, scores["rerank"]), others)
             measured = measure(config, context.corpus, tested, act(config, context.corpus, tested, scores, defer))
             deployed.keep(config, context.corpus, tested, scores, embedding, folder=folder)

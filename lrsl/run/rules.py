@@ -95,8 +95,8 @@ def papers_rule(config: Config) -> NamedRule:
 def rules_beside(config: Config) -> list[NamedRule]:
     """Return the fitted rule, the control and the rules the user names, as far as they are asked for.
 
-    The control has the detector, the threshold and the fusion of the fitted rule, and in place of its views the same
-    classifier trained with the next seed.
+    The control has the detector and the fusion of the fitted rule, and in place of its views the same classifier,
+    trained with the next seed. `Judge.beside` judges it on the fitted rule's hard rows.
 
     Raises:
         InputError: one of them cannot be made, or its name is missing or taken.
@@ -147,6 +147,8 @@ def needs_second_classifier(rules: Sequence[NamedRule]) -> bool:
 
 def _rule(name: str, key: str, settings: RuleConfig, config: Config) -> NamedRule:
     k = config.reranker.k
+    if settings.threshold == "auto":
+        settings = dataclasses.replace(settings, threshold=_where_reranking_pays(config))
     rule = Rule(
         component(Detector, f"{key}.detector", _settings(f"{key}.detector", "detector", settings.detector, k)),
         component(ThresholdRule, f"{key}.threshold", _settings(f"{key}.threshold", "threshold", settings.threshold, k)),
@@ -161,6 +163,13 @@ def _rule(name: str, key: str, settings: RuleConfig, config: Config) -> NamedRul
         described = _settings(place, "view", given, k)
         views.append(ConfiguredView(component(View, place, described), described))
     return NamedRule(name, rule, tuple(views))
+
+
+def _where_reranking_pays(config: Config) -> str | dict[str, Any]:
+    """Return the threshold rule for `auto`; hard samples that are not reranked are where the classifier errs."""
+    if config.reranker.on_hard != "rerank":
+        return "sigma2_mis"
+    return {"_target_": "lrsl.BestGain", "without_gain": "mistakes"}
 
 
 def _settings(key: str, seam: str, given: Any, k: int) -> dict[str, Any]:

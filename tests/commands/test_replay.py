@@ -1,5 +1,7 @@
 """Other rules on what runs have left."""
 
+import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -47,8 +49,6 @@ def test_scores_are_kept_with_the_labels_they_are_of(runs):
 
 
 def tiny_labels(folder):
-    import json
-
     lines = [json.loads(line) for line in (folder / "seed0" / "predictions.jsonl").read_text().splitlines()]
     names = json.loads((folder / "seed0" / "labels.json").read_text())["labels"]
     return [names.index(line["gold"]) for line in lines]
@@ -60,6 +60,19 @@ def test_the_command_shows_every_rule_that_is_tried(runs, capsys):
     shown = capsys.readouterr().out
     for part in ("words", "ours", "tiny", " of 2"):
         assert part in shown
+
+
+def test_draws_of_a_seed_s_own_stand_in_one_row(runs, tmp_path):
+    shutil.copytree(runs[0], tmp_path / "drawn")
+    for seed in (0, 1):
+        folder = tmp_path / "drawn" / f"seed{seed}"
+        results = json.loads((folder / "results.json").read_text())
+        (folder / "results.json").write_text(json.dumps(results | {"data": f"drawn by {seed}"}))
+    assert len(replay._runs([tmp_path])) == 2
+    for seed in (0, 1):
+        of = {"dataset": {"per_class": 5, "split_seed": None if seed else 0}}
+        (tmp_path / "drawn" / f"seed{seed}" / "config.json").write_text(json.dumps(of))
+    assert len(replay._runs([tmp_path])) == 1
 
 
 @pytest.mark.parametrize(

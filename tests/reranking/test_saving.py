@@ -33,6 +33,8 @@ from lrsl.reranking.saving import described, made_again
         (lrsl.TargetAccuracy(0.99, confidence=0.8), lrsl.ThresholdRule),
         (lrsl.Budget(0.2), lrsl.ThresholdRule),
         (lrsl.BestGain(), lrsl.ThresholdRule),
+        (lrsl.BestGain("accuracy", without_gain="mistakes"), lrsl.ThresholdRule),
+        (lrsl.Fixed(0.5), lrsl.ThresholdRule),
         (lrsl.TopKProbabilityGap(2), lrsl.Detector),
         (seams.Margin(2.0), lrsl.Detector),
         (seams.WordOverlap(["the"]), lrsl.View),

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrsl import Budget, LogLinear, Margin, Paper
+from lrsl import BestGain, Budget, LogLinear, Margin, Paper
 from lrsl.reranking.fusion import FittedFusion, Fusion
 from lrsl.reranking.rule import Rule
 from lrsl.reranking.verdict import LEAST_HARD, Mean, verdict
@@ -248,3 +248,13 @@ def test_probabilities_are_no_logits():
     logits, labels, (view,) = drawn()
     with pytest.raises(ValueError, match=r"^logits are probabilities"):
         verdict(Rule(Margin(), Budget(0.5), Paper(1.0)), logits.softmax(-1), labels, [view])
+
+
+def test_where_nothing_is_gained_anywhere_the_reason_says_so():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 3, (90,), generator=generator)
+    logits = torch.eye(3)[labels] * 3 + torch.randn(90, 3, generator=generator)
+    found = verdict(Rule(Margin(), BestGain("accuracy"), LogLinear()), logits, labels, [torch.zeros(90, 3)])
+    assert not found.deploy
+    assert found.n_hard == 0
+    assert found.reason == "reranking off: nowhere among 90 held-out rows does it gain anything"

@@ -22,8 +22,17 @@ def test_the_fitted_rule_is_there_by_default():
     assert fitted.name == "fitted"
     assert fitted.rule.detector == lrsl.Margin()
     assert fitted.rule.fusion == lrsl.LogLinear()
+    assert fitted.rule.threshold == lrsl.BestGain(without_gain="mistakes")
     assert [view.name for view in fitted.views] == ["label_similarity", "instances", "lexical"]
     assert beside(fitted=RuleConfig(views=[])) == []
+
+
+@pytest.mark.parametrize("on_hard", ["abstain", "set"])
+def test_hard_samples_that_are_not_reranked_are_where_the_classifier_errs(on_hard):
+    (fitted,) = beside(on_hard=on_hard)
+    assert fitted.rule.threshold == lrsl.Sigma2Mis()
+    (chosen,) = beside(on_hard=on_hard, fitted=RuleConfig(threshold="best_gain"))
+    assert chosen.rule.threshold == lrsl.BestGain()
 
 
 def test_parts_are_named_shortly_or_by_class_and_take_k():
@@ -108,6 +117,8 @@ def test_results_have_the_rules_and_what_each_gains(whole):
         assert set(told["weights"]) == set(told["views"])
         assert all(weight >= 0 for weight in told["weights"].values())
     assert found["control"]["views"] == ["second_classifier"]
+    for part in ("threshold", "hard_fraction"):
+        assert found["control"][part] == found["fitted"][part]  # a gain on other rows would be another gain
     assert set(found["selective"]) == {"rerank", "fitted", "control", "words"}
     assert set(found["validation"]) >= {"origin", "rerank", "fitted", "control", "words"}
 

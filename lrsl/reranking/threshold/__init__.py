@@ -18,8 +18,8 @@ NOTHING_HARD: float = -EVERYTHING_HARD
 class ThresholdRule(Component, Protocol):
     """Finds the number below which a row is hard. What it fits is that number.
 
-    A rule whose `needs_answers` is true weighs what reranking would answer, and is fitted by `fit_on_answers`; it
-    cannot be fitted before there is a view.
+    A rule whose `needs_answers` is true weighs what reranking would answer, and is fitted by `fit_on_scores`; it cannot
+    be fitted before there is a view.
     """
 
     needs_answers: ClassVar[bool] = False
@@ -45,3 +45,18 @@ class ThresholdRule(Component, Protocol):
                 on other rows.
         """
         return self.fit(hardness, logits, labels)
+
+    def fit_on_scores(
+        self, hardness: Tensor, logits: Tensor, labels: Tensor, scores: Tensor, *, probabilities: bool
+    ) -> float:
+        """Return the threshold, knowing by what reranking would rank; unless overridden by its answers alone.
+
+        Args:
+            hardness: the detector's number for each held-out row, `(n,)`.
+            logits: the classifier's, `(n, classes)`.
+            labels: true labels, `(n,)`.
+            scores: what each row would be ranked by if it were hard, `(n, classes)`, by a fusion that was fitted on
+                other rows.
+            probabilities: whether these scores are probabilities.
+        """
+        return self.fit_on_answers(hardness, logits, labels, scores.argmax(dim=-1))

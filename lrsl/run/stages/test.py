@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from lrsl.config.schema import TrainerConfig
 from lrsl.reranking.rule import FittedRule, Reranked, RowScores, recorded_scores
+from lrsl.reranking.threshold.fixed import Fixed
 from lrsl.reranking.verdict import Verdict, verdict
-from lrsl.run.rules import FITTED, NamedRule
+from lrsl.run.rules import CONTROL, FITTED, NamedRule
 from lrsl.run.stages.context import RunContext
 from lrsl.training.callback import RerankingCallback
 from lrsl.training.recorded import RecordedLogits
@@ -105,6 +106,21 @@ class Judge:
         trainer.test(recorded, recorded.loader(self.logits["test"], labels["test"]), verbose=False)
         assert callback.reranked is not None
         return self._judged(named, scores, fitted, callback.reranked)
+
+    def beside(self, rules: Sequence[NamedRule], scores: Mapping[str, Scores]) -> list[Judged]:
+        """Judge rules, the control on the hard rows of the fitted rule: a gain elsewhere would be another gain.
+
+        Args:
+            rules: in any order but that the fitted rule comes before the control.
+            scores: each rule's views' on val and test.
+        """
+        judged: dict[str, Judged] = {}
+        for named in rules:
+            if named.name == CONTROL and FITTED in judged:
+                same = Fixed(judged[FITTED].fitted.detection.threshold)
+                named = replace(named, rule=replace(named.rule, threshold=same))  # noqa: PLW2901
+            judged[named.name] = self(named, scores[named.name])
+        return [*judged.values()]
 
     def __call__(self, named: NamedRule, scores: Scores) -> Judged:
         """Judge a rule.

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
 
 from lrsl import BestGain, Paper, Sigma2Mis
 from lrsl.reranking.rule import Rule, recorded_scores
@@ -79,6 +80,83 @@ def test_it_cannot_be_fitted_without_answers():
 def test_a_rule_without_need_of_answers_does_not_look_at_them():
     hardness, logits, labels = torch.rand(8), torch.randn(8, 3), torch.arange(8) % 3
     assert Sigma2Mis().fit_on_answers(hardness, logits, labels, labels) == Sigma2Mis().fit(hardness, logits, labels)
+
+
+def gains_in_likelihood(before, after, labels):
+    """What the rule goes by, written out: log-likelihoods at the temperature that fits best."""
+
+    def calibrated(logits):
+        def likelihood(log_temperature):
+            told = (logits / math.exp(log_temperature)).log_softmax(-1)
+            return told.gather(1, labels[:, None])[:, 0]
+
+        found = minimize_scalar(lambda t: -float(likelihood(t).sum()), bounds=(-4, 4), options={"xatol": 1e-10})
+        return likelihood(found.x)
+
+    return calibrated(after) - calibrated(before)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_likelihood_goes_by_what_each_row_s_label_gains(seed):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 3, (80,), generator=generator)
+    logits = torch.randn(80, 3, generator=generator, dtype=torch.float64) + torch.eye(3)[labels]
+    hardness = torch.rand(80, generator=generator, dtype=torch.float64)
+    helped = logits + torch.eye(3)[labels] * (hardness < 0.4)[:, None]  # where it helps, and no further
+    helped += 0.3 * torch.randn(80, 3, generator=generator)
+    scores = helped.softmax(-1)
+    found = BestGain().fit_on_scores(hardness, logits, labels, scores, probabilities=True)
+    order = hardness.argsort()
+    gains = gains_in_likelihood(logits, helped, labels)[order].numpy()
+    sizes = sorted({math.floor(80 * step / 100) for step in range(101)})
+    best = max(sizes, key=lambda size: gains[:size].sum())
+    error = np.std(np.where(np.arange(80) < best, gains, 0), ddof=1) / math.sqrt(80)
+    fewest = min(size for size in sizes if gains[:size].sum() / 80 >= gains[:best].sum() / 80 - error)
+    assert 0 < (hardness < found).sum() == fewest < 40
+
+
+def test_likelihood_hears_of_what_answers_do_not_tell():
+    """True labels get likelier on the hardest half, and no answer changes."""
+    labels = torch.zeros(400).long()
+    wrong = torch.arange(400) % 8 == 0
+    logits = torch.where(wrong[:, None], torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.0]))
+    hardness = torch.arange(400.0)
+    better = logits.clone()
+    better[:200, 0] += torch.where(wrong[:200], 0.8, 0.5)
+    given = hardness, logits, labels, better.softmax(-1)
+    by_likelihood = BestGain().fit_on_scores(*given, probabilities=True)
+    assert 100 < by_likelihood <= 220
+    assert BestGain("likelihood").fit_on_scores(*given, probabilities=False) == by_likelihood
+    for by_accuracy in (BestGain(), BestGain("accuracy")):
+        assert by_accuracy.fit_on_scores(*given, probabilities=False) == NOTHING_HARD
+    assert BestGain("accuracy").fit_on_scores(*given, probabilities=True) == NOTHING_HARD
+
+
+def test_where_nothing_is_gained_the_mistakes_may_tell_what_is_hard():
+    labels = torch.zeros(50).long()
+    logits = torch.where((torch.arange(50) % 3 == 0)[:, None], torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.0]))
+    hardness = torch.arange(50.0)
+    given = hardness, logits, labels, logits.softmax(-1)
+    assert BestGain().fit_on_scores(*given, probabilities=True) == NOTHING_HARD
+    told = BestGain(without_gain="mistakes").fit_on_scores(*given, probabilities=True)
+    assert told == Sigma2Mis().fit(hardness, logits, labels) == hardness[::3].mean()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"criterion": "loss"}, "criterion is 'loss'; it must be one of likelihood, accuracy"),
+        ({"without_gain": "all"}, "without_gain is 'all'; it must be one of nothing, mistakes"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        BestGain(**settings)
+
+
+def test_answers_alone_do_not_tell_likelihood():
+    with pytest.raises(ValueError, match="answers do not tell"):
+        BestGain("likelihood").fit_on_answers(torch.zeros(8), torch.randn(8, 3), torch.zeros(8), torch.zeros(8))
 
 
 class Remembering(Paper):

@@ -1,0 +1,33 @@
+"""A threshold that is known."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from lrsl.reranking.threshold import ThresholdRule
+
+
+@dataclass(frozen=True)
+class Fixed(ThresholdRule):
+    """A number that was found elsewhere, such as by hand; nothing is learnt.
+
+    Args:
+        value: rows whose hardness lies strictly below it are hard, in the detector's unit.
+
+    Raises:
+        ValueError: it is NaN.
+    """
+
+    value: float
+
+    def __post_init__(self) -> None:
+        """Check the value."""
+        if math.isnan(self.value):
+            raise ValueError("value is nan; it must be a number in the detector's unit")
+
+    def fit(self, hardness: Tensor, logits: Tensor, labels: Tensor) -> float:
+        """Return the value."""
+        return self.value
