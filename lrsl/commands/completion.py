@@ -24,7 +24,7 @@ ANSWERING = ("fit", "rerank", "predict", "explain", "serve")
 FLAGS = {
     "run": ("--cfg", "--config-dir", "--help", "--hydra-help", "--multirun", "--package", "--resolve", "-m"),
     "card": ("--config-dir", "--help"),
-    "label-texts": ("--config-dir", "--help"),
+    "label-texts": ("--compare", "--config-dir", "--help"),
     "fit": (
         *("--columns", "--coverage", "--deploy", "--detector", "--embedding", "--fusion", "--help", "--k"),
         *("--label-texts", "--labels", "--logits", "--logits-key", "--names", "--on-hard", "--out", "--power"),

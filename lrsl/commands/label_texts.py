@@ -6,7 +6,6 @@ lrsl label-texts dataset=tsec3 data_dir=FOLDER llm=FOLDER_OR_HUB_ID out=label_te
 from __future__ import annotations
 
 import argparse
-import random
 import shlex
 import sys
 from collections import Counter
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 
 ASKED = ("examples", "max_new_tokens", "quantize", "at_once", "separation")
 """Keys of this command that change what is written."""
-MEASURED = 100
-"""Training texts of a label on which texts for it are compared."""
 TYPES = {"int": "a whole number", "bool": "true or false", "str": "text"}
 
 
@@ -97,9 +94,18 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("override", nargs="*", help="llm=FOLDER_OR_HUB_ID out=FILE KEY=VALUE; the rest as for a run")
     parser.add_argument("--config-dir", metavar="FOLDER", help="a folder of your own, with dataset/NAME.yaml")
+    parser.add_argument(
+        "--compare",
+        nargs="+",
+        metavar="TEXTS",
+        help="write nothing, and print what similarity alone, off the shelf, is worth with label texts: names, own for "
+        "those that are configured, or files",
+    )
     given = parser.parse_args(arguments)
     try:
         search_path = own.use(own.absolute(given.config_dir))
+        if given.compare:
+            return _compared(given.compare, [*given.override, *search_path])
         writer, overrides = writer_config(given.override)
         return write(writer, composition.configured([*overrides, *search_path]), overrides)
     except InputError as error:
@@ -109,7 +115,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(said(mistakes.explain(error)), file=sys.stderr)
         return 1
     except RuntimeError as error:
-        if "out of memory" not in str(error):
+        if given.compare or "out of memory" not in str(error):
             raise
         print(
             f"llm={writer.llm} needs more memory than there is; set quantize=nf4 or give a smaller one", file=sys.stderr
@@ -118,6 +124,18 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _compared(texts: list[str], overrides: list[str]) -> int:
+    own_keys = {key.name for key in fields(WriterConfig)}
+    if idle := [override for override in overrides if override.partition("=")[0] in own_keys]:
+        raise InputError(f"{idle[0]} has no effect with --compare, which writes nothing; leave it out")
+    config = composition.configured(overrides)
+    threads.prepare()
+    from lrsl.commands.label_comparison import compare  # noqa: PLC0415  (sentence-transformers, only if asked for)
+
+    print(compare(texts, config))
+    return 0
 
 
 def writer_config(overrides: list[str]) -> tuple[WriterConfig, list[str]]:
@@ -214,19 +232,15 @@ def write(writer: WriterConfig, config: Config, overrides: list[str]) -> int:
 
 
 def _separation(corpus: Corpus, config: Config, known: Mapping[str, str]) -> Separation:
-    """Return what compares texts of labels, on up to `MEASURED` training texts of each label, drawn with the seed."""
-    from lrsl.embedding.separation import Separation  # noqa: PLC0415  (sentence-transformers, only if asked for)
+    """Return what compares texts of labels, on some training texts of each label."""
+    from lrsl.embedding.separation import Separation, measured  # noqa: PLC0415  (sentence-transformers, if asked for)
     from lrsl.embedding.text_embedding import configured_embedding  # noqa: PLC0415
 
-    rows: dict[int, list[int]] = {}
-    for row, label in enumerate(corpus.train.labels):
-        rows.setdefault(label, []).append(row)
-    draw = random.Random(config.seed)
-    drawn = [row for label in sorted(rows) for row in sorted(draw.sample(rows[label], min(MEASURED, len(rows[label]))))]
+    drawn = measured(corpus.train, config.seed)
     return Separation(
         configured_embedding(config.embedding),
-        [corpus.train.texts[row] for row in drawn],
-        [corpus.train.labels[row] for row in drawn],
+        drawn.texts,
+        drawn.labels,
         [known.get(name, text) for name, text in zip(corpus.labels, corpus.label_texts, strict=True)],
     )
 

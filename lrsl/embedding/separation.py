@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 
 import torch
@@ -9,7 +10,21 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from lrsl import core
+from lrsl.data.corpus import Split
 from lrsl.embedding.text_embedding import encode
+
+MEASURED = 100
+"""Training texts of a label on which texts for it are compared."""
+
+
+def measured(split: Split, seed: int) -> Split:
+    """Return up to `MEASURED` samples of each label, drawn with a seed, by label and then in file order."""
+    rows: dict[int, list[int]] = {}
+    for row, label in enumerate(split.labels):
+        rows.setdefault(label, []).append(row)
+    draw = random.Random(seed)
+    drawn = [sorted(draw.sample(rows[label], min(MEASURED, len(rows[label])))) for label in sorted(rows)]
+    return split.take([row for of_label in drawn for row in of_label])
 
 
 class Separation:
@@ -33,6 +48,10 @@ class Separation:
     def accuracy(self) -> float:
         """Return the share of texts that are nearest to the text of their own label."""
         return self._right(self.similarity)
+
+    def right(self, label_texts: Sequence[str]) -> Tensor:
+        """Return which texts are nearest to the text of their own label with these texts of labels, bool `(n,)`."""
+        return core.label_similarity(self.texts, encode(self.embedding, label_texts)).argmax(1) == self.labels
 
     def is_better(self, label: int, text: str) -> bool:
         """Tell whether more texts are nearest to the text of their own label with another text for this label."""
