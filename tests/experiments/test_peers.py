@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 from typed import Typed
 
 from experiments.peers import PEERS, __main__, one, page
@@ -23,13 +22,23 @@ SYSTEMS = {name: {name} for name in PEERS} | {"lrsl": {"origin", "rerank", "fitt
 
 
 @pytest.fixture
-def words(tiny_corpus: Path, tiny_bert: Path, tmp_path: Path) -> list[str]:
-    """What is typed for the tiny corpus, without seed and peers."""
+def words(tmp_path: Path) -> list[str]:
+    """What is typed, without seed and peers; the encoder is never loaded."""
+    encoder = tmp_path / "encoder"
+    encoder.mkdir()
+    (encoder / "config.json").write_text("{}")
+    rows = ["dataset=telecom34", "dataset.per_class=5", "dataset.split_seed=null"]
+    return [*rows, f"encoder={encoder}", f"out={tmp_path / 'out'}"]
+
+
+@pytest.fixture
+def tiny_words(tiny_corpus: Path, tiny_bert: Path, tmp_path: Path) -> list[str]:
+    """What is typed for the tiny corpus and network."""
     return [
         *("dataset=custom", "dataset.name=tiny", f"dataset.train={tiny_corpus / 'train.csv'}"),
-        *(f"dataset.test={tiny_corpus / 'test.csv'}", "dataset.split_seed=null", f"encoder={tiny_bert}"),
+        *(f"dataset.test={tiny_corpus / 'test.csv'}", f"encoder={tiny_bert}", f"out={tmp_path / 'out'}"),
         *("model.epochs=2", "model.batch_size=16", "model.lr=3e-3", "model.head_lr=1e-2"),
-        *("embedding.epochs=1", "embedding.lr=3e-3", "trainer=cpu", f"out={tmp_path / 'out'}"),
+        *("embedding.epochs=1", "embedding.lr=3e-3", "trainer=cpu"),
     ]
 
 
@@ -54,21 +63,27 @@ def told(peer: str = "linear_svm", seed: int = 0, accuracy: float = 0.5, **chang
 
 
 def task(n: int = 8) -> Task:
+    import tiny
+
     texts, labels = tiny.samples(n)
     split = Split([str(row) for row in range(n)], texts, labels)
     recipe = ModelConfig(name="tiny")
     return Task(split, split, texts, tiny.LABELS, tiny.LABELS, "nowhere", recipe, 0, TrainerConfig(), ())
 
 
+def raise_(error: Exception) -> None:
+    raise error
+
+
 @pytest.mark.parametrize("peer", ["sentence_transformers_lr", "transformers_trainer", "reranked_lr", "lrsl"])
-def test_a_peer_learns(peer: str, words: list[str], warm: Typed, tmp_path: Path) -> None:
+def test_a_peer_learns(peer: str, tiny_words: list[str], warm: Typed, tmp_path: Path) -> None:
     file = tmp_path / "found.json"
-    done = warm("-m", "experiments.peers.one", peer, str(file), *words, "seed=3", cwd=ROOT)
+    done = warm("-m", "experiments.peers.one", peer, str(file), *tiny_words, "seed=3", cwd=ROOT)
     assert done.returncode == 0, done.stderr
     found = json.loads(file.read_text(encoding="utf-8"))
     assert set(found["systems"]) == SYSTEMS[peer]
     for figures in found["systems"].values():
-        assert figures["accuracy"] > 1.3 / len(tiny.LABELS)
+        assert figures["accuracy"] > 1.3 / 4
         assert figures["train_seconds"] > 0
         assert figures["seconds_per_1000"] > 0
     assert found["rows"] == {"train": 192, "val": 48, "test": 60}
@@ -87,7 +102,7 @@ def test_the_command_writes_a_table_and_goes_on(
     (file,) = out.rglob("seed0.json")
     assert file.relative_to(out).parts[1:] == ("linear_svm", "seed0.json")
     found = json.loads(file.read_text(encoding="utf-8"))
-    assert found["systems"]["linear_svm"]["accuracy"] > 0.6
+    assert found["systems"]["linear_svm"]["accuracy"] > 0.2  # of 34 classes
     assert found["commit"]
     table = (out / page.PAGE).read_text(encoding="utf-8")
     assert f"**{100 * found['systems']['linear_svm']['accuracy']:.2f}**" in table
@@ -112,8 +127,8 @@ def test_the_command_writes_a_table_and_goes_on(
         found["systems"]["linear_svm"]["accuracy"]
     )
     assert len(list(out.iterdir())) == 2
-    assert __main__.main([*words, "peers=linear_svm", "seed=0", "dataset.per_class=5"]) == 0
-    assert len(list(out.iterdir())) == 3  # other rows have a folder of their own
+    assert __main__.main([*words, "peers=linear_svm", "seed=0", "model.epochs=7"]) == 0
+    assert len(list(out.iterdir())) == 3  # another recipe has a folder of its own
     assert (out / page.PAGE).read_text(encoding="utf-8").count("\n## ") == 2
 
 
@@ -188,7 +203,7 @@ def test_what_is_absent_is_looked_for_again(tmp_path: Path) -> None:
         ("model.pretrained=x", "model.pretrained is set by this command; give encoder=FOLDER"),
         ("dataset.tain=x", "dataset.tain"),
         ("model=aphan", "model.architecture=aphan has no peers; use encoder"),
-        ("dataset.train=nowhere.csv", "nowhere.csv"),
+        ("dataset.train=nowhere.csv", "dataset.train has no meaning for the embedded telecom34"),
     ],
 )
 def test_bad_input_is_one_sentence(
@@ -212,8 +227,9 @@ def test_out_must_be_a_folder(tmp_path: Path) -> None:
 def test_setfit_that_is_not_there_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     from experiments.peers import setfit
 
-    monkeypatch.setattr(sys, "path", [])
-    monkeypatch.setattr(sys, "meta_path", [finder for finder in sys.meta_path if finder is not None][:0])
+    missing = ModuleNotFoundError("No module named 'setfit'", name="setfit")
+    finder = types.SimpleNamespace(find_spec=lambda name, *_: raise_(missing) if name == "setfit" else None)
+    monkeypatch.setattr(sys, "meta_path", [finder, *sys.meta_path])
     monkeypatch.delitem(sys.modules, "setfit", raising=False)
     with pytest.raises(AbsentError, match="not installed: pip install --no-deps setfit evaluate"):
         setfit.imported()
