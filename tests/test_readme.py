@@ -154,9 +154,9 @@ def test_the_figures_on_telecom34_are_those_recorded() -> None:
     detailed = (RESULTS / "README.md").read_text(encoding="utf-8")
     rows_are_recorded(runs, (README, detailed), ("origin", "rerank", "fitted", "control"))
     below = [run for run in runs if run.results["fitted"]["accuracy"] < run.results["origin"]["accuracy"]]
-    assert len(below) == 2
+    assert [round(400 * (run.results["origin"]["accuracy"] - run.results["fitted"]["accuracy"])) for run in below] == [2]
     assert all(run.results["verdict"]["deployed"] == "fitted" for run in runs)
-    assert "In two of the five seeds `fitted` is a quarter of a point below origin" in README
+    assert "In one of the five seeds `fitted` is half a point below origin" in " ".join(README.split())
 
 
 def test_the_speeds_are_those_measured() -> None:

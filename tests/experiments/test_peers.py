@@ -37,8 +37,8 @@ def tiny_words(tiny_corpus: Path, tiny_bert: Path, tmp_path: Path) -> list[str]:
     return [
         *("dataset=custom", "dataset.name=tiny", f"dataset.train={tiny_corpus / 'train.csv'}"),
         *(f"dataset.test={tiny_corpus / 'test.csv'}", f"encoder={tiny_bert}", f"out={tmp_path / 'out'}"),
-        *("model.epochs=2", "model.batch_size=16", "model.lr=3e-3", "model.head_lr=1e-2"),
-        *("embedding.epochs=1", "embedding.lr=3e-3", "trainer=cpu"),
+        *("model.epochs=6", "model.batch_size=16", "model.lr=3e-3", "model.head_lr=1e-2"),
+        *("embedding.epochs=2", "embedding.lr=3e-3", "trainer=cpu"),
     ]
 
 
