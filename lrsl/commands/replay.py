@@ -175,7 +175,7 @@ def _runs(folders: Sequence[Path]) -> dict[tuple[str, str, str], list[tuple[Path
     from lrsl.paths import is_folder  # noqa: PLC0415
     from lrsl.run import results  # noqa: PLC0415
 
-    runs: dict[tuple[str, str, str], list[tuple[Path, dict[str, Any]]]] = defaultdict(list)
+    together: dict[tuple[str, str, str], list[tuple[Path, dict[str, Any]]]] = defaultdict(list)
     for folder in folders:
         if not is_folder(folder):
             raise InputError(f"{folder} is no folder; name one that holds runs")
@@ -183,9 +183,12 @@ def _runs(folders: Sequence[Path]) -> dict[tuple[str, str, str], list[tuple[Path
             content = _of_a_run(results.read(path.parent))
             if content is not None and content.get("status") == "finished":
                 of = str(path.parent.parent if path.parent.name.startswith("seed") else path)
-                if not _draws_of_its_own(path.parent, int(content["seed"])):
-                    of = f"{content.get('data')}/{of}"
-                runs[content["dataset"], content["model"], of].append((path.parent, content))
+                together[content["dataset"], content["model"], of].append((path.parent, content))
+    runs: dict[tuple[str, str, str], list[tuple[Path, dict[str, Any]]]] = defaultdict(list)
+    for (dataset, model, of), found in together.items():
+        drawn = all(_draws_of_its_own(folder, int(content["seed"])) for folder, content in found)
+        for folder, content in found:
+            runs[dataset, model, of if drawn else f"{content.get('data')}/{of}"].append((folder, content))
     if not runs:
         raise InputError(
             f"no run in {', '.join(map(str, folders))} has kept its scores ({results.SCORES}); run it with this version"

@@ -128,15 +128,20 @@ class FittedRule:
             return Reranked(hard, tuple(answers[:0] for _ in scores), answers, labels)
         asked = hard.nonzero().flatten() if rows is None else rows.to(hard.device)[hard]
         given = tuple(score(asked.cpu(), logits[hard]).to(logits.device) for score in scores)
-        fused = self.fusion(logits[hard], given)
-        if fused.shape != logits[hard].shape or fused.isnan().any():
-            raise ValueError(
-                f"{type(self.fusion).__name__} gave scores of shape {tuple(fused.shape)}, {int(fused.isnan().sum())} "
-                f"of them NaN, for {int(hard.sum())} hard rows; a fusion gives a number for every label"
-            )
-        answers[hard] = fused.to(answers.dtype)
+        answers[hard] = _fused(self.fusion, logits[hard], given).to(answers.dtype)
         labels[hard] = answers[hard].argmax(dim=-1)
         return Reranked(hard, given, answers, labels)
+
+
+def _fused(fusion: FittedFusion, logits: Tensor, scores: Sequence[Tensor]) -> Tensor:
+    """Return what a fusion makes of hard rows, `(n, classes)`, once it is known to be a number for every label."""
+    fused = fusion(logits, scores)
+    if fused.shape != logits.shape or fused.isnan().any():
+        raise ValueError(
+            f"{type(fusion).__name__} gave scores of shape {tuple(fused.shape)}, {int(fused.isnan().sum())} "
+            f"of them NaN, for {len(logits)} hard rows; a fusion gives a number for every label"
+        )
+    return fused
 
 
 @dataclass(frozen=True)
@@ -192,7 +197,7 @@ class Rule:
             every = torch.ones_like(learnt_on, dtype=torch.bool)
             seen = [score[learnt_on] for score in scores]
             fusion = self.fusion.fit(logits[learnt_on], labels[learnt_on], seen, every)
-            fused[rows] = fusion(logits[rows], [score[rows] for score in scores]).to(fused)
+            fused[rows] = _fused(fusion, logits[rows], [score[rows] for score in scores]).to(fused)
         detector = self.detector.fit(logits, labels)
         hardness, probabilities = detector(logits), self.fusion.gives_probabilities
         threshold = self.threshold.fit_on_scores(hardness, logits, labels, fused, probabilities=probabilities)

@@ -75,6 +75,14 @@ def test_draws_of_a_seed_s_own_stand_in_one_row(runs, tmp_path):
     assert len(replay._runs([tmp_path])) == 1
 
 
+def test_a_split_that_is_one_seed_s_by_chance_keeps_its_row(runs, tmp_path):
+    shutil.copytree(runs[0], tmp_path / "same")
+    for seed in (0, 1):
+        of = {"dataset": {"per_class": 5, "split_seed": 0}}
+        (tmp_path / "same" / f"seed{seed}" / "config.json").write_text(json.dumps(of))
+    assert [len(found) for found in replay._runs([tmp_path]).values()] == [2]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -18,15 +18,15 @@ class Fixed(ThresholdRule):
         value: rows whose hardness lies strictly below it are hard, in the detector's unit.
 
     Raises:
-        ValueError: it is NaN.
+        ValueError: it is not finite, which results could not be written with.
     """
 
     value: float
 
     def __post_init__(self) -> None:
         """Check the value."""
-        if math.isnan(self.value):
-            raise ValueError("value is nan; it must be a number in the detector's unit")
+        if not math.isfinite(self.value):
+            raise ValueError(f"value is {self.value}; it must be a finite number in the detector's unit")
 
     def fit(self, hardness: Tensor, logits: Tensor, labels: Tensor) -> float:
         """Return the value."""

@@ -190,3 +190,17 @@ def test_a_whole_rule_is_fitted_on_answers_of_fusions_that_did_not_see_the_row()
     assert 0.4 < hard.double().mean() < 1  # two of three answers are wrong, and reranking mends them all
     again = rule.fit(logits, labels, [recorded_scores(similarity)])
     assert again.detection.threshold == fitted.detection.threshold
+
+
+class Broken(Paper):
+    """Gives what no row can be ranked by."""
+
+    def __call__(self, logits, scores):
+        return logits[:, :1] if self.power == 2 else logits * math.nan
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_a_fusion_that_gives_no_number_for_a_label_is_refused_while_the_gain_is_found(power):
+    logits, labels = torch.eye(4).repeat(5, 1), torch.arange(20) % 4  # all right: nothing would ever be hard
+    with pytest.raises(ValueError, match="a fusion gives a number for every label"):
+        Rule(threshold=BestGain(), fusion=Broken(power)).fit(logits, labels, [recorded_scores(logits)])
