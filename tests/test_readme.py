@@ -154,7 +154,9 @@ def test_the_figures_on_telecom34_are_those_recorded() -> None:
     detailed = (RESULTS / "README.md").read_text(encoding="utf-8")
     rows_are_recorded(runs, (README, detailed), ("origin", "rerank", "fitted", "control"))
     below = [run for run in runs if run.results["fitted"]["accuracy"] < run.results["origin"]["accuracy"]]
-    assert [round(400 * (run.results["origin"]["accuracy"] - run.results["fitted"]["accuracy"])) for run in below] == [2]
+    assert [round(400 * (run.results["origin"]["accuracy"] - run.results["fitted"]["accuracy"])) for run in below] == [
+        2
+    ]
     assert all(run.results["verdict"]["deployed"] == "fitted" for run in runs)
     assert "In one of the five seeds `fitted` is half a point below origin" in " ".join(README.split())
 

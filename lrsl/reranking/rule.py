@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lrsl.reranking.detector import Detector, FittedDetector
 from lrsl.reranking.detector.topk_variance import TopKVariance
+from lrsl.reranking.distribution import log_distribution, temperature
 from lrsl.reranking.folds import folds
 from lrsl.reranking.fusion import FittedFusion, Fusion
 from lrsl.reranking.fusion.paper import Paper
@@ -193,12 +194,17 @@ class Rule:
     def _detection_on_answers(self, logits: Tensor, labels: Tensor, scores: Sequence[Tensor]) -> Detection:
         """Learn which samples are hard from what reranking would answer, by fusions that did not see the row."""
         fused = torch.empty_like(logits, dtype=torch.promote_types(logits.dtype, torch.float32))
+        probabilities = self.fusion.gives_probabilities
         for learnt_on, rows in folds(len(logits), FOLDS):
             every = torch.ones_like(learnt_on, dtype=torch.bool)
             seen = [score[learnt_on] for score in scores]
             fusion = self.fusion.fit(logits[learnt_on], labels[learnt_on], seen, every)
-            fused[rows] = _fused(fusion, logits[rows], [score[rows] for score in scores]).to(fused)
+            found = _fused(fusion, logits[rows], [score[rows] for score in scores])
+            if probabilities:  # one fold's may be surer of themselves than another's
+                told = log_distribution(_fused(fusion, logits[learnt_on], seen))
+                found = (log_distribution(found) / temperature(told, labels[learnt_on])).softmax(dim=-1)
+            fused[rows] = found.to(fused)
         detector = self.detector.fit(logits, labels)
-        hardness, probabilities = detector(logits), self.fusion.gives_probabilities
+        hardness = detector(logits)
         threshold = self.threshold.fit_on_scores(hardness, logits, labels, fused, probabilities=probabilities)
         return Detection(detector, float(threshold))

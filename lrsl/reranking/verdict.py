@@ -17,7 +17,8 @@ from lrsl.reranking.checks import check_labels, check_logits, check_scores
 from lrsl.reranking.distribution import CRITERIA, log_distribution, temperature
 from lrsl.reranking.folds import folds as dealt
 from lrsl.reranking.positional import check_no_probabilities
-from lrsl.reranking.rule import Rule, recorded_scores
+from lrsl.reranking.rule import FittedRule, Rule, recorded_scores
+from lrsl.reranking.threshold import NOTHING_HARD
 
 LEAST_HARD = 10  # hard rows, for a mean to have an error that can be told
 LEVEL = 0.95  # of each bound, taken by itself
@@ -112,12 +113,16 @@ def verdict(
         return Verdict(False, *none, *none, len(logits), 0, f"reranking off: {len(logits)} held-out rows tell nothing")
     change = torch.zeros(len(logits), dtype=torch.float64)
     likelier: list[Tensor] = []
+    nowhere = True
     held_out = Rows(logits, labels, scores)
     for learnt_on, rows in dealt(len(logits), folds):
-        change[rows], gains = _judged(rule, held_out.of(learnt_on), held_out.of(rows))
+        seen = held_out.of(learnt_on)
+        fitted = rule.fit(seen.logits, seen.labels, [recorded_scores(score) for score in seen.scores])
+        change[rows], gains = _judged(fitted, seen, held_out.of(rows))
         likelier.append(gains)
+        nowhere &= fitted.detection.threshold == NOTHING_HARD
     accuracy, likelihood = Mean.of(change), Mean.of(torch.cat(likelier))
-    deploy, reason = _decided(accuracy, likelihood, criterion, nowhere=rule.threshold.needs_answers)
+    deploy, reason = _decided(accuracy, likelihood, criterion, nowhere=nowhere)
     return Verdict(deploy, *accuracy.interval, *likelihood.interval, accuracy.n, likelihood.n, reason)
 
 
@@ -134,9 +139,8 @@ class Rows:
         return Rows(self.logits[rows], self.labels[rows], [score[rows] for score in self.scores])
 
 
-def _judged(rule: Rule, seen: Rows, new: Rows) -> tuple[Tensor, Tensor]:
+def _judged(fitted: FittedRule, seen: Rows, new: Rows) -> tuple[Tensor, Tensor]:
     """Return the new rows' gain in accuracy, `(rows,)`, and the hard ones' gain in likelihood, `(hard rows,)`."""
-    fitted = rule.fit(seen.logits, seen.labels, [recorded_scores(score) for score in seen.scores])
     learnt, found = (
         fitted.rerank(rows.logits, [recorded_scores(score) for score in rows.scores]) for rows in (seen, new)
     )
@@ -180,8 +184,8 @@ class Mean:
 
 
 def _decided(accuracy: Mean, likelihood: Mean, criterion: str, *, nowhere: bool) -> tuple[bool, str]:
-    """Return whether to deploy, and why; `nowhere` says that rows are only hard where reranking gains something."""
-    if nowhere and not likelihood.n:
+    """Return whether to deploy, and why; `nowhere` says that no row would be hard."""
+    if nowhere:
         return False, f"reranking off: nowhere among {accuracy.n:,} held-out rows does it gain anything"
     if likelihood.n < LEAST_HARD:
         return False, (
