@@ -32,6 +32,7 @@ def tracked(tiny_corpus, tiny_bert, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tracked")
     config = tiny.config(tiny_corpus, tiny_bert)
     config = replace(config, logger=LoggerConfig(mode="offline", artifacts=True))
+    config = replace(config, reranker=replace(config.reranker, deploy="fitted"))  # whatever the verdict on so few rows
     with pytest.MonkeyPatch.context() as patch:
         pristine(patch, folder / "home")
         found = pipeline.run(config, folder / "run", door.figures)

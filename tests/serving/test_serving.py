@@ -297,7 +297,8 @@ def test_a_full_queue_refuses_and_says_when_to_come_again(slow, fitted):
         assert client.ask("/health")[0] == 200
         slow.go_on.set()
         assert [future.result()[0] for future in (first, *others)] == [200] * 3
-    assert slow.asked == [["a"], ["b"], ["c"]]
+    assert slow.asked[0] == ["a"]
+    assert sorted(slow.asked[1:]) == [["b"], ["c"]]  # which of two that come at once is first, nobody says
 
 
 def test_what_takes_too_long_is_given_up_and_not_begun_later(slow, fitted):
