@@ -22,3 +22,8 @@ def log_distribution(scores: Tensor) -> Tensor:
 def temperature(log_probabilities: Tensor, labels: Tensor) -> float:
     """Return the temperature that makes the true labels `(n,)` likeliest; log-probabilities are divided by it."""
     return maximum_likelihood(log_probabilities, labels, []).temperature
+
+
+def calibrated(log_probabilities: Tensor, seen: Tensor, labels: Tensor) -> Tensor:
+    """Return log-probabilities with the temperature that those seen, and the true labels of these, ask for."""
+    return (log_probabilities / temperature(seen, labels)).log_softmax(dim=-1)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lrsl.reranking.detector import Detector, FittedDetector
 from lrsl.reranking.detector.topk_variance import TopKVariance
-from lrsl.reranking.distribution import log_distribution, temperature
+from lrsl.reranking.distribution import calibrated, log_distribution
 from lrsl.reranking.folds import folds
 from lrsl.reranking.fusion import FittedFusion, Fusion
 from lrsl.reranking.fusion.paper import Paper
@@ -202,7 +202,7 @@ class Rule:
             found = _fused(fusion, logits[rows], [score[rows] for score in scores])
             if probabilities:  # one fold's may be surer of themselves than another's
                 told = log_distribution(_fused(fusion, logits[learnt_on], seen))
-                found = (log_distribution(found) / temperature(told, labels[learnt_on])).softmax(dim=-1)
+                found = calibrated(log_distribution(found), told, labels[learnt_on]).exp()
             fused[rows] = found.to(fused)
         detector = self.detector.fit(logits, labels)
         hardness = detector(logits)

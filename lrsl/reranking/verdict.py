@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lrsl import core
 from lrsl.reranking.checks import check_labels, check_logits, check_scores
-from lrsl.reranking.distribution import CRITERIA, log_distribution, temperature
+from lrsl.reranking.distribution import CRITERIA, calibrated, log_distribution
 from lrsl.reranking.folds import folds as dealt
 from lrsl.reranking.positional import check_no_probabilities
 from lrsl.reranking.rule import FittedRule, Rule, recorded_scores
@@ -146,19 +146,14 @@ def _judged(fitted: FittedRule, seen: Rows, new: Rows) -> tuple[Tensor, Tensor]:
     )
     right = (found.labels == new.labels).double() - (new.logits.argmax(dim=-1) == new.labels).double()
     hard, seen_labels = found.hard, seen.labels[learnt.hard]
-    before = _calibrated(_origin(seen.logits[learnt.hard]), seen_labels, _origin(new.logits[hard]))
-    after = _calibrated(log_distribution(learnt.scores[learnt.hard]), seen_labels, log_distribution(found.scores[hard]))
+    before = calibrated(_origin(new.logits[hard]), _origin(seen.logits[learnt.hard]), seen_labels)
+    after = calibrated(log_distribution(found.scores[hard]), log_distribution(learnt.scores[learnt.hard]), seen_labels)
     return right, (after - before).gather(1, new.labels[hard][:, None])[:, 0]
 
 
 def _origin(logits: Tensor) -> Tensor:
     """Return the classifier's log-probabilities, through the same eyes as a fusion's."""
     return log_distribution(logits.softmax(dim=-1, dtype=core.at_least_float32(logits)))
-
-
-def _calibrated(seen: Tensor, labels: Tensor, new: Tensor) -> Tensor:
-    """Return log-probabilities of new rows with the temperature that the rows that were seen ask for."""
-    return (new / temperature(seen, labels)).log_softmax(dim=-1)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lrsl import core
-from lrsl.reranking.distribution import CRITERIA, log_distribution, temperature
+from lrsl.reranking.distribution import CRITERIA, calibrated, log_distribution
 from lrsl.reranking.threshold import EVERYTHING_HARD, NOTHING_HARD, ThresholdRule
 from lrsl.reranking.threshold.sigma2_mis import Sigma2Mis
 
@@ -97,7 +97,7 @@ def _right(answers: Tensor, labels: Tensor) -> Tensor:
 def _log_likelihood(scores: Tensor, labels: Tensor) -> Tensor:
     """Return the log-likelihood of each true label, `(n,)`, under calibrated scores."""
     told = log_distribution(scores)
-    return (told / temperature(told, labels)).log_softmax(dim=-1).gather(1, labels[:, None])[:, 0]
+    return calibrated(told, told, labels).gather(1, labels[:, None])[:, 0]
 
 
 def _fewest(hardness: Tensor, gains: Tensor) -> float:
