@@ -3,6 +3,7 @@
 They go to experiments/results in a checkout, and to results in the working directory where this is installed.
 
 python -m experiments.record multirun_outputs/sweeps/SWEEP banking77-minilm
+python -m experiments.record multirun_outputs/sweeps/OF_MORE_SEEDS banking77-minilm --add
 """
 
 from __future__ import annotations
@@ -57,12 +58,14 @@ class Allowed:
         failed: a sweep of which jobs failed.
         dirty: runs made with changes that are not committed.
         replace: a name that is taken; what it holds goes.
+        add: a name that is taken; what it holds stays, and has other seeds of the same configurations.
         texts: the texts of data that are not ours.
     """
 
     failed: bool = False
     dirty: bool = False
     replace: bool = False
+    add: bool = False
     texts: bool = False
 
 
@@ -91,7 +94,10 @@ def record(
     jobs = [_portable(job) for job in jobs_of(folder)]
     _check_name(name, into, allowed)
     _check_jobs(folder, jobs, allowed, commit)
-    places = _places([job.run for job in jobs if job.run is not None])
+    if allowed.add:
+        jobs, places = _added(jobs, into / name)
+    else:
+        places = _places([job.run for job in jobs if job.run is not None])
     described: set[Path] = set()
     into.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=into, prefix=".") as scratch:
@@ -104,8 +110,10 @@ def record(
             labels = place.parent not in described
             if _keep(job.run, job.overrides, place, texts=allowed.texts, labels=labels):
                 described.add(place.parent)
+        if allowed.add:
+            summary.save(summary.summarise(_lines(jobs, places)), made)
         for file in (summary.MARKDOWN, summary.CSV):
-            if (folder / file).is_file():
+            if (folder / file).is_file() and not allowed.add:
                 text = (folder / file).read_text(encoding="utf-8")
                 (made / file).write_text(portable(text), encoding="utf-8")
         if (into / name).exists():
@@ -134,8 +142,12 @@ def with_row(text: str, name: str, row: str) -> str:
 def _check_name(name: str, into: Path, allowed: Allowed) -> None:
     if not re.fullmatch(r"\w[\w.+-]{0,99}", name):
         raise InputError(f"{name} is no name for a folder; use letters, digits and - . _ +, as in banking77-minilm")
-    if (into / name).exists() and not allowed.replace:
-        raise InputError(f"{into / name} is there already; choose another name, or --replace it")
+    if allowed.add and allowed.replace:
+        raise InputError("--add keeps what is recorded and --replace does not; give one of them")
+    if (into / name).exists() and not (allowed.replace or allowed.add):
+        raise InputError(f"{into / name} is there already; choose another name, --replace it, or --add seeds to it")
+    if allowed.add and not (into / name).is_dir():
+        raise InputError(f"{into / name} is not there, so that nothing can be added; leave out --add")
 
 
 def _check_jobs(folder: Path, jobs: Sequence[ReportedJob], allowed: Allowed, commit: str | None) -> None:
@@ -158,6 +170,58 @@ def _check_jobs(folder: Path, jobs: Sequence[ReportedJob], allowed: Allowed, com
             f"{dirty[0].folder} was made with changes that are not committed; commit them and run it with rerun=true, "
             "or record it all the same with --dirty"
         )
+
+
+def _added(jobs: Sequence[ReportedJob], kept: Path) -> tuple[list[ReportedJob], dict[Path, Path]]:
+    """Return recorded jobs and new ones, and where the run of each goes.
+
+    Raises:
+        InputError: the new are no other seeds of configurations that are recorded.
+    """
+    every = [*(_portable(job) for job in jobs_of(kept)), *jobs]
+    runs = {job.run.folder: job.run for job in every if job.run is not None}
+    old = [run for folder, run in runs.items() if folder.is_relative_to(kept)]
+    places = {run.folder: run.folder.relative_to(kept) for run in old}
+    for run in (run for folder, run in runs.items() if folder not in places):
+        of = next((other for other in old if _is_one_configuration(run, other)), None)
+        if of is None:
+            raise InputError(f"{run.folder} is of no configuration that {kept} has runs of; record it by another name")
+        place = places[of.folder].parent / f"seed{run.seed}"
+        if place in places.values():
+            raise InputError(f"{kept / place} is there already; add other seeds, or --replace all that is there")
+        places[run.folder] = place
+    return every, places
+
+
+def _is_one_configuration(run: Run, other: Run) -> bool:
+    """Tell whether two runs differ in the seed alone, as far as is known of both and folders aside."""
+    return (
+        (run.dataset, run.model) == (other.dataset, other.model)
+        and (run.own_draw or run.results.get("data") == other.results.get("data"))
+        and all(
+            portable(run.settings[key]) == portable(other.settings[key])
+            for key in run.settings.keys() & other.settings.keys()
+        )
+    )
+
+
+def _lines(jobs: Sequence[ReportedJob], places: dict[Path, Path]) -> list[dict[str, Any]]:
+    """Return what a sweep's summary is made of."""
+    lines = [
+        {
+            "overrides": list(job.overrides),
+            "status": "finished" if job.run.finished else "failed",
+            "error": job.run.error,
+            "dataset": job.run.dataset,
+            "model": job.run.model,
+            "configuration": str(places[job.run.folder].parent),
+            "seed": job.run.seed,
+            "folder": str(job.run.folder),
+        }
+        for job in jobs
+        if job.run is not None
+    ]
+    return sorted(lines, key=lambda line: (line["configuration"], line["seed"]))
 
 
 def _left(job: ReportedJob) -> Run | None:
@@ -275,10 +339,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--failed", action="store_true", help="record a sweep of which runs failed")
     parser.add_argument("--dirty", action="store_true", help="record runs made with changes that were not committed")
     parser.add_argument("--replace", action="store_true", help="replace what is recorded under this name")
+    parser.add_argument("--add", action="store_true", help="add seeds to what is recorded under this name")
     parser.add_argument("--texts", action="store_true", help="keep the texts of data that others have made")
     given = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s")
-    allowed = Allowed(given.failed, given.dirty, given.replace, given.texts)
+    allowed = Allowed(given.failed, given.dirty, given.replace, given.add, given.texts)
     try:
         row = record(given.folder, given.name, allowed, commit=given.commit, machine=given.machine)
     except InputError as error:

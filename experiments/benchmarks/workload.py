@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-
 from lrsl.config import composition
 from lrsl.config.schema import Config
 from lrsl.data import Corpus, Split, load_corpus
@@ -29,8 +27,7 @@ class Workload:
 
 def configured(dataset: str, overrides: Sequence[str] = ()) -> Config:
     """Return the configuration of a run on the CPU."""
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return composition.to_config(compose("config", [f"dataset={dataset}", *FIXED, *overrides]))
+    return composition.configured([f"dataset={dataset}", *FIXED, *overrides])
 
 
 def absent(dataset: str) -> str | None:

@@ -19,7 +19,6 @@ from typing import Any
 from experiments.peers import PEERS, page
 from experiments.peers.asked import Asked, asked
 from lrsl import files
-from lrsl.config import mistakes
 from lrsl.data.load import load_corpus
 from lrsl.errors import InputError, said
 
@@ -41,9 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         files.write(given.out / page.PAGE, text)
     except InputError as error:
         print(error, file=sys.stderr)
-        return 1
-    except mistakes.COMPOSITION_ERRORS as error:
-        print(said(mistakes.explain(error)), file=sys.stderr)
         return 1
     except OSError as error:
         if (reason := files.trouble(error)) is None:

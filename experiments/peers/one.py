@@ -23,9 +23,8 @@ from experiments.peers.asked import Asked, asked  # noqa: E402
 from experiments.peers.task import AbsentError, Answers, Peer, Task  # noqa: E402
 from experiments.runs.portable import portable  # noqa: E402
 from lrsl import files, fingerprint  # noqa: E402
-from lrsl.config import mistakes  # noqa: E402
 from lrsl.data.load import load_corpus  # noqa: E402
-from lrsl.errors import InputError, said  # noqa: E402
+from lrsl.errors import InputError  # noqa: E402
 from lrsl.run import provenance  # noqa: E402
 from lrsl.run.commit import commit  # noqa: E402
 
@@ -142,9 +141,6 @@ def main(words: Sequence[str] | None = None) -> int:
         files.write(Path(file), json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     except InputError as error:
         print(error, file=sys.stderr)
-        return 1
-    except mistakes.COMPOSITION_ERRORS as error:
-        print(said(mistakes.explain(error)), file=sys.stderr)
         return 1
     return 0
 

@@ -18,7 +18,9 @@ PAGE = "peers.md"
 COLUMNS = ("", "accuracy", "training, s", "s per 1,000 texts", "peak memory, MB", "seeds")
 TITLES = {
     "linear_svm": "TF-IDF, `LinearSVC`",
+    "linear_svm_refitted": "TF-IDF, `LinearSVC`, trained on train and val",
     "sentence_transformers_lr": "frozen sentence-transformers, `LogisticRegression`",
+    "sentence_transformers_lr_refitted": "frozen sentence-transformers, `LogisticRegression`, trained on train and val",
     "transformers_trainer": "fine-tuned, transformers' `Trainer`",
     "setfit": "SetFit",
     "reranked_lr": "frozen sentence-transformers, `LogisticRegression`, with `lrsl.Reranker`",
@@ -31,7 +33,8 @@ HEAD = """\
 # Other tools on the same rows
 
 Written by `python -m experiments.peers`. Every tool starts from the same rows and, where it has one, the same encoder;
-train is what it learns from, val is what it may choose by, and test is what it answers. Accuracies are in %, mean ±
+train is what it learns from, val is what it may choose by, and test is what it answers; two that take seconds to train
+are trained again on both once val has chosen. Accuracies are in %, mean ±
 standard deviation over seeds, best first. Training is from texts to a model that is ready to answer; imports do not
 count. Texts of test are given all at once. Memory is the most that the tool's process has held, libraries among it; the
 three rows of a run share one process, and its training seconds are those of its stages, in which val and test are

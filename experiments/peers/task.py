@@ -45,6 +45,11 @@ class Task:
     hardware: TrainerConfig
     overrides: tuple[str, ...]
 
+    @property
+    def train_and_val(self) -> tuple[list[str], list[int]]:
+        """Texts and labels of both, for what trains anew on all rows once val has chosen."""
+        return [*self.train.texts, *self.val.texts], [*self.train.labels, *self.val.labels]
+
 
 @dataclass(frozen=True)
 class Answers:

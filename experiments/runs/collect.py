@@ -87,6 +87,12 @@ class Run:
             return "without_finetuning"
         return "without_triplets" if self.settings.get("embedding.negatives") == "batch" else "full"
 
+    @property
+    def own_draw(self) -> bool:
+        """Whether its seed drew its few samples, so that its data are no other run's."""
+        few = self.settings.get("dataset.per_class") is not None
+        return few and self.settings.get("dataset.split_seed", 0) is None
+
     def value(self, system: str, part: str = "accuracy") -> float | None:
         """Return an accuracy as a fraction; None where there was no sample, or the run has no such system."""
         accuracy: float | None = self.results.get(system, {}).get(part)
@@ -214,7 +220,7 @@ def _run(folder: Path, content: Mapping[str, Any]) -> Run:
         model=content["model"],
         seed=int(content["seed"]),
         error=None if finished else said(content.get("error") or "no reason was recorded"),
-        settings=_without_draw(_told_by(content) | _configured(folder), int(content["seed"])),
+        settings=_told_by(content) | _configured(folder),
         results=content,
     )
 
@@ -239,12 +245,6 @@ def _configured(folder: Path) -> dict[str, Any]:
         composed = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"), resolve=True)
         return dict(_flat(_of_any_version(_without_secrets(composed))))
     return {}
-
-
-def _without_draw(settings: dict[str, Any], seed: int) -> dict[str, Any]:
-    """Return the settings without the draw of few samples where it is the seed's own: it goes with the seed."""
-    drawn = settings.get("dataset.per_class") is not None and settings.get("dataset.split_seed") in (None, seed)
-    return {key: value for key, value in settings.items() if not (drawn and key == "dataset.split_seed")}
 
 
 def _without_secrets(configuration: Any) -> Any:

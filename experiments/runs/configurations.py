@@ -85,13 +85,13 @@ def configurations(runs: Sequence[Run]) -> list[Configuration]:
     """Return the runs by configuration, those of one data set and classifier one after the other.
 
     Runs are of one configuration when their folders say so, as seed0, seed1, … side by side, or when their settings are
-    the same and so are their data. A run that was copied, to be recorded or to a folder of its own, counts once.
+    the same and so are their data, which only runs that drew their own need not share. A run that was copied, to be
+    recorded or to a folder of its own, counts once.
     """
     places = _places(runs)
     grouped: dict[tuple[str, str | None], list[Run]] = {}
     for run in sorted(runs, key=lambda run: not run.finished):  # the failed last: they do not know their data
-        own_draw = run.settings.get("dataset.per_class") is not None and "dataset.split_seed" not in run.settings
-        key = (places[home(run)], None if own_draw else run.results.get("data"))
+        key = (places[home(run)], None if run.own_draw else run.results.get("data"))
         if not run.finished:
             key = next((known for known in grouped if known[0] == key[0]), key)
         grouped.setdefault(key, []).append(run)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from hydra import compose, initialize_config_dir
-
 from experiments.paper import Paper
 from experiments.runs.portable import FOLDER
 from experiments.tables.table import NOTHING, Section, Table
@@ -48,8 +46,7 @@ def table8(paper: Paper, data_dir: str | None) -> Table:
 
 def card(name: str, data_dir: str | None) -> DatasetCard | str:
     """Return the card of a data set, or why there is none."""
-    with initialize_config_dir(str(composition.CONF), version_base="1.3"):
-        config = composition.to_config(compose("config", [f"dataset={name}"])).dataset
+    config = composition.configured([f"dataset={name}"]).dataset
     if config.reader != "telecom34" and not data_dir:  # nothing is fetched for a table
         return "the environment variable LRSL_DATA_DIR names no folder of local copies"
     try:

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from lrsl.config import composition, mistakes, own, place
+from lrsl.config import composition, own, place
 from lrsl.config.schema import Config
 from lrsl.data.card import describe, show
 from lrsl.data.corpus import Corpus
 from lrsl.data.load import load_corpus
-from lrsl.errors import InputError, said
+from lrsl.errors import InputError
 from lrsl.screen import Screen, literal
 
 
@@ -35,7 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
     overrides = given.override
     try:
         search_path = own.use(own.absolute(given.config_dir))
-        for override in OverridesParser.create().parse_overrides(overrides):
+        with composition.in_a_sentence():
+            parsed = OverridesParser.create().parse_overrides(overrides)
+        for override in parsed:
             if override.is_sweep_override():
                 raise InputError(f"{override.input_line} asks for several cards; ask for one at a time")
         config = composition.configured([*overrides, *search_path])
@@ -43,9 +45,6 @@ def main(arguments: list[str] | None = None) -> int:
         card = describe(corpus, config.dataset)
     except InputError as error:
         print(error, file=sys.stderr)
-        return 1
-    except mistakes.COMPOSITION_ERRORS as error:
-        print(said(mistakes.explain(error)), file=sys.stderr)
         return 1
     console = Screen()
     show(card, console)

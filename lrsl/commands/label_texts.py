@@ -21,11 +21,11 @@ from rich.console import Console
 from rich.progress import track
 
 from lrsl.commands.label_file import LabelTextFile
-from lrsl.config import composition, keys, mistakes, own, place
+from lrsl.config import composition, keys, own, place
 from lrsl.config.schema import Config
 from lrsl.data.corpus import Corpus
 from lrsl.data.load import load_corpus
-from lrsl.errors import InputError, nearest, said
+from lrsl.errors import InputError, nearest
 from lrsl.nn import threads
 
 if TYPE_CHECKING:
@@ -111,9 +111,6 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 1
-    except mistakes.COMPOSITION_ERRORS as error:
-        print(said(mistakes.explain(error)), file=sys.stderr)
-        return 1
     except RuntimeError as error:
         if given.compare or "out of memory" not in str(error):
             raise
@@ -138,6 +135,7 @@ def _compared(texts: list[str], overrides: list[str]) -> int:
     return 0
 
 
+@composition.in_a_sentence()
 def writer_config(overrides: list[str]) -> tuple[WriterConfig, list[str]]:
     """Return this command's own part of what was typed, and the rest.
 

@@ -175,7 +175,7 @@ def _runs(folders: Sequence[Path]) -> dict[tuple[str, str, str], list[tuple[Path
     from lrsl.paths import is_folder  # noqa: PLC0415
     from lrsl.run import results  # noqa: PLC0415
 
-    together: dict[tuple[str, str, str], list[tuple[Path, dict[str, Any]]]] = defaultdict(list)
+    runs: dict[tuple[str, str, str], list[tuple[Path, dict[str, Any]]]] = defaultdict(list)
     for folder in folders:
         if not is_folder(folder):
             raise InputError(f"{folder} is no folder; name one that holds runs")
@@ -183,12 +183,8 @@ def _runs(folders: Sequence[Path]) -> dict[tuple[str, str, str], list[tuple[Path
             content = _of_a_run(results.read(path.parent))
             if content is not None and content.get("status") == "finished":
                 of = str(path.parent.parent if path.parent.name.startswith("seed") else path)
-                together[content["dataset"], content["model"], of].append((path.parent, content))
-    runs: dict[tuple[str, str, str], list[tuple[Path, dict[str, Any]]]] = defaultdict(list)
-    for (dataset, model, of), found in together.items():
-        drawn = all(_draws_of_its_own(folder, int(content["seed"])) for folder, content in found)
-        for folder, content in found:
-            runs[dataset, model, of if drawn else f"{content.get('data')}/{of}"].append((folder, content))
+                data = "" if _own_draw(path.parent) else content.get("data")
+                runs[content["dataset"], content["model"], f"{data}/{of}"].append((path.parent, content))
     if not runs:
         raise InputError(
             f"no run in {', '.join(map(str, folders))} has kept its scores ({results.SCORES}); run it with this version"
@@ -196,14 +192,14 @@ def _runs(folders: Sequence[Path]) -> dict[tuple[str, str, str], list[tuple[Path
     return runs
 
 
-def _draws_of_its_own(folder: Path, seed: int) -> bool:
+def _own_draw(folder: Path) -> bool:
     """Tell whether a run's few samples were drawn by its seed, so that its data are no other run's."""
     from lrsl.run.finished import CONFIGURATION  # noqa: PLC0415
     from lrsl.strict_json import parsed  # noqa: PLC0415
 
     try:
         dataset = parsed((folder / CONFIGURATION).read_text(encoding="utf-8"))["dataset"]
-        return dataset["per_class"] is not None and dataset["split_seed"] in (None, seed)
+        return dataset["per_class"] is not None and dataset["split_seed"] is None
     except (OSError, ValueError, LookupError, TypeError):
         return False
 

@@ -6,7 +6,8 @@ Importing this registers the schema under the name `schema` and the resolvers `l
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, get_type_hints
 
 from hydra import compose, initialize_config_dir
@@ -17,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lrsl.config import place
 from lrsl.config.identity import folder
 from lrsl.config.keys import is_schema, model_of_any_version
-from lrsl.config.mistakes import explain, unknown_key
+from lrsl.config.mistakes import COMPOSITION_ERRORS, explain, unknown_key
 from lrsl.config.schema import Config
 from lrsl.errors import InputError
 
@@ -49,10 +50,23 @@ def configured(overrides: Sequence[str]) -> Config:
     """Return the configuration of a run that overrides make.
 
     Raises:
-        InputError: as `to_config`. What Hydra raises is in `lrsl.config.mistakes.COMPOSITION_ERRORS`.
+        InputError: they cannot be composed, or as `to_config`.
     """
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with in_a_sentence(), initialize_config_dir(str(CONF), version_base="1.3"):
         return to_config(compose("config", list(overrides)))
+
+
+@contextmanager
+def in_a_sentence() -> Iterator[None]:
+    """Have what Hydra says of what was typed said in one sentence.
+
+    Raises:
+        InputError: Hydra has raised something.
+    """
+    try:
+        yield
+    except COMPOSITION_ERRORS as error:
+        raise InputError(explain(error)) from None
 
 
 def recorded(configuration: Mapping[str, Any]) -> Config:

@@ -70,7 +70,7 @@ def test_draws_of_a_seed_s_own_stand_in_one_row(runs, tmp_path):
         (folder / "results.json").write_text(json.dumps(results | {"data": f"drawn by {seed}"}))
     assert len(replay._runs([tmp_path])) == 2
     for seed in (0, 1):
-        of = {"dataset": {"per_class": 5, "split_seed": None if seed else 0}}
+        of = {"dataset": {"per_class": 5, "split_seed": None}}
         (tmp_path / "drawn" / f"seed{seed}" / "config.json").write_text(json.dumps(of))
     assert len(replay._runs([tmp_path])) == 1
 

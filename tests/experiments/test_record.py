@@ -145,6 +145,56 @@ def test_the_index_gets_a_row(sweep: Path, recorded: Path) -> None:
     assert (recorded / "README.md").read_text() == text
 
 
+def more_seeds(root: Path, seeds: tuple[int, ...], **results: Any) -> Path:
+    """A sweep like `sweep`, of other seeds, on a machine with folders of its own."""
+    folder = write_sweep(root, [{"seed": seed} for seed in seeds])
+    for run in run_folders(folder):
+        change(run / "results.json", commit="def7654321", machine="2 CPU cores, x86_64", precision="32-true", **results)
+        change(run / "config.json", data_dir="/mnt", dataset__source="synthetic", model__pretrained="/mnt/bert")
+    return folder
+
+
+def test_seeds_are_added_to_what_is_recorded(sweep: Path, recorded: Path, tmp_path: Path) -> None:
+    record.record(sweep, "telecom-bert", into=recorded)
+    before = content(recorded / "telecom-bert")
+    row = record.record(more_seeds(tmp_path / "b", (3, 4)), "telecom-bert", Allowed(add=True), into=recorded)
+    assert "| `abc1234567`, `def7654321` | 0–4 |" in row
+    assert row in (recorded / "README.md").read_text().splitlines()
+    after = content(recorded / "telecom-bert")
+    assert {path for path in after if after[path] != before.get(path)} == {
+        *("summary.md", "summary.csv"),
+        *(path for path in after if path.startswith(("seed3/", "seed4/"))),
+    }
+    assert "| telecom | bert | 5 |" in (recorded / "telecom-bert" / "summary.md").read_text()
+    (one,) = configurations(collect([recorded]))
+    assert sorted(one.runs) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "changed", "message"),
+    [
+        ((2, 3), {}, "seed2 is there already; add other seeds, or --replace"),
+        ((3,), {"data": "other rows"}, "is of no configuration that"),
+        ((3,), {"model": "roberta"}, "is of no configuration that"),
+    ],
+)
+def test_what_is_added_are_other_seeds_of_the_same(
+    sweep: Path, recorded: Path, tmp_path: Path, seeds: tuple[int, ...], changed: dict[str, Any], message: str
+) -> None:
+    record.record(sweep, "telecom-bert", into=recorded)
+    before = content(recorded)
+    with pytest.raises(InputError, match=message):
+        record.record(more_seeds(tmp_path / "b", seeds, **changed), "telecom-bert", Allowed(add=True), into=recorded)
+    assert content(recorded) == before
+
+
+def test_seeds_are_added_to_something(sweep: Path, recorded: Path) -> None:
+    with pytest.raises(InputError, match="nothing can be added; leave out --add"):
+        record.record(sweep, "telecom-bert", Allowed(add=True), into=recorded)
+    with pytest.raises(InputError, match="give one of them"):
+        record.record(sweep, "telecom-bert", Allowed(add=True, replace=True), into=recorded)
+
+
 def test_a_row_takes_the_place_of_the_one_before_or_makes_a_table() -> None:
     text = f"{HEADER}\n|---|---|---|---|---|\n{OLD}\n| `b/` | 2 |\n"
     assert with_row(text, "old", "| `old/` | new |").splitlines()[2:] == ["| `old/` | new |", "| `b/` | 2 |"]
@@ -262,7 +312,7 @@ def test_the_command_line(
     assert record.main([str(sweep), "telecom-bert"]) == 1
     assert (
         capsys.readouterr().err
-        == f"{recorded / 'telecom-bert'} is there already; choose another name, or --replace it\n"
+        == f"{recorded / 'telecom-bert'} is there already; choose another name, --replace it, or --add seeds to it\n"
     )
     assert record.main([str(sweep / "nowhere"), "x"]) == 1
     assert "is not a folder; name a sweep" in capsys.readouterr().err

@@ -27,7 +27,7 @@ def few(root: Path, per_class: int | None, seed: int, split_seed: int | None) ->
 @pytest.fixture
 def found(tmp_path: Path) -> list[Configuration]:
     for seed in (0, 1):
-        few(tmp_path, 5, seed, seed)  # as earlier versions noted the seed's own draw
+        few(tmp_path, 5, seed, None)
         few(tmp_path, 10, seed, None)
         few(tmp_path, None, seed, 0)
     return configurations(collect([tmp_path]))
@@ -39,7 +39,9 @@ def test_draws_of_the_seed_are_one_configuration(found: list[Configuration], tmp
         10: [0, 1],
         None: [0, 1],
     }
-    few(tmp_path / "fixed", 5, 1, 0)  # the first seed's draw, whatever the seed
+    for seed in (0, 1, 2):
+        few(tmp_path / "fixed", 5, seed, 1)  # one draw, whatever the seed, and be it the seed
+    assert [sorted(one.runs) for one in configurations(collect([tmp_path / "fixed"]))] == [[0, 1, 2]]
     assert len(configurations(collect([tmp_path]))) == 4
 
 
@@ -71,7 +73,7 @@ def test_what_is_not_drawn_is_said(tmp_path: Path) -> None:
     plate = when_it_pays.plate(configurations(collect([tmp_path])))
     assert plate.panels == []
     assert plate.notes == ["No run was trained on few samples per label; dataset.per_class=5 does that."]
-    few(tmp_path, 5, 0, 0)
+    few(tmp_path, 5, 0, None)
     few(tmp_path / "fixed", 5, 1, 0)
     plate = when_it_pays.plate(configurations(collect([tmp_path])))
     (note,) = plate.notes
