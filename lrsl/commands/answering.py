@@ -72,8 +72,8 @@ def answered(ask: Callable[[], list[Any]], start: int, many: int) -> list[Any]:
 class Progress:
     """Rows, rows per second and the time that is left, where it is known how many rows there are, on stderr."""
 
-    def __init__(self, start: int, total: int | None, *, quiet: bool) -> None:
-        self.start, self.total, self.quiet = start, total, quiet
+    def __init__(self, start: int, total: int | None, *, quiet: bool, what: str = "rows") -> None:
+        self.start, self.total, self.quiet, self.what = start, total, quiet, what
         self.began = self.shown = time.monotonic()
         self.watched = sys.stderr.isatty()
 
@@ -84,16 +84,21 @@ class Progress:
             return
         self.shown = now
         rate = (rows - self.start) / max(now - self.began, 1e-9)
-        line = f"{rows:,} rows, {rate:,.0f} rows/s"
+        line = f"{rows:,} {self.what}, {rate:,.0f}/s"
         if self.total is not None:
             minutes, seconds = divmod(round((self.total - rows) / rate), 60)
-            line = f"{rows:,} of {self.total:,} rows, {rate:,.0f} rows/s, {minutes}:{seconds:02} left"
+            line = f"{rows:,} of {self.total:,} {self.what}, {rate:,.0f}/s, {minutes}:{seconds:02} left"
         print(f"\r{line:<70}" if self.watched else line, end="" if self.watched else "\n", file=sys.stderr, flush=True)
+
+    def leave(self) -> None:
+        """Leave no line behind that is only of the moment."""
+        if self.watched and self.shown > self.began:
+            print(f"\r{'':<70}\r", end="", file=sys.stderr, flush=True)
 
     def end(self, rows: int) -> None:
         """Show what it came to."""
         if self.quiet:
             return
         seconds, done = time.monotonic() - self.began, rows - self.start
-        line = f"{done:,} rows in {seconds:,.1f} s, {done / max(seconds, 1e-9):,.0f} rows/s"
+        line = f"{done:,} {self.what} in {seconds:,.1f} s, {done / max(seconds, 1e-9):,.0f}/s"
         print(f"\r{line:<70}" if self.watched else line, file=sys.stderr)

@@ -9,7 +9,8 @@ import argparse
 import sys
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,27 @@ def _read(typed: argparse.Namespace) -> Read:
     return Read(logits, known[0], texts, train, names, classes, label_texts, not in_order)
 
 
+@contextmanager
+def _embedding_watched() -> Iterator[None]:
+    """Show how many texts have been embedded, where that takes long; fine-tuning shows its own epochs instead."""
+    from lrsl.commands.answering import Progress  # noqa: PLC0415
+    from lrsl.embedding.text_embedding import watched  # noqa: PLC0415
+
+    progress: Progress | None = None
+    embedded = 0
+
+    def seen(many: int) -> None:
+        nonlocal progress, embedded
+        progress = progress or Progress(0, None, quiet=False, what="texts embedded")
+        embedded += many
+        progress.show(embedded)
+
+    with watched(seen):
+        yield
+    if progress is not None:
+        progress.leave()
+
+
 def _fit(typed: argparse.Namespace, read: Read, recipe: dict[str, Any], out: Path) -> None:
     from lrsl.commands.components import component, components  # noqa: PLC0415  (torch, now that the files are read)
     from lrsl.plugin import report  # noqa: PLC0415
@@ -187,7 +209,8 @@ def _fit(typed: argparse.Namespace, read: Read, recipe: dict[str, Any], out: Pat
         coverage=typed.coverage,
         names=read.names,
     )
-    with warnings.catch_warnings(record=True) as caught:
+    tunes = read.train is not None and recipe.get("finetune", True)
+    with warnings.catch_warnings(record=True) as caught, nullcontext() if tunes else _embedding_watched():
         warnings.simplefilter("always", UserWarning)
         reranker.fit(
             read.logits, read.labels, read.texts, read.train, classes=read.classes, columns=typed.columns, **recipe

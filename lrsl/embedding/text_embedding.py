@@ -6,7 +6,9 @@ import json
 import logging
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +120,19 @@ def _is_plain_encoder(path: str) -> bool:
     return not is_sentence_transformer_model(locate(path))
 
 
+_watching: ContextVar[Callable[[int], None] | None] = ContextVar("watching", default=None)
+
+
+@contextmanager
+def watched(seen: Callable[[int], None]) -> Iterator[None]:
+    """Have `encode` tell, time and again, how many more texts have a vector."""
+    before = _watching.set(seen)
+    try:
+        yield
+    finally:
+        _watching.reset(before)
+
+
 def encode(embedding: SentenceTransformer, texts: Sequence[str], *, batch_size: int = 64) -> Tensor:
     """Return unit-length vectors `(n, d)` of the texts, float32, on the CPU; `(0, d)` for no text.
 
@@ -126,7 +141,7 @@ def encode(embedding: SentenceTransformer, texts: Sequence[str], *, batch_size: 
     """
     if not texts:
         return torch.zeros(0, embedding.get_embedding_dimension() or 0)
-    longest, inputs = longest_of(embedding), Inputs.of(embedding)
+    longest, inputs, seen = longest_of(embedding), Inputs.of(embedding), _watching.get()
     if inputs is None or longest is None:
         encoded = embedding.encode(
             list(texts),
@@ -152,6 +167,8 @@ def encode(embedding: SentenceTransformer, texts: Sequence[str], *, batch_size: 
             encoded = inputs({name: values.to(device) for name, values in padded.items()})
             vectors.append(F.normalize(encoded, dim=-1).cpu())
             rows += batch
+            if seen is not None:
+                seen(len(batch))
     embedding.train(training)
     return torch.cat(vectors)[torch.tensor(rows).argsort()]
 

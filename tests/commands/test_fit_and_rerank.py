@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from safetensors.numpy import save_file
 from tiny import LABELS, samples, write_csv
 
 from lrsl import Entropy, Reranker
-from lrsl.commands import completion
+from lrsl.commands import answering, completion
 from lrsl.commands.fit import main as fit
 from lrsl.commands.rerank import main as rerank
 from lrsl.data.logits import look_at
@@ -55,6 +56,15 @@ def saved(files, tiny_bert, tmp_path_factory):
 def reranked(saved, files, out, *more, given="test.npy", texts="test.csv"):
     typed = ["--logits", str(files / given), "--texts", str(files / texts), "--out", str(out), "--at-once", "16"]
     return rerank([str(saved), *typed, *more])
+
+
+def test_fit_says_how_many_texts_are_embedded(files, tiny_bert, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(answering, "EVERY", 0.0)
+    typed = ["--logits", files / "val.npz", "--texts", files / "val.csv", "--train", files / "train.csv"]
+    command = [*map(str, typed), "--embedding", str(tiny_bert), "--out", str(tmp_path / "out"), "finetune=false"]
+    assert fit(command) == 0
+    told = re.findall(r"(\d+) texts embedded, ", capsys.readouterr().err)
+    assert int(told[-1]) >= 90 + 120
 
 
 def test_fit_says_what_the_class_says(files, tiny_bert, tmp_path, capsys):

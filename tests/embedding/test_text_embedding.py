@@ -7,7 +7,14 @@ from sentence_transformers import SentenceTransformer
 
 from lrsl.classifiers.encoder import pool
 from lrsl.config.schema import EmbeddingConfig
-from lrsl.embedding.text_embedding import by_length, configured_embedding, encode, load_embedding, save_embedding
+from lrsl.embedding.text_embedding import (
+    by_length,
+    configured_embedding,
+    encode,
+    load_embedding,
+    save_embedding,
+    watched,
+)
 from lrsl.errors import InputError
 from lrsl.nn.batches import padded
 from lrsl.nn.pretrained import load_encoder, load_tokenizer
@@ -43,6 +50,16 @@ def test_a_saved_folder_gives_the_same_vectors(tiny_bert, tmp_path, pooling):
     assert plain.max_seq_length == 12
     for asked in (None, pooling):
         torch.testing.assert_close(encode(load_embedding(str(tmp_path / "saved"), pooling=asked), TEXTS), expected)
+
+
+def test_somebody_may_watch_how_far_encoding_is(tiny_bert):
+    embedding, seen = load_embedding(str(tiny_bert)), []
+    with watched(seen.append):
+        encode(embedding, TEXTS, batch_size=2)
+    assert sum(seen) == len(TEXTS)
+    assert len(seen) > 1
+    encode(embedding, TEXTS)
+    assert sum(seen) == len(TEXTS)
 
 
 def test_another_pooling_than_the_folder_brings_is_refused(tiny_bert, tmp_path):
