@@ -1,9 +1,11 @@
 """The pages from a CSV to a server, and on whether that helps, are true: what they show runs, and was recorded."""
 
 import csv
+import json
 import os
 import re
 import shlex
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -122,6 +124,20 @@ def test_the_gains_are_those_recorded():
         held = [line for line in lines if all(figure in line for figure in figures[1:])]
         assert held, (before, gain)
         assert any(figures[0] in line for line in lines), before
+
+
+@pytest.mark.parametrize(
+    ("number", "folder"), [("5", "banking77-5-per-class"), ("10", "banking77-10-per-class"), ("all", "banking77")]
+)
+def test_the_gains_by_number_of_samples_are_those_recorded(number, folder):
+    runs = [json.loads(path.read_text()) for path in (ROOT / "experiments/results" / folder).glob("*/results.json")]
+    gains = [
+        statistics.mean(run[system]["accuracy"] - run["origin"]["accuracy"] for run in runs)
+        for system in ("rerank", "fitted", "control")
+    ]
+    cells = [str(len(runs)), *(f"{100 * gain:+.2f}" for gain in gains)]
+    (row,) = re.findall(rf"\| {number}\b[^|]*(\|.*\|)", read("how-to/when-it-pays.md"))
+    assert row == f"| {' | '.join(cells)} |"
 
 
 def test_the_verdicts_are_those_of_the_table():
