@@ -36,7 +36,7 @@ from lrsl.reranking.on_hard.defer import Defer, deferred
 from lrsl.reranking.positional import like, texts_of
 from lrsl.reranking.rule import Detection, FittedRule, Reranked, RowScores, Rule, recorded_scores, scores_of_texts
 from lrsl.reranking.threshold import ThresholdRule
-from lrsl.reranking.threshold.best_gain import BestGain
+from lrsl.reranking.threshold.best_gain import fitted_threshold
 from lrsl.reranking.threshold.sigma2_mis import Sigma2Mis
 from lrsl.reranking.view import FittedCandidateView, FittedView, Given, View
 from lrsl.reranking.view.instances import FittedInstances, Instances
@@ -169,7 +169,7 @@ class Reranker(Pretrained):
         self.backend = backend
         self.rule = Rule(
             detector or (TopKVariance(self.k) if papers else Margin()),
-            threshold or (Sigma2Mis() if papers or on_hard != "rerank" else BestGain(without_gain="mistakes")),
+            threshold or (Sigma2Mis() if papers else fitted_threshold(on_hard)),
             fusion or (Paper(power) if papers else LogLinear()),
         )
         self._from_rows: list[View] = [] if papers or views is not None else [Instances(), Lexical()]

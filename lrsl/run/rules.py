@@ -21,6 +21,7 @@ from lrsl.reranking.detector import Detector
 from lrsl.reranking.fusion import Fusion
 from lrsl.reranking.rule import Rule
 from lrsl.reranking.threshold import ThresholdRule
+from lrsl.reranking.threshold.best_gain import fitted_threshold
 from lrsl.reranking.view import View
 from lrsl.reranking.view.second_classifier import SecondClassifier
 
@@ -147,11 +148,13 @@ def needs_second_classifier(rules: Sequence[NamedRule]) -> bool:
 
 def _rule(name: str, key: str, settings: RuleConfig, config: Config) -> NamedRule:
     k = config.reranker.k
-    if settings.threshold == "auto":
-        settings = dataclasses.replace(settings, threshold=_where_reranking_pays(config))
     rule = Rule(
         component(Detector, f"{key}.detector", _settings(f"{key}.detector", "detector", settings.detector, k)),
-        component(ThresholdRule, f"{key}.threshold", _settings(f"{key}.threshold", "threshold", settings.threshold, k)),
+        fitted_threshold(config.reranker.on_hard)
+        if settings.threshold == "auto"
+        else component(
+            ThresholdRule, f"{key}.threshold", _settings(f"{key}.threshold", "threshold", settings.threshold, k)
+        ),
         component(Fusion, f"{key}.fusion", _settings(f"{key}.fusion", "fusion", settings.fusion, k)),
     )
     given_views: Any = settings.views
@@ -163,13 +166,6 @@ def _rule(name: str, key: str, settings: RuleConfig, config: Config) -> NamedRul
         described = _settings(place, "view", given, k)
         views.append(ConfiguredView(component(View, place, described), described))
     return NamedRule(name, rule, tuple(views))
-
-
-def _where_reranking_pays(config: Config) -> str | dict[str, Any]:
-    """Return the threshold rule for `auto`; hard samples that are not reranked are where the classifier errs."""
-    if config.reranker.on_hard != "rerank":
-        return "sigma2_mis"
-    return {"_target_": "lrsl.BestGain", "without_gain": "mistakes"}
 
 
 def _settings(key: str, seam: str, given: Any, k: int) -> dict[str, Any]:

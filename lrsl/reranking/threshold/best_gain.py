@@ -122,3 +122,14 @@ def _fewest(hardness: Tensor, gains: Tensor) -> float:
 def _whole(ordered: Tensor, size: int) -> int:
     """Return how many rows lie strictly below the one after the first `size`; all of them where there is none."""
     return size if size == len(ordered) else int((ordered < ordered[size]).sum())
+
+
+def fitted_threshold(on_hard: str) -> ThresholdRule:
+    """Return where the fitted rule's hard samples end unless told: where reranking stops to pay.
+
+    Hard samples that are not reranked are those that the classifier errs on.
+
+    Args:
+        on_hard: what becomes of hard samples.
+    """
+    return BestGain(without_gain="mistakes") if on_hard == "rerank" else Sigma2Mis()
