@@ -286,3 +286,21 @@ def test_setfit_is_given_as_many_pairs_as_can_be_trained_on(tiny_bert: Path, mon
     monkeypatch.setattr(setfit, "PAIRS", 10)
     setfit.measure(given)
     assert [one["num_iterations"] for one in arguments] == [20, 5, 1]
+
+
+def test_the_recorded_page_and_what_is_said_of_it_are_those_of_its_files():
+    results = ROOT / "experiments" / "results"
+    found = page.read(results / "peers")
+    assert (results / "peers" / page.PAGE).read_text(encoding="utf-8") == page.page(found)
+    accuracy = {system: 100 * told["accuracy"] for one in found for system, told in one["systems"].items()}
+    run = json.loads((results / "banking77-5-per-class" / "seed0" / "results.json").read_text(encoding="utf-8"))
+    ours = {system: 100 * run[system]["accuracy"] for system in ("origin", "rerank", "fitted")}
+    said = (results / "README.md").read_text(encoding="utf-8").partition("### Other tools")[2].partition("\n## ")[0]
+    for figure in (
+        f"has {accuracy['sentence_transformers_lr']:.2f} on the training samples alone",
+        f"than origin ({ours['origin']:.2f}) and the paper's rule ({ours['rerank']:.2f})",
+        f"less than `fitted` ({ours['fitted']:.2f})",
+        f"it has {accuracy['sentence_transformers_lr_refitted']:.2f} and wins",
+    ):
+        assert figure in " ".join(said.split())
+    assert accuracy["reranked_lr"] == accuracy["sentence_transformers_lr"]
