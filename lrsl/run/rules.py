@@ -148,13 +148,14 @@ def needs_second_classifier(rules: Sequence[NamedRule]) -> bool:
 
 def _rule(name: str, key: str, settings: RuleConfig, config: Config) -> NamedRule:
     k = config.reranker.k
+    if settings.threshold == "auto":
+        threshold = fitted_threshold(config.reranker.on_hard)
+    else:
+        described = _settings(f"{key}.threshold", "threshold", settings.threshold, k)
+        threshold = component(ThresholdRule, f"{key}.threshold", described)
     rule = Rule(
         component(Detector, f"{key}.detector", _settings(f"{key}.detector", "detector", settings.detector, k)),
-        fitted_threshold(config.reranker.on_hard)
-        if settings.threshold == "auto"
-        else component(
-            ThresholdRule, f"{key}.threshold", _settings(f"{key}.threshold", "threshold", settings.threshold, k)
-        ),
+        threshold,
         component(Fusion, f"{key}.fusion", _settings(f"{key}.fusion", "fusion", settings.fusion, k)),
     )
     given_views: Any = settings.views
