@@ -24,6 +24,8 @@ TITLES = {
     "transformers_trainer": "fine-tuned, transformers' `Trainer`",
     "setfit": "SetFit",
     "reranked_lr": "frozen sentence-transformers, `LogisticRegression`, with `lrsl.Reranker`",
+    "reranked_lr_out_of_fold": "frozen sentence-transformers, `LogisticRegression`, in `lrsl.RerankedClassifier`, "
+    "trained on train and val",
     "origin": "a run's classifier alone (`origin`)",
     "rerank": "a run, the paper's rule (`rerank`)",
     "fitted": "a run, the default (`fitted`)",
@@ -33,12 +35,12 @@ HEAD = """\
 # Other tools on the same rows
 
 Written by `python -m experiments.peers`. Every tool starts from the same rows and, where it has one, the same encoder;
-train is what it learns from, val is what it may choose by, and test is what it answers; two that take seconds to train
-are trained again on both once val has chosen. Accuracies are in %, mean ±
-standard deviation over seeds, best first. Training is from texts to a model that is ready to answer; imports do not
-count. Texts of test are given all at once. Memory is the most that the tool's process has held, libraries among it; the
-three rows of a run share one process, and its training seconds are those of its stages, in which val and test are
-answered, too. `fitted` gives the classifier's answers where val says that reranking does not pay.
+train is what it learns from, val is what it may choose by, and test is what it answers; those that take seconds to
+train are trained again on both once val has chosen. Accuracies are in %, mean ± standard deviation over seeds, best
+first. Training is from texts to a model that is ready to answer; imports do not count. Texts of test are given all at
+once. Memory is the most that the tool's process has held, libraries among it; the three rows of a run share one
+process, and its training seconds are those of its stages, in which val and test are answered, too. `fitted` gives the
+classifier's answers where val says that reranking does not pay.
 """
 SPLITS = ("train", "val", "test")
 

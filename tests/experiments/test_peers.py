@@ -20,6 +20,7 @@ from lrsl.errors import InputError
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEMS = {name: {name} for name in PEERS} | {
     **{name: {name, f"{name}_refitted"} for name in ("linear_svm", "sentence_transformers_lr")},
+    "reranked_lr": {"reranked_lr", "reranked_lr_out_of_fold"},
     "lrsl": {"origin", "rerank", "fitted"},
 }
 
