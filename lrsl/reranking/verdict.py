@@ -23,6 +23,7 @@ from lrsl.reranking.threshold import NOTHING_HARD
 LEAST_HARD = 10  # hard rows, for a mean to have an error that can be told
 LEVEL = 0.95  # of each bound, taken by itself
 CLEARLY = 0.5  # standard errors below 0, from which on a gain in accuracy counts as a loss
+WORTH = 0.03  # nats per hard row: what is less can be told from chance on thousands of rows, and mends no answers
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,8 @@ def verdict(
     Bounds are Student's, over rows; that folds share the rows they learn from is left out of account.
 
     A rule is deployed where the lower bound of the gain in accuracy is above 0; with the criterion `likelihood` also
-    where that of the gain in likelihood is, and the gain in accuracy is not more than half a standard error below 0.
-    With fewer than 10 hard rows it never is.
+    where that of the gain in likelihood is, this gain comes to 0.03 nats per hard row, and the gain in accuracy is not
+    more than half a standard error below 0. With fewer than 10 hard rows it never is.
 
     Args:
         rule: what is judged, not fitted.
@@ -193,22 +194,32 @@ def _decided(accuracy: Mean, likelihood: Mean, criterion: str, *, nowhere: bool)
 
 
 def _by_accuracy(accuracy: Mean, likelihood: Mean, where: str) -> tuple[bool, str]:
-    _, low, high = accuracy.interval
-    if low > 0:
+    if accuracy.interval[1] > 0:
         return True, f"it brings {_points(accuracy)} {where}"
-    return False, f"{_points(accuracy)} {where} {'are a loss' if high < 0 else 'may be chance'}"
+    return False, f"{_points(accuracy)} {where} {_loss(accuracy)}"
 
 
 def _by_likelihood(accuracy: Mean, likelihood: Mean, where: str) -> tuple[bool, str]:
     _, low, high = likelihood.interval
     points, nats = _points(accuracy), _nats(likelihood)
-    if low > 0 and accuracy.value >= -CLEARLY * accuracy.error:
+    likelier = low > 0 and likelihood.value >= WORTH
+    if likelier and accuracy.value >= -CLEARLY * accuracy.error:
         return True, f"it brings {nats} and {points} {where}"
     if accuracy.interval[1] > 0:
-        return True, f"it brings {points} {where}, though the true labels get no likelier, {nats}"
-    if low > 0:
+        return True, f"it brings {points} {where}, though the true labels get {_hardly(low)} likelier, {nats}"
+    if likelier:
         return False, f"the true labels get likelier, {nats}, and yet it costs {points} {where}"
+    if low > 0:
+        return False, f"the true labels get {_hardly(low)} likelier, {nats}, and {points} {where} {_loss(accuracy)}"
     return False, f"{nats} and {points} {where} {'are a loss' if high < 0 else 'may be chance'}"
+
+
+def _hardly(low: float) -> str:
+    return "hardly" if low > 0 else "no"
+
+
+def _loss(accuracy: Mean) -> str:
+    return "are a loss" if accuracy.interval[2] < 0 else "may be chance"
 
 
 def _points(accuracy: Mean) -> str:

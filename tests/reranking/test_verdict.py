@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lrsl import BestGain, Budget, LogLinear, Margin, Paper
 from lrsl.reranking.fusion import FittedFusion, Fusion
 from lrsl.reranking.rule import Rule
-from lrsl.reranking.verdict import LEAST_HARD, Mean, verdict
+from lrsl.reranking.verdict import LEAST_HARD, WORTH, Mean, _decided, verdict
 
 RULE = Rule(Margin(), Budget(0.5), LogLinear())
 
@@ -173,6 +173,24 @@ def test_a_loss_in_accuracy_is_not_deployed_however_likely_the_labels_become():
     assert not found.deploy
     assert found.reason.startswith("reranking off: the true labels get likelier")
     assert "it costs -40.00 points" in found.reason
+
+
+def test_a_gain_in_likelihood_that_is_certain_and_tiny_is_not_worth_it():
+    """On thousands of rows a hundredth of a nat is beyond chance, and mends nothing."""
+    none = Mean(-0.0007, 0.003, 3000)
+    deploy, reason = _decided(none, Mean(0.012, 0.003, 1990), "likelihood", nowhere=False)
+    assert not deploy
+    assert reason == (
+        "reranking off: the true labels get hardly likelier, +0.012 nats per hard row (at least +0.007), and -0.07 "
+        "points of accuracy (at least -0.56) on 1,990 hard of 3,000 held-out rows may be chance"
+    )
+    assert _decided(none, Mean(WORTH, 0.003, 1990), "likelihood", nowhere=False)[0]
+    loss, reason = _decided(replace(none, value=-0.02), Mean(0.012, 0.003, 1990), "likelihood", nowhere=False)
+    assert not loss
+    assert reason.endswith("are a loss")
+    deploy, reason = _decided(replace(none, value=0.01), Mean(0.012, 0.003, 1990), "likelihood", nowhere=False)
+    assert deploy  # the answers tell it
+    assert "though the true labels get hardly likelier" in reason
 
 
 def test_a_single_row_tells_nothing():
