@@ -68,6 +68,9 @@ def test_scikit_learn(tiny_bert, capsys):
     assert capsys.readouterr().out.startswith("reranking o")
     run("scikit-learn.md", 1, tiny_bert, names)
     assert names["search"].best_params_["views__0__strength"] == 10.0
+    run("scikit-learn.md", 2, tiny_bert, names)
+    assert set(names["few"].predict(names["new"])) <= set(tiny.LABELS)
+    assert names["few"].estimator_[0].transform(names["new"]).shape[0] == 20
 
 
 def test_transformers(folder, tiny_bert, monkeypatch, capsys):
