@@ -117,7 +117,7 @@ def test_the_gains_are_those_recorded():
     }
     table = read("how-to/does-it-help.md").partition("| what was tried")[2].partition("\n\n")[0]
     rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in table.splitlines()[2:]]
-    assert len(rows) == 13
+    assert len(rows) == 15
     for _, before, gain, source in rows:
         figures = re.findall(r"[+−]?\d+\.\d+(?: ± \d+\.\d+)?", f"{before} {gain}")
         lines = sources[source].splitlines()
@@ -127,7 +127,11 @@ def test_the_gains_are_those_recorded():
 
 
 @pytest.mark.parametrize(
-    ("number", "folder"), [("5", "banking77-5-per-class"), ("10", "banking77-10-per-class"), ("all", "banking77")]
+    ("number", "folder"),
+    [
+        *(("5", "banking77-5-per-class"), ("10", "banking77-10-per-class"), ("all", "banking77")),
+        *(("50", "tsec3-50-per-class"), ("1,000", "tsec3-1000-per-class")),
+    ],
 )
 def test_the_gains_by_number_of_samples_are_those_recorded(number, folder):
     runs = [json.loads(path.read_text()) for path in (ROOT / "experiments/results" / folder).glob("*/results.json")]
@@ -135,7 +139,7 @@ def test_the_gains_by_number_of_samples_are_those_recorded(number, folder):
         statistics.mean(run[system]["accuracy"] - run["origin"]["accuracy"] for run in runs)
         for system in ("rerank", "fitted", "control")
     ]
-    cells = [str(len(runs)), *(f"{100 * gain:+.2f}" for gain in gains)]
+    cells = [str(len(runs)), *(f"{100 * gain:+.2f}".replace("-", "−") for gain in gains)]
     (row,) = re.findall(rf"^\| {number}\b[^|]*(\|.*\|)$", read("how-to/when-it-pays.md"), re.MULTILINE)
     assert row == f"| {' | '.join(cells)} |"
 

@@ -166,6 +166,23 @@ def test_the_figures_of_one_seed_are_those_recorded(folder: str, title: str) -> 
     assert runs[0].results["verdict"]["deployed"] == "fitted"
 
 
+def test_the_figures_on_tsec_are_those_recorded() -> None:
+    section = DETAILED.partition("## TSEC")[2].partition("\n## ")[0]
+    many, few = (collect([RESULTS / f"tsec3-{number}-per-class"]) for number in (1000, 50))
+    for runs in (many, few):
+        rows_are_recorded(runs, (section,), ("origin", "rerank", "fitted", "control", "similarity"))
+    assert few[0].results["verdict"]["deployed"] == "fitted"
+    refused = [run.results["fitted"]["if_deployed"]["accuracy"] for run in many]
+    lost = [run - origin.results["origin"]["accuracy"] for run, origin in zip(refused, many, strict=True)]
+    told = " ".join(section.split()).replace("−", "-")
+    for first, second, sign in ((*refused, ""), (*lost, "+")):
+        assert f"{100 * first:{sign}.2f} and {100 * second:{sign}.2f}" in told
+    nats = [run.results["verdict"]["fitted"]["likelihood_gain"] for run in many]
+    assert f"beyond chance by {nats[0]:.3f} and {nats[1]:.3f} nats per hard tweet" in told
+    assert all(run.results["verdict"]["fitted"]["likelihood_low"] > 0 for run in many)
+    assert all(run.results["verdict"]["deployed"] == "origin" for run in many)
+
+
 def test_the_samples_and_the_views_of_iflytek_are_those_recorded() -> None:
     (run,) = collect([RESULTS / "iflytek119-fewclue"])
     told = " ".join(DETAILED.split())
