@@ -154,6 +154,25 @@ def test_the_figures_on_few_samples_are_those_recorded() -> None:
     assert all(run.results["verdict"]["deployed"] == "fitted" for run in runs)
 
 
+def test_the_figures_on_twice_as_many_samples_are_those_recorded() -> None:
+    runs = collect([RESULTS / "banking77-10-per-class"])
+    assert sorted(run.seed for run in runs) == [0, 1, 2, 3, 4]
+    section = DETAILED.partition("With ten samples per label")[2].partition("\n### ")[0]
+    rows_are_recorded(runs, (section,), ("origin", "rerank", "fitted", "control", "similarity"))
+    fitted, control = (
+        [run.results[system]["accuracy"] - run.results["origin"]["accuracy"] for run in runs]
+        for system in ("fitted", "control")
+    )
+    told = " ".join(section.split())
+    assert f"gains {100 * min(fitted):+.2f} to {100 * max(fitted):+.2f} points" in told
+    assert all(ours > second for ours, second in zip(fitted, control, strict=True))
+    assert all(run.results["verdict"]["deployed"] == "fitted" for run in runs)
+    hard = mean_std([run.results["hard_fraction"] for run in runs])
+    of_fitted = mean_std([run.results["fitted"]["hard_fraction"] for run in runs])
+    assert f"calls {100 * hard.mean:.1f} ± {100 * hard.std:.1f} % of the test hard" in told
+    assert f"that of the fitted rule {100 * of_fitted.mean:.1f} ± {100 * of_fitted.std:.1f} %" in told
+
+
 @pytest.mark.parametrize(
     ("folder", "title"),
     [("iflytek119-fewclue", "## iFlyTek"), ("banking77-5-per-class-smollm2", "### A small language model")],
