@@ -200,26 +200,24 @@ def _by_accuracy(accuracy: Mean, likelihood: Mean, where: str) -> tuple[bool, st
 
 
 def _by_likelihood(accuracy: Mean, likelihood: Mean, where: str) -> tuple[bool, str]:
-    _, low, high = likelihood.interval
+    beyond_chance = likelihood.interval[1] > 0
     points, nats = _points(accuracy), _nats(likelihood)
-    likelier = low > 0 and likelihood.value >= WORTH
+    likelier = beyond_chance and likelihood.value >= WORTH
     if likelier and accuracy.value >= -CLEARLY * accuracy.error:
         return True, f"it brings {nats} and {points} {where}"
     if accuracy.interval[1] > 0:
-        return True, f"it brings {points} {where}, though the true labels get {_hardly(low)} likelier, {nats}"
+        hardly = "hardly" if beyond_chance else "no"
+        return True, f"it brings {points} {where}, though the true labels get {hardly} likelier, {nats}"
     if likelier:
         return False, f"the true labels get likelier, {nats}, and yet it costs {points} {where}"
-    if low > 0:
-        return False, f"the true labels get {_hardly(low)} likelier, {nats}, and {points} {where} {_loss(accuracy)}"
-    return False, f"{nats} and {points} {where} {'are a loss' if high < 0 else 'may be chance'}"
+    if beyond_chance:
+        return False, f"the true labels get hardly likelier, {nats}, and {points} {where} {_loss(accuracy)}"
+    return False, f"{nats} and {points} {where} {_loss(likelihood)}"
 
 
-def _hardly(low: float) -> str:
-    return "hardly" if low > 0 else "no"
-
-
-def _loss(accuracy: Mean) -> str:
-    return "are a loss" if accuracy.interval[2] < 0 else "may be chance"
+def _loss(gain: Mean) -> str:
+    """Return what is said of a gain whose lower bound is not above 0."""
+    return "are a loss" if gain.interval[2] < 0 else "may be chance"
 
 
 def _points(accuracy: Mean) -> str:
