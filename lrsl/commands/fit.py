@@ -197,7 +197,7 @@ def _fit(typed: argparse.Namespace, read: Read, recipe: dict[str, Any], out: Pat
     reranker = Reranker(
         typed.embedding,
         read.label_texts,
-        k=min(3, len(read.label_texts)) if typed.k is None else typed.k,
+        k=typed.k,
         power=1.0 if typed.power is None else yaml.safe_load(typed.power),
         detector=typed.detector and component("--detector", typed.detector, Detector),
         threshold=typed.threshold and component("--threshold", typed.threshold, ThresholdRule),

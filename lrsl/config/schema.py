@@ -429,7 +429,7 @@ class RerankerConfig:
     """How hard samples are found and reranked."""
 
     k: int = 3
-    """Number of largest logits whose variance tells hard samples from easy ones (eq. 7)."""
+    """Number of largest logits whose variance tells hard samples from easy ones (eq. 7); 2 where there are 2 labels."""
     power: Any = 1.0
     """Exponent on the similarity (eq. 10 has 1), or `auto`, which finds it on the hard validation samples."""
     detector: dict[str, Any] = field(default_factory=dict)

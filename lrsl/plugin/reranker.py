@@ -49,6 +49,7 @@ TIMED = 200
 """Rows on which the cost is measured where views have scored others in another way."""
 RULES = ("paper", "fitted")
 DEPLOY = ("always", "auto")
+USUAL_K = 3  # the paper's
 
 
 class Reranker(Pretrained):
@@ -64,7 +65,7 @@ class Reranker(Pretrained):
         label_texts: a readable text per class, in the order of the logits' columns, no two alike. Of two that differ in
             case, width or characters that are not seen alone, a warning tells.
         k: number of largest logits whose variance tells hard samples from easy ones, and of candidates for a view that
-            scores a few labels only.
+            scores a few labels only; 3, or 2 with two classes, unless given.
         power: exponent on the similarity (eq. 10), or `auto`, which finds it on the hard held-out rows.
         detector: what tells hard samples from easy ones; `TopKVariance(k)` unless given.
         threshold: where hard samples end; unless given `Sigma2Mis()`, and for the rule `fitted` with
@@ -115,7 +116,7 @@ class Reranker(Pretrained):
         self,
         embedder: SentenceTransformer | str | Path | None,
         label_texts: Iterable[str],
-        k: int = 3,
+        k: int | None = None,
         power: float | str = 1.0,
         *,
         detector: Detector | None = None,
@@ -145,6 +146,7 @@ class Reranker(Pretrained):
         if alike := look_alike(self.label_texts):
             warnings.warn(f"label texts that look alike stand for several classes: {listed(alike)}", stacklevel=2)
         self.names = None if names is None else _checked_names(names, len(self.label_texts))
+        k = min(USUAL_K, len(self.label_texts)) if k is None else k
         if not hasattr(k, "__index__") or not 2 <= k <= len(self.label_texts):
             raise ValueError(f"k is {k}; with {len(self.label_texts)} classes it must be 2 to {len(self.label_texts)}")
         if not isinstance(embedder, SentenceTransformer | str | Path | None):

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from lrsl import stopping
-from lrsl.config.schema import Config, EmbeddingConfig, ModelConfig
+from lrsl.config.schema import Config, EmbeddingConfig, ModelConfig, RerankerConfig
 from lrsl.data import Corpus, load_corpus
 from lrsl.data.leaderboard import write_leaderboard
 from lrsl.data.remarks import remarks
@@ -65,8 +65,8 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
         InputError: something the user gave is wrong.
     """
     commit()  # now: someone may commit while this trains
-    corpus = corpus_of(config)
-    check(config, corpus)
+    asked, corpus = config, corpus_of(config)
+    config = checked(config, corpus)
     folds = Folds(corpus, config.reranker.folds, config.dataset.drawn_by) if config.reranker.folds else None
     paper, beside, defer = papers_rule(config), rules_beside(config), deferral(config)
     with Tracker(config, folder) as tracker, stage_store(config, folder) as store, ExitStack() as rest:
@@ -107,7 +107,9 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
             scores["rerank"] = {split: [of_view] for split, of_view in similarity.items()}
             others = judge.beside(beside, scores)
             tested = Tested(logits, similarity, judge.through_callback(paper, scores["rerank"]), others)
-            measured = measure(config, context.corpus, tested, act(config, context.corpus, tested, scores, defer))
+            measured = measure(
+                config, context.corpus, tested, act(config, context.corpus, tested, scores, defer), asked=asked
+            )
             deployed.keep(config, context.corpus, tested, scores, embedding, folder=folder)
         told = out_of_fold(corpus, classifier, embedding)
         measured.results.update(truncated=cut, seconds=watch.seconds, **told)
@@ -158,19 +160,29 @@ def extra(folder: Path, otherwise: str) -> Iterator[Path]:
         print(f"The run's {otherwise}: {reason}.", flush=True)
 
 
-def check(config: Config, corpus: Corpus) -> None:
+def checked(config: Config, corpus: Corpus) -> Config:
     """Check what needs both the configuration and the data, and warn of labels that look alike.
+
+    Where there are fewer labels than k is by default, which is two, what is returned has as large a k as there are.
 
     Raises:
         InputError: k is larger than the number of labels.
     """
-    classes = len(corpus.labels)
-    if config.reranker.k > classes:
-        raise InputError(
-            f"reranker.k={config.reranker.k} is too large; {corpus.name} has {classes} labels, "
-            f"so it must be at most {classes}"
-        )
+    reranker, classes = config.reranker, len(corpus.labels)
     warn_of_look_alikes(corpus)
+    if reranker.k <= classes:
+        return config
+    if reranker.k != RerankerConfig().k:
+        raise InputError(
+            f"reranker.k={reranker.k} is too large; {corpus.name} has {classes} labels, so it must be at most {classes}"
+        )
+    print(f"{corpus.name} has {classes} labels, so reranker.k is {classes}", flush=True)
+    narrow: dict[str, Any] = {
+        name: {**part, "k": classes}
+        for name in ("detector", "view", "fusion")
+        if (part := getattr(reranker, name)).get("k") == reranker.k
+    }
+    return replace(config, reranker=replace(reranker, k=classes, **narrow))
 
 
 def foretell(context: RunContext, corpus: Corpus) -> truncation.Truncated:

@@ -184,6 +184,13 @@ def test_a_reranker_that_makes_no_sense_is_refused(embedding, options, message):
         Reranker(**{"embedder": embedding, "label_texts": LABELS, **options})
 
 
+def test_with_two_classes_the_usual_k_is_two(embedding):
+    assert Reranker(embedding, LABELS).k == 3
+    assert Reranker(embedding, LABELS[:2], rule="fitted").k == 2
+    with pytest.raises(ValueError, match="k is 3; with 2 classes it must be 2 to 2"):
+        Reranker(embedding, LABELS[:2], k=3)
+
+
 def test_an_unknown_embedder_is_one_sentence():
     with pytest.raises(InputError, match="pretrained=nobody/nothing-of-the-kind is neither"):
         Reranker("nobody/nothing-of-the-kind", LABELS)

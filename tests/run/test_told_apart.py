@@ -57,7 +57,7 @@ def test_labels_that_look_alike_are_told_of(config, capsys, text):
     from lrsl.data import load_corpus
 
     wanted = with_texts(config, cash=text)
-    pipeline.check(wanted, load_corpus(wanted.dataset, None))
+    pipeline.checked(wanted, load_corpus(wanted.dataset, None))
     assert capsys.readouterr().out == f"tiny has label texts that look alike: {text!r} and 'rate'.\n"
-    pipeline.check(config, load_corpus(config.dataset, None))
+    pipeline.checked(config, load_corpus(config.dataset, None))
     assert capsys.readouterr().out == ""
