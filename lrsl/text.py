@@ -28,6 +28,11 @@ def visible(text: str) -> str:
     return _UNSEEN.sub(_spelled, text)
 
 
+def folded(text: str) -> str:
+    """Return what is the same of two texts that differ in capitals and white space alone."""
+    return " ".join(text.casefold().split())
+
+
 def shortened(text: str, longest: int = LONGEST_SENTENCE) -> str:
     """Return a text without the middle of words that have no end, and of itself where it is still too long."""
     words = re.sub(rf"\S{{{LONGEST_WORD + 1},}}", lambda word: _without_middle(word[0], LONGEST_WORD // 2), text)

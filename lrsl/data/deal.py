@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lrsl.errors import InputError
+from lrsl.text import folded
 
 
 def deal(texts: Sequence[str], labels: Sequence[int], number: int, seed: int) -> list[list[int]]:
@@ -27,7 +28,7 @@ def deal(texts: Sequence[str], labels: Sequence[int], number: int, seed: int) ->
     """
     alike: dict[str, list[int]] = {}
     for row in np.random.Generator(np.random.PCG64(seed)).permutation(len(texts)).tolist():
-        alike.setdefault(" ".join(texts[row].casefold().split()), []).append(row)
+        alike.setdefault(folded(texts[row]), []).append(row)
     if len(alike) < number:
         raise InputError(
             f"reranker.folds={number} is too large; the {len(texts)} training and validation samples have "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from lrsl.data.corpus import Corpus
+from lrsl.text import folded
 
 _SHOWN = 60  # characters of a text
 _NUMBER = re.compile(r"((label|class|category|标签|类别|类)\s*[-:#]?\s*)?[-+#]?\d+([.,]\d+)?", re.IGNORECASE)
@@ -13,7 +14,7 @@ _NUMBER = re.compile(r"((label|class|category|标签|类别|类)\s*[-:#]?\s*)?[-
 
 def remarks(corpus: Corpus) -> list[str]:
     """Return sentences on what will likely be learnt wrongly; none where nothing is conspicuous."""
-    return [*_contradictions(corpus), *_numbers(corpus)]
+    return [*_contradictions(corpus), *_repeated(corpus), *_numbers(corpus)]
 
 
 def _contradictions(corpus: Corpus) -> list[str]:
@@ -24,7 +25,7 @@ def _contradictions(corpus: Corpus) -> list[str]:
     labels: dict[str, dict[int, str]] = {}
     for split in (corpus.train, corpus.val):
         for text, label in zip(split.texts, split.labels, strict=True):
-            labels.setdefault(" ".join(text.casefold().split()), {}).setdefault(label, text)
+            labels.setdefault(folded(text), {}).setdefault(label, text)
     several = [of_text for of_text in labels.values() if len(of_text) > 1]
     if not several:
         return []
@@ -34,6 +35,19 @@ def _contradictions(corpus: Corpus) -> list[str]:
     return [
         f"{how_many} more than one label in training and validation, as '{_short(next(iter(first.values())))}' has "
         f"{names}; no classifier can get both right, so decide on one"
+    ]
+
+
+def _repeated(corpus: Corpus) -> list[str]:
+    """Return how many validation texts have been trained on, where these are more than a hundredth of them."""
+    trained_on = {folded(text) for text in corpus.train.texts}
+    repeated = sum(folded(text) in trained_on for text in corpus.val.texts)
+    if repeated <= len(corpus.val) / 100:
+        return []
+    return [
+        f"{repeated:,} of {len(corpus.val):,} validation texts also stand in train, so that validation is too good to "
+        "be true, and with it the threshold, the weights and the verdict; leave repeated texts out, or take "
+        "reranker.folds=5, whose folds keep them together"
     ]
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lrsl import core
-from lrsl.reranking.distribution import log_distribution, temperature
+from lrsl.reranking.distribution import log_ranked, log_softmax, temperature
 from lrsl.reranking.folds import folds as dealt
 from lrsl.reranking.rule import Reranked, Rule, recorded_scores
 
@@ -44,12 +44,12 @@ def cross_fitted(
     if len(logits) < 2:
         return None
     hard, answers = torch.zeros(len(logits), dtype=torch.bool), torch.empty_like(labels)
-    likely = _origin(logits)
+    likely = log_softmax(logits)
     for seen, new in dealt(len(logits), folds):
         fitted = rule.fit(logits[seen], labels[seen], [recorded_scores(score[seen]) for score in scores])
         made = fitted.rerank(logits[new], [recorded_scores(score[new]) for score in scores])
         hard[new], answers[new] = made.hard, made.labels
-        likely[new[made.hard]] = log_distribution(made.scores[made.hard])
+        likely[new[made.hard]] = log_ranked(made.scores[made.hard], logits[new][made.hard])
     return CrossFitted(hard, answers, likely)
 
 
@@ -77,14 +77,14 @@ class Calibration:
         """
         if found is None:
             return cls()
-        likely = found.log_probabilities if reranks else _origin(logits)
+        likely = found.log_probabilities if reranks else log_softmax(logits)
         return cls(*(temperature(likely[rows], labels[rows]) for rows in (~found.hard, found.hard)))
 
     def __call__(self, logits: Tensor, reranked: Reranked, *, reranks: bool) -> Tensor:
         """Return probabilities `(n, classes)` of what the rule has made of rows; the likeliest label stays the same."""
-        likely, hard = _origin(logits), reranked.hard
+        likely, hard = log_softmax(logits), reranked.hard
         if reranks:
-            likely[hard] = log_distribution(reranked.scores[hard])
+            likely[hard] = log_ranked(reranked.scores[hard], logits[hard])
         likely[hard] /= self.hard
         likely[~hard] /= self.easy
         return likely.softmax(dim=-1).to(core.at_least_float32(logits))
@@ -97,7 +97,3 @@ class Calibration:
     def restored(cls, learnt: Mapping[str, Tensor]) -> Calibration:
         """Return what gave `learnt`."""
         return cls(float(learnt["easy"]), float(learnt["hard"]))
-
-
-def _origin(logits: Tensor) -> Tensor:
-    return logits.double().log_softmax(dim=-1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,6 +23,7 @@ from lrsl.reranking.positional import labels_of, logits_of, texts_of
 from lrsl.reranking.rule import Detection, FittedRule, RowScores, Rule, recorded_scores, scores_of_texts
 from lrsl.reranking.verdict import verdict
 from lrsl.reranking.view import FittedCandidateView, FittedView, Given, View
+from lrsl.text import folded
 
 FOLDS = 5  # in which views are fitted that have to score the rows they learn from
 
@@ -108,6 +110,18 @@ def training_rows(train: Any, classes: Classes) -> Rows:
     return Rows(texts, gold, None if train[2] is None else classes.logits_for(train[2], texts, "train "))
 
 
+def warn_of_trained_on(held_out: Sequence[str], train: Sequence[str]) -> None:
+    """Warn where more than a hundredth of the held-out texts are trained on, which makes a verdict too good."""
+    trained_on = set(map(folded, train))
+    repeated = sum(folded(text) in trained_on for text in held_out)
+    if repeated > len(held_out) / 100:
+        warnings.warn(
+            f"{repeated:,} of {len(held_out):,} held-out texts also stand in train, so that what is found on them, the "
+            "verdict among it, is too good to be true; hold out rows of other texts",
+            stacklevel=4,
+        )
+
+
 def settings_of(recipe: Mapping[str, Any], k: int, *, train: bool = False, embedder: bool = False) -> Any:
     """Return how the embedding is fine-tuned, for `finetuned`.
 
@@ -167,7 +181,7 @@ def scores_out_of_fold(
     """Return a view's scores `(n, classes)` of the rows that it learns from, each as if it had not been learnt from.
 
     A view that knows these itself, by `of_training`, or learns nothing from rows, is asked; any other is fitted on the
-    rest of the rows in turns.
+    rest of the rows in turns, with rows of the same text left out too.
 
     Args:
         view: not fitted.
@@ -183,7 +197,7 @@ def scores_out_of_fold(
         return cast(Tensor, known).cpu()
     scores = torch.full(logits.shape, torch.nan, dtype=torch.promote_types(logits.dtype, torch.float32))
     candidates = logits.topk(min(k, logits.shape[1]), dim=-1).indices
-    for others, rows in folds(len(logits), FOLDS):
+    for others, rows in folds(len(logits), FOLDS, given.texts):
         seen = replace(
             given,
             texts=[given.texts[row] for row in others.tolist()],

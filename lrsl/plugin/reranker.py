@@ -242,6 +242,8 @@ class Reranker(Pretrained):
         """
         given_texts, values, gold = self._held_out(logits, labels, texts, classes, columns)
         training = None if train is None else fitting.training_rows(train, self._classes)
+        if training is not None:
+            fitting.warn_of_trained_on(given_texts, training.texts)
         how = fitting.settings_of(recipe, self.k, train=train is not None, embedder=self._embedder is not None)
         needs_answers = self.rule.threshold.needs_answers
         detection = None if needs_answers else self.rule.detection(values, gold)  # before anything is trained

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
@@ -22,6 +23,7 @@ from lrsl.errors import nearest
 from lrsl.nn.onnx import TORCH
 from lrsl.plugin.reranker import Reranker
 from lrsl.reranking.detector import Detector
+from lrsl.reranking.folds import together
 from lrsl.reranking.fusion import Fusion
 from lrsl.reranking.positional import FLOOR, texts_of
 from lrsl.reranking.threshold import ThresholdRule
@@ -210,7 +212,7 @@ class RerankedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
     def _out_of_fold(self, texts: Array, labels: Array, gold: Array) -> Array:
-        """Return logits `(n, classes)` of each row, from a clone trained on other rows."""
+        """Return logits `(n, classes)` of each row, from a clone trained on rows of other texts."""
         least = int(np.bincount(gold).max())
         if least < 2:
             raise ValueError("every class has 1 row; out-of-fold logits take two or more of some class")
@@ -218,8 +220,12 @@ class RerankedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         splits = StratifiedKFold(min(self.cv, least), shuffle=True, random_state=0)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The least populated class")  # a class that a fold lacks will do
-            folds = list(splits.split(texts, gold))
-        for others, rows in folds:
+            dealt = torch.empty(len(texts), dtype=torch.int64)
+            for fold, (_, rows) in enumerate(splits.split(texts, gold)):
+                dealt[torch.from_numpy(rows)] = fold
+        dealt = together(dealt, texts.tolist())
+        for fold in dealt.unique():
+            others, rows = (part.nonzero().flatten().numpy() for part in (dealt != fold, dealt == fold))
             trained = clone(self.estimator).fit(texts[others], labels[others])
             logits[rows] = _aligned(logits_of_estimator(trained, texts[rows]), trained.classes_, self.classes_)
         return logits

@@ -9,14 +9,34 @@ from lrsl.reranking.fusion.likelihood import maximum_likelihood
 CRITERIA = ("likelihood", "accuracy")
 """By what a gain is told: how likely the true labels get, or how many answers are right."""
 
-FLOOR = 1e-4  # of a probability, as a share of the row's largest
+FLOOR = 1e-4  # of a label made impossible, as a share of the row's largest probability
 
 
 def log_distribution(scores: Tensor) -> Tensor:
-    """Return the logarithm of scores `(n, classes)` divided by their sum; what is below the floor counts as much."""
+    """Return the logarithm of scores `(n, classes)` divided by their sum, in float64.
+
+    A label whose score is 0 or below is a ten-thousandth as likely as the likeliest, and no likelier than any whose
+    score is above 0.
+    """
     largest = scores.double().amax(dim=-1, keepdim=True)
     share = (scores.double() / largest).where(largest > 0, 1.0)  # without a score above 0 no label is likelier
-    return share.clamp(min=FLOOR).log().log_softmax(dim=-1)
+    least = share.where(share > 0, FLOOR).amin(dim=-1, keepdim=True).clamp(max=FLOOR)
+    return share.where(share > 0, least).log().log_softmax(dim=-1)
+
+
+def log_ranked(scores: Tensor, logits: Tensor) -> Tensor:
+    """Return log-probabilities `(n, classes)`, float64, of what rows are ranked by.
+
+    Where that is the classifier's softmax they come from the logits, since what is all but impossible rounds to 0 in
+    probabilities: a temperature would find less in the one than in the other.
+    """
+    same = (scores == logits.softmax(dim=-1, dtype=scores.dtype)).all(dim=-1, keepdim=True)
+    return log_softmax(logits).where(same, log_distribution(scores))
+
+
+def log_softmax(logits: Tensor) -> Tensor:
+    """Return the classifier's log-probabilities `(n, classes)` in float64."""
+    return logits.double().log_softmax(dim=-1)
 
 
 def temperature(log_probabilities: Tensor, labels: Tensor) -> float:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from lrsl.text import folded
+
 SEED = 0  # of the order in which rows are dealt out: the same rows give the same folds
 
 
-def folds(n: int, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+def folds(n: int, number: int, texts: Sequence[str] | None = None) -> Iterator[tuple[Tensor, Tensor]]:
     """Give, for each of a number of folds, the rows to learn on and the rows to look at, both in ascending order.
 
     Every row is looked at once. There are no more folds than rows.
@@ -18,9 +20,26 @@ def folds(n: int, number: int) -> Iterator[tuple[Tensor, Tensor]]:
     Args:
         n: number of rows.
         number: number of folds, at least 2.
+        texts: those of the rows, where rows of the same text are to be kept together.
     """
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(SEED))
-    for fold in range(min(number, n)):
-        looked_at = torch.zeros(n, dtype=torch.bool)
-        looked_at[order[fold::number]] = True
-        yield (~looked_at).nonzero().flatten(), looked_at.nonzero().flatten()
+    dealt = torch.empty(n, dtype=torch.int64)
+    dealt[torch.randperm(n, generator=torch.Generator().manual_seed(SEED))] = torch.arange(n) % number
+    if texts is not None:
+        dealt = together(dealt, texts)
+    for fold in dealt.unique().tolist():
+        yield (dealt != fold).nonzero().flatten(), (dealt == fold).nonzero().flatten()
+
+
+def together(dealt: Tensor, texts: Sequence[str]) -> Tensor:
+    """Return the fold of each row, `(n,)`, rows of the same text being in the fold of the first of them.
+
+    So what is learnt on the other folds has not seen the text. Where all rows would be in one fold, nothing is changed.
+    """
+    kept = dealt[first_alike(texts)]
+    return kept if len(kept.unique()) > 1 else dealt
+
+
+def first_alike(texts: Sequence[str]) -> Tensor:
+    """Return, for each text, the number of the first that is the same, capitals and white space aside, `(n,)`."""
+    first: dict[str, int] = {}
+    return torch.tensor([first.setdefault(folded(text), row) for row, text in enumerate(texts)], dtype=torch.int64)

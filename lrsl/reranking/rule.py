@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lrsl.reranking.detector import Detector, FittedDetector
 from lrsl.reranking.detector.topk_variance import TopKVariance
-from lrsl.reranking.distribution import calibrated, log_distribution
+from lrsl.reranking.distribution import calibrated, log_ranked
 from lrsl.reranking.folds import folds
 from lrsl.reranking.fusion import FittedFusion, Fusion
 from lrsl.reranking.fusion.paper import Paper
@@ -201,8 +201,8 @@ class Rule:
             fusion = self.fusion.fit(logits[learnt_on], labels[learnt_on], seen, every)
             found = _fused(fusion, logits[rows], [score[rows] for score in scores])
             if probabilities:  # one fold's may be surer of themselves than another's
-                told = log_distribution(_fused(fusion, logits[learnt_on], seen))
-                found = calibrated(log_distribution(found), told, labels[learnt_on]).exp()
+                told = log_ranked(_fused(fusion, logits[learnt_on], seen), logits[learnt_on])
+                found = calibrated(log_ranked(found, logits[rows]), told, labels[learnt_on]).exp()
             fused[rows] = found.to(fused)
         detector = self.detector.fit(logits, labels)
         hardness = detector(logits)

@@ -12,9 +12,8 @@ import torch
 from scipy.stats import t as student
 from torch import Tensor
 
-from lrsl import core
 from lrsl.reranking.checks import check_labels, check_logits, check_scores
-from lrsl.reranking.distribution import CRITERIA, calibrated, log_distribution
+from lrsl.reranking.distribution import CRITERIA, calibrated, log_ranked, log_softmax
 from lrsl.reranking.folds import folds as dealt
 from lrsl.reranking.positional import check_no_probabilities
 from lrsl.reranking.rule import FittedRule, Rule, recorded_scores
@@ -76,10 +75,10 @@ def verdict(
     A row's gain in accuracy is 1 where reranking mends the answer, -1 where it breaks it and 0 otherwise. A hard row's
     gain in likelihood is log p(true label) by the fusion less that by the classifier. What the fusion gives is divided
     by its sum to be a distribution, in which a label that it makes impossible, as eq. 10 does where the score is below
-    0, is a ten-thousandth as likely as the likeliest. Both distributions have a temperature of their own, fitted on the
-    hard rows of the same folds, so that what calibration alone would do is never booked as a gain of reranking.
-    Accuracy counts the few rows whose answer changes, likelihood every hard row, so that it tells a gain from chance on
-    far fewer rows.
+    0, is a ten-thousandth as likely as the likeliest, or as likely as the least likely of the others. Both
+    distributions have a temperature of their own, fitted on the hard rows of the same folds, so that what calibration
+    alone would do is never booked as a gain of reranking. Accuracy counts the few rows whose answer changes, likelihood
+    every hard row, so that it tells a gain from chance on far fewer rows.
 
     Bounds are Student's, over rows; that folds share the rows they learn from is left out of account.
 
@@ -146,15 +145,12 @@ def _judged(fitted: FittedRule, seen: Rows, new: Rows) -> tuple[Tensor, Tensor]:
         fitted.rerank(rows.logits, [recorded_scores(score) for score in rows.scores]) for rows in (seen, new)
     )
     right = (found.labels == new.labels).double() - (new.logits.argmax(dim=-1) == new.labels).double()
-    hard, seen_labels = found.hard, seen.labels[learnt.hard]
-    before = calibrated(_origin(new.logits[hard]), _origin(seen.logits[learnt.hard]), seen_labels)
-    after = calibrated(log_distribution(found.scores[hard]), log_distribution(learnt.scores[learnt.hard]), seen_labels)
+    hard, learnt_hard = found.hard, learnt.hard
+    of_new, of_seen, seen_labels = new.logits[hard], seen.logits[learnt_hard], seen.labels[learnt_hard]
+    before = calibrated(log_softmax(of_new), log_softmax(of_seen), seen_labels)
+    ranked, learnt_ranked = log_ranked(found.scores[hard], of_new), log_ranked(learnt.scores[learnt_hard], of_seen)
+    after = calibrated(ranked, learnt_ranked, seen_labels)
     return right, (after - before).gather(1, new.labels[hard][:, None])[:, 0]
-
-
-def _origin(logits: Tensor) -> Tensor:
-    """Return the classifier's log-probabilities, through the same eyes as a fusion's."""
-    return log_distribution(logits.softmax(dim=-1, dtype=core.at_least_float32(logits)))
 
 
 @dataclass(frozen=True)

@@ -36,14 +36,19 @@ def test_one_text_with_two_labels_is_counted_with_an_example() -> None:
     assert "'card_arrival' and 'cash_2' and 'pin'" in several
 
 
+def test_validation_texts_that_are_trained_on_are_counted() -> None:
+    (told,) = remarks(corpus([0, 0, 1, 0, 2, 1], NAMES, val="Lost my card"))
+    assert told.startswith("1 of 1 validation texts also stand in train, so that validation is too good to be true")
+
+
 def test_a_contradiction_between_train_and_val_counts() -> None:
-    (told,) = remarks(corpus([0, 0, 1, 0, 2, 1], NAMES, val="NEW PIN"))
+    told, *_ = remarks(corpus([0, 0, 1, 0, 2, 1], NAMES, val="NEW PIN"))
     assert told.startswith("1 text has more than one label in training and validation, as 'new pin' has 'pin' and 'ca")
 
 
 def test_a_long_text_is_shortened() -> None:
     long = Split(["a", "b"], ["word " * 100, "word " * 100], [0, 1])
-    (told,) = remarks(Corpus("mine", NAMES, NAMES, long, long, long))
+    told, *_ = remarks(Corpus("mine", NAMES, NAMES, long, long, long))
     assert f"as '{('word ' * 12)[:59]}…' has" in told
 
 

@@ -13,6 +13,7 @@ from lrsl.reranking.fusion.paper import Paper
 from lrsl.reranking.rule import Rule, scores_of_texts
 from lrsl.reranking.view import Given
 from lrsl.reranking.view.label_similarity import LabelSimilarity
+from lrsl.reranking.view.lexical import Lexical
 from lrsl.training.callback import RerankingCallback
 
 RECIPE = {"epochs": 2, "lr": 2e-3, "batch_size": 32, "warmup": 0.0}
@@ -182,6 +183,13 @@ def test_a_path_will_do_for_the_embedder(fitted, tiny_bert):
 def test_a_reranker_that_makes_no_sense_is_refused(embedding, options, message):
     with pytest.raises(ValueError, match=message):
         Reranker(**{"embedder": embedding, "label_texts": LABELS, **options})
+
+
+def test_held_out_texts_that_are_trained_on_are_told_of():
+    reranker = Reranker(None, LABELS, views=[Lexical()])
+    train = (VAL.texts[:7] + TRAIN.texts, torch.cat([VAL.labels[:7], TRAIN.labels]), None)
+    with pytest.warns(UserWarning, match=r"^7 of 60 held-out texts also stand in train, so that what is found on them"):
+        reranker.fit(VAL.logits, VAL.labels, VAL.texts, train=train)
 
 
 def test_with_two_classes_the_usual_k_is_two(embedding):

@@ -64,6 +64,23 @@ def test_it_learns_out_of_fold_and_answers_with_all_rows(fitted):
     assert fitted.predict([]).shape == (0,)
 
 
+class Rote(LogisticRegression):
+    """Has learnt texts by heart, and is not asked for one of them while it learns."""
+
+    def fit(self, X, y):  # noqa: N803
+        self.known = {text.casefold() for text in X}
+        return super().fit(np.array([[len(text)] for text in X]), y)
+
+    def decision_function(self, X):  # noqa: N803
+        assert not {text.casefold() for text in X} & self.known
+        return super().decision_function(np.array([[len(text)] for text in X]))
+
+
+def test_no_fold_has_seen_a_text_that_it_is_asked_for():
+    texts = np.concatenate([TEXTS, [text.upper() for text in TEXTS[:50]]])
+    RerankedClassifier(Rote(), None, views=[Lexical()]).fit(texts, np.concatenate([Y, Y[:50]]))
+
+
 @pytest.mark.parametrize("view", [Lexical(), Instances(), LabelSimilarity(), ClassMean()])
 def test_views_score_rows_as_if_they_had_not_learnt_from_them(view, tiny_bert):
     from lrsl.embedding.text_embedding import load_embedding

@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lrsl import core
 from lrsl.errors import InputError
 from lrsl.reranking.checks import check_labels, check_logits, check_scores
-from lrsl.reranking.distribution import log_distribution, temperature
+from lrsl.reranking.distribution import log_ranked, log_softmax, temperature
 from lrsl.reranking.folds import folds as dealt
 from lrsl.reranking.positional import check_no_probabilities
 from lrsl.reranking.rule import Reranked, Rule, recorded_scores
@@ -40,11 +39,11 @@ class Conformal:
         """
         return (len(self.nonconformity) + 1) * (1 - coverage) >= 1 - ROUNDING
 
-    def sets(self, scores: Tensor, coverage: float) -> Tensor:
+    def sets(self, log_probabilities: Tensor, coverage: float) -> Tensor:
         """Return the labels whose p-value is above 1 - coverage, and the best one, `(n, classes)` bool.
 
         Args:
-            scores: what the labels of hard rows are ranked by, `(n, classes)`.
+            log_probabilities: of the labels of hard rows, `(n, classes)`.
             coverage: the least share of rows whose set is to hold the true label, between 0 and 1.
 
         Raises:
@@ -52,8 +51,8 @@ class Conformal:
             InputError: crepes is not installed.
         """
         check_coverage(coverage)
-        found = _nonconformity(log_distribution(scores), self.temperature) <= self._largest(coverage)
-        return found.scatter(1, scores.argmax(dim=-1, keepdim=True), True)
+        found = _nonconformity(log_probabilities, self.temperature) <= self._largest(coverage)
+        return found.scatter(1, log_probabilities.argmax(dim=-1, keepdim=True), True)
 
     def learnt(self) -> Mapping[str, Tensor]:
         """Return both attributes as tensors, for `restored`."""
@@ -133,11 +132,12 @@ def label_sets(
         InputError: crepes is not installed.
     """
     check_coverage(coverage)
-    hard, ranked = reranked.hard, reranked.scores if reranks else _origin(logits)
+    hard = reranked.hard
     sets = torch.zeros(logits.shape, dtype=torch.bool, device=logits.device)
     sets.scatter_(1, logits.argmax(dim=-1, keepdim=True), True)
     if hard.any():
-        sets[hard] = conformal.sets(ranked[hard].cpu(), coverage).to(sets.device)
+        told = _told(reranked, logits, reranks=reranks)
+        sets[hard] = conformal.sets(told.cpu(), coverage).to(sets.device)
     return sets
 
 
@@ -180,10 +180,7 @@ def _judged(
     learnt, found = (
         fitted.rerank(logits[rows], [recorded_scores(score[rows]) for score in scores]) for rows in (seen, new)
     )
-    of_seen, of_new = (
-        log_distribution((made.scores if reranks else _origin(logits[rows]))[made.hard])
-        for rows, made in ((seen, learnt), (new, found))
-    )
+    of_seen, of_new = (_told(made, logits[rows], reranks=reranks) for rows, made in ((seen, learnt), (new, found)))
     value = temperature(of_seen, labels[seen][learnt.hard])
     return value, _nonconformity(of_new, value).gather(1, labels[new][found.hard][:, None])[:, 0]
 
@@ -192,5 +189,7 @@ def _nonconformity(log_probabilities: Tensor, value: float) -> Tensor:
     return 1 - (log_probabilities / value).softmax(dim=-1)
 
 
-def _origin(logits: Tensor) -> Tensor:
-    return logits.softmax(dim=-1, dtype=core.at_least_float32(logits))
+def _told(made: Reranked, logits: Tensor, *, reranks: bool) -> Tensor:
+    """Return log-probabilities of the labels of hard rows, after reranking or by the classifier."""
+    hard = logits[made.hard]
+    return log_ranked(made.scores[made.hard], hard) if reranks else log_softmax(hard)

@@ -9,8 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lrsl import core
-from lrsl.reranking.distribution import CRITERIA, calibrated, log_distribution
+from lrsl.reranking.distribution import CRITERIA, calibrated, log_ranked, log_softmax
 from lrsl.reranking.threshold import EVERYTHING_HARD, NOTHING_HARD, ThresholdRule
 from lrsl.reranking.threshold.sigma2_mis import Sigma2Mis
 
@@ -80,8 +79,8 @@ class BestGain(ThresholdRule):
         """Return the threshold."""
         if (self.criterion or ("likelihood" if probabilities else "accuracy")) == "accuracy":
             return self.fit_on_answers(hardness, logits, labels, scores.argmax(dim=-1))
-        before = _log_likelihood(logits.softmax(dim=-1, dtype=core.at_least_float32(logits)), labels)
-        return self._threshold(hardness, logits, labels, _log_likelihood(scores, labels) - before)
+        before, after = (_log_likelihood(told, labels) for told in (log_softmax(logits), log_ranked(scores, logits)))
+        return self._threshold(hardness, logits, labels, after - before)
 
     def _threshold(self, hardness: Tensor, logits: Tensor, labels: Tensor, gains: Tensor) -> float:
         fewest = _fewest(hardness, gains)
@@ -94,9 +93,8 @@ def _right(answers: Tensor, labels: Tensor) -> Tensor:
     return (answers.to(labels.device) == labels).double()
 
 
-def _log_likelihood(scores: Tensor, labels: Tensor) -> Tensor:
-    """Return the log-likelihood of each true label, `(n,)`, under calibrated scores."""
-    told = log_distribution(scores)
+def _log_likelihood(told: Tensor, labels: Tensor) -> Tensor:
+    """Return the log-likelihood of each true label, `(n,)`, by log-probabilities once they are calibrated."""
     return calibrated(told, told, labels).gather(1, labels[:, None])[:, 0]
 
 

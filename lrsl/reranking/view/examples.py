@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lrsl.reranking.folds import first_alike
 from lrsl.reranking.view import Encode, Given
 
 
@@ -51,11 +52,12 @@ class Examples:
         return self._nearest(self.encode(texts), candidates)
 
     def nearest_of_training(self, candidates: Tensor) -> list[list[str]]:
-        """Return the same for all training rows, none of which is its own example."""
+        """Return the same for all training rows, none of which is its own example, nor one with its text."""
         return self._nearest(self.vectors, candidates, leave_out=True)
 
     def _nearest(self, vectors: Tensor, candidates: Tensor, leave_out: bool = False) -> list[list[str]]:
         found = [[""] * candidates.shape[1] for _ in range(len(candidates))]
+        alike = first_alike(self.texts) if leave_out else torch.empty(0)
         for label in candidates.unique().tolist():
             of_label = (self.labels == label).nonzero().flatten()
             asked, columns = (candidates == label).nonzero(as_tuple=True)
@@ -63,7 +65,7 @@ class Examples:
                 continue
             cosines = vectors[asked] @ self.vectors[of_label].T
             if leave_out:
-                cosines.masked_fill_(asked[:, None] == of_label, -torch.inf)
+                cosines.masked_fill_(alike[asked][:, None] == alike[of_label], -torch.inf)
             best, at = cosines.max(-1)
             for row, column, cosine, i in zip(
                 asked.tolist(), columns.tolist(), best.tolist(), of_label[at].tolist(), strict=True

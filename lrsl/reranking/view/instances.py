@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lrsl.reranking.folds import first_alike
 from lrsl.reranking.gaps import without_gaps
 from lrsl.reranking.view import Encode, FittedView, Given, View
 
@@ -53,8 +54,10 @@ class Instances(View):
             ValueError: there are no training rows.
             RuntimeError: there is no embedding.
         """
-        labels = given.training_labels
-        return FittedInstances(self, given.encode, given.encode(given.texts), labels, len(given.label_texts))
+        labels, vectors = given.training_labels, given.encode(given.texts)
+        return FittedInstances(
+            self, given.encode, vectors, labels, len(given.label_texts), alike=first_alike(given.texts)
+        )
 
     def restore(self, learnt: Mapping[str, Tensor], given: Given) -> FittedInstances:
         """Return what `fit` returned; nothing is embedded."""
@@ -71,6 +74,7 @@ class FittedInstances(FittedView):
         vectors: the training texts' embeddings, `(rows, d)`, of unit length.
         labels: their labels, `(rows,)`.
         classes: number of labels.
+        alike: for each training row the first with the same text, `(rows,)`; None once restored.
     """
 
     settings: Instances
@@ -78,6 +82,7 @@ class FittedInstances(FittedView):
     vectors: Tensor
     labels: Tensor
     classes: int
+    alike: Tensor | None = None
 
     @functools.cached_property
     def rows_of(self) -> Sequence[Tensor]:
@@ -91,7 +96,7 @@ class FittedInstances(FittedView):
         return self._scores(self.encode(texts))
 
     def of_training(self, rows: Tensor) -> Tensor:
-        """Return the scores `(n, classes)` of training rows, none of which is its own neighbour."""
+        """Return the scores `(n, classes)` of training rows, none of which is its own neighbour, nor has its text."""
         return self._scores(self.vectors[rows], rows)
 
     def nearest(self, texts: Sequence[str], n: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -104,6 +109,7 @@ class FittedInstances(FittedView):
         return {"vectors": self.vectors, "labels": self.labels}
 
     def _scores(self, vectors: Tensor, left_out: Tensor | None = None) -> Tensor:
+        alike = torch.arange(len(self.labels)) if self.alike is None else self.alike
         scores = vectors.new_full((len(vectors), self.classes), torch.nan)
         for label, rows in enumerate(self.rows_of):
             if len(rows):
@@ -111,7 +117,7 @@ class FittedInstances(FittedView):
                 for part in torch.arange(len(vectors)).split(max(COSINES_AT_ONCE // len(rows), 1)):
                     cosines = vectors[part] @ of_label.T
                     if left_out is not None:
-                        cosines.masked_fill_(left_out[part, None] == rows, -torch.inf)
+                        cosines.masked_fill_(alike[left_out[part]][:, None] == alike[rows], -torch.inf)
                     scores[part, label] = self._joined(cosines)
         return without_gaps(scores)
 

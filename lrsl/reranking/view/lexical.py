@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lrsl.reranking.folds import together
 from lrsl.reranking.gaps import without_gaps
 from lrsl.reranking.view import FittedView, Given, View
 from lrsl.reranking.view.examples import read, written
@@ -139,7 +140,7 @@ class FittedLexical(FittedView):
     def of_training(self, rows: Tensor) -> Tensor | None:
         """Return the log-probabilities `(n, classes)` of training rows from a regression on four fifths without them.
 
-        None once restored. The folds have equal shares of each label.
+        None once restored. The folds have equal shares of each label, but for rows of the same text, which are in one.
 
         Raises:
             ValueError: the other folds of a row have one label only.
@@ -149,6 +150,7 @@ class FittedLexical(FittedView):
         view, texts, labels = self.training
         folds = torch.empty_like(labels)
         folds[labels.argsort(stable=True)] = torch.arange(len(labels)) % FOLDS
+        folds = together(folds, texts)
         scores = torch.zeros(len(rows), len(self.parameters["bias"]))
         for fold in folds[rows].unique().tolist():
             others = (folds != fold).nonzero().flatten()

@@ -41,6 +41,17 @@ def test_a_training_row_is_taken_out_of_its_own_mean(embedding):
         torch.testing.assert_close(score, torch.tensor(expected), rtol=1e-4, atol=1e-4)
 
 
+def test_copies_of_a_training_row_are_taken_out_with_it(embedding):
+    twice, gold = [*TEXTS, *TEXTS[:9]], [*GOLD, *GOLD[:9]]
+    made = ClassMean().fit(Given(LABELS, twice, gold, load_embedding=lambda: embedding))
+    rows = torch.tensor([44, 0, 20])
+    vectors = encode(embedding, twice)
+    for row, score in zip(rows.tolist(), made.of_training(rows), strict=True):
+        kept = [other for other in range(49) if twice[other] != twice[row] or gold[other] != gold[row]]
+        expected = mean(vectors[kept], [gold[other] for other in kept], gold[row])
+        torch.testing.assert_close(score[gold[row]], 20 * vectors[row] @ expected, rtol=1e-4, atol=1e-4)
+
+
 def test_a_label_without_texts_gets_the_smallest_score_of_the_row(embedding):
     made = ClassMean().fit(Given(LABELS, TEXTS[:3], [0, 2, 2], load_embedding=lambda: embedding))
     scores = made(TEXTS[5:8])

@@ -58,6 +58,17 @@ def test_scores_are_the_formulas(labels, neighbours, temperature, scale, seed):
     torch.testing.assert_close(made.of_training(rows), torch.stack(left), rtol=1e-4, atol=1e-4)
 
 
+def test_a_training_row_is_scored_as_if_its_text_stood_nowhere(tiny_bert):
+    embedding = load_embedding(str(tiny_bert))
+    twice, gold = [*TEXTS, *TEXTS[:9]], [*GOLD, *GOLD[:9]]
+    made = Instances(neighbours=3).fit(Given(LABELS, twice, gold, load_embedding=lambda: embedding))
+    for row in (0, 3, 44):
+        kept = [other for other in range(49) if twice[other] != twice[row]]
+        others = Given(LABELS, [twice[i] for i in kept], [gold[i] for i in kept], load_embedding=lambda: embedding)
+        expected = Instances(neighbours=3).fit(others)([twice[row]])
+        torch.testing.assert_close(made.of_training(torch.tensor([row])), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_a_label_without_texts_gets_the_smallest_score_of_the_row():
     scores = fitted(unit(4, 3), [0, 0, 2, 2], 4, unit(5, 3, seed=1))([""] * 5)
     least = scores[:, [0, 2]].amin(-1)

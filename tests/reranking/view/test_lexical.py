@@ -85,6 +85,13 @@ def test_training_rows_are_scored_by_a_regression_without_them(fitted):
     torch.testing.assert_close(left_out[7], without([TEXTS[7]])[0])
 
 
+def test_copies_of_a_training_row_are_left_out_with_it():
+    twice, gold = [*TEXTS, *TEXTS[:40]], [*GOLD, *GOLD[:40]]
+    rows = torch.arange(160)
+    left_out = Lexical().fit(Given(LABELS, twice, gold)).of_training(rows)
+    torch.testing.assert_close(left_out[120:], left_out[:40])  # by one and the same regression
+
+
 def test_texts_without_spaces_have_their_characters():
     fitted = Lexical().fit(Given(["card", "loan"], CHINESE, CHINESE_LABELS))
     assert set(fitted.learnt()) == {"sequences.terms", "sequences.idf", "weights", "bias"}
