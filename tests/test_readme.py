@@ -211,6 +211,14 @@ def test_the_samples_and_the_views_of_iflytek_are_those_recorded() -> None:
     ) in told
 
 
+def test_what_the_fitted_rule_reranks_is_as_recorded() -> None:
+    shares = [
+        100 * statistics.mean(run.results["fitted"]["hard_fraction"] for run in collect([RESULTS / name]))
+        for name in ("telecom34-small", "banking77-5-per-class", "banking77")
+    ]
+    assert "reranks {:.1f} %, {:.1f} % and {:.1f} % of the test".format(*shares) in " ".join(README.split())
+
+
 def test_the_figures_on_telecom34_are_those_recorded() -> None:
     runs = collect([RESULTS / "telecom34-small"])
     assert sorted(run.seed for run in runs) == [0, 1, 2, 3, 4]

@@ -10,6 +10,7 @@ from lrsl.errors import InputError, nearest
 from lrsl.reranking import PUBLIC
 from lrsl.reranking.component import Component
 from lrsl.reranking.saving import made_again
+from lrsl.reranking.view.second_classifier import SecondClassifier
 
 Kind = TypeVar("Kind", bound=Component)
 
@@ -30,6 +31,8 @@ def components(flag: str, text: str, seam: type[Kind]) -> list[Kind]:
         InputError: as for `component`.
     """
     parsed = _parsed(flag, text)
+    if parsed == []:
+        raise InputError(f"{flag} [] names none; leave it out for those of the rule, or name one")
     return [_made(flag, one, seam) for one in (parsed if isinstance(parsed, list) else [parsed])]
 
 
@@ -46,9 +49,13 @@ def _made(flag: str, given: Any, seam: type[Kind]) -> Kind:
     known = [public for public, module in PUBLIC.items() if module.startswith(f"lrsl.reranking.{kind}.")]
     if name not in known:
         raise InputError(f"{flag} {name} is unknown; use one of {', '.join(known)}{nearest(str(name), known)}")
+    if name == SecondClassifier.__name__:
+        raise InputError(
+            f"{flag} {name} asks another classifier, which no command can be given; it is for runs, in reranker.rules"
+        )
     if settings is not None and not isinstance(settings, dict):
         raise InputError(f"{flag} {name}: {settings} are no settings; write them as in {{TopKVariance: {{k: 5}}}}")
     try:
-        return made_again({"kind": f"lrsl.{name}", "settings": settings or {}}, seam)
+        return made_again({"kind": f"lrsl.{name}", "settings": settings or {}}, seam, saved=False)
     except ValueError as error:
         raise InputError(f"{flag} {name}: {error}") from None

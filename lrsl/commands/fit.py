@@ -107,7 +107,12 @@ def _parser() -> argparse.ArgumentParser:
 def _free(out: Path) -> Path:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out} is there already; name another folder, or remove it")
-    return out
+    above = next(folder for folder in out.absolute().parents if folder.exists())
+    try:
+        with tempfile.TemporaryDirectory(dir=above):  # now: what is learnt must not be lost for want of a place
+            return out
+    except OSError as error:
+        raise InputError(f"--out {out} cannot be made in {above} ({error.strerror}); name another folder") from None
 
 
 def _setting(text: str) -> tuple[str, Any]:

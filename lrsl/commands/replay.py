@@ -176,10 +176,14 @@ def _runs(folders: Sequence[Path]) -> dict[tuple[str, str, str], list[tuple[Path
     from lrsl.run import results  # noqa: PLC0415
 
     runs: dict[tuple[str, str, str], list[tuple[Path, dict[str, Any]]]] = defaultdict(list)
+    seen: set[Path] = set()
     for folder in folders:
         if not is_folder(folder):
             raise InputError(f"{folder} is no folder; name one that holds runs")
         for path in sorted(folder.rglob(results.SCORES)):
+            if path.resolve() in seen:
+                continue
+            seen.add(path.resolve())
             content = _of_a_run(results.read(path.parent))
             if content is not None and content.get("status") == "finished":
                 of = str(path.parent.parent if path.parent.name.startswith("seed") else path)
@@ -220,7 +224,11 @@ def _rules(given: Sequence[Any], k: int) -> list[NamedRule]:
     from lrsl.run.rules import FITTED, rule_of  # noqa: PLC0415
 
     config = Config(reranker=RerankerConfig(k=k))
-    return [rule_of("rules", rule, config) for rule in (given or [{"name": FITTED}])]
+    rules = [rule_of("rules", rule, config) for rule in (given or [{"name": FITTED}])]
+    names = [rule.name for rule in rules]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(f"two rules are called {twice[0]}; give each --rule a name of its own")
+    return rules
 
 
 def replay(folder: Path, named: NamedRule) -> Replayed:

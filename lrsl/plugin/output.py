@@ -92,6 +92,8 @@ class Output:
         try:
             lock.acquire(timeout=0)
         except Timeout:
+            if not Path(lock.lock_file).exists():
+                raise InputError(f"{path.parent} takes no file; name one in another folder") from None
             raise InputError(f"{path} is being written by another process; wait for it, or name another file") from None
         try:
             output = cls(path, of, total)

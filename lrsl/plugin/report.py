@@ -11,6 +11,7 @@ from torch import Tensor
 from lrsl import metrics
 from lrsl.plugin.calibration import CrossFitted
 from lrsl.reranking.rule import FittedRule, Reranked
+from lrsl.reranking.threshold import EVERYTHING_HARD, NOTHING_HARD
 
 
 def figures(
@@ -77,10 +78,8 @@ def sentences(report: Mapping[str, Any], cost: Mapping[str, Any], classes: int) 
         classes: number of labels.
     """
     threshold = report["sigma2_mis"]
-    yield (
-        f"{report['n']:,} held-out rows of {classes:,} labels; {report['hard_fraction']:.1%} are hard, below "
-        f"{threshold:.4g}"
-    )
+    end = "" if threshold in (NOTHING_HARD, EVERYTHING_HARD) else f", below {threshold:.4g}"
+    yield f"{report['n']:,} held-out rows of {classes:,} labels; {report['hard_fraction']:.1%} are hard{end}"
     found = report.get("cross_fitted")
     if found is not None:
         yield "each row judged by a rule that was not fitted on it:"

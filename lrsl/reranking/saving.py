@@ -52,7 +52,7 @@ def described(component: Component, seam: type) -> dict[str, Any]:
     return {"kind": name, "settings": settings}
 
 
-def made_again(description: Any, seam: type[Kind]) -> Kind:
+def made_again(description: Any, seam: type[Kind], *, saved: bool = True) -> Kind:
     """Return the component that was described.
 
     A class of this package is found by its short name. Any other has to be imported before, by whoever wants it: its
@@ -61,6 +61,7 @@ def made_again(description: Any, seam: type[Kind]) -> Kind:
     Args:
         description: what `described` returned.
         seam: which seam the component is for, such as `View`.
+        saved: whether it comes from a saved reranker; else somebody typed it.
 
     Raises:
         ValueError: the class is not imported or none of the seam's, or does not take these settings.
@@ -78,13 +79,14 @@ def made_again(description: Any, seam: type[Kind]) -> Kind:
         made = vars(sys.modules[module]).get(last)
     if not (isinstance(made, type) and seam in made.__mro__ and made is not seam):
         raise ValueError(f"{name} is no lrsl.{seam.__name__}; it must be a class that names it as its base")
+    which, advice = ("the saved ", "; fit and save it anew") if saved else ("", "")
     wrong = next((key for key, value in settings.items() if not _may_be(made, str(key), value)), None)
     if wrong is not None:
-        raise ValueError(f"{name} does not take the saved {wrong}, {str(settings[wrong])[:60]}; fit and save it anew")
+        raise ValueError(f"{name} does not take {which}{wrong}, {str(settings[wrong])[:60]}{advice}")
     try:
         component: Kind = made(**settings)
     except (TypeError, AttributeError, OverflowError) as error:
-        raise ValueError(f"{name} does not take the saved settings ({error}); fit and save it anew") from None
+        raise ValueError(f"{name} does not take {which or 'these '}settings ({error}){advice}") from None
     return component
 
 

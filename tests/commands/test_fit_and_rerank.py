@@ -328,6 +328,11 @@ def test_answers_of_another_backend_are_not_mixed(saved, files, tmp_path, monkey
     ("changed", "message"),
     [
         ({"texts": "test.csv"}, "val.npz has 90 rows of logits, and there are 70 texts"),
+        ({"views": "[SecondClassifier]"}, "--views SecondClassifier asks another classifier, which no command can be"),
+        ({"views": "[]"}, "--views [] names none; leave it out for those of the rule, or name one"),
+        ({"views": "[Lexical]"}, "this view learns from training rows, and there are none; give train="),
+        ({"threshold": "Fixed"}, "--threshold Fixed: lrsl.Fixed does not take these settings ("),
+        ({"threshold": "{Budget: {share: abc}}"}, "--threshold Budget: lrsl.Budget does not take share, abc\n"),
         ({"labels": "labl"}, "has no column 'labl'; name one of text, label with --labels; did you mean 'label'?"),
         ({"power": "2"}, "--power is the paper's exponent and has no effect here; give it with --rule paper, alone"),
         ({"detector": "Margn"}, "--detector Margn is unknown; use one of TopKVariance, Margin, "),
@@ -350,6 +355,14 @@ def test_fit_refuses_in_a_sentence(files, tiny_bert, tmp_path, changed, message,
 def test_a_folder_that_is_there_is_left_alone(saved, files, tiny_bert, tmp_path, capsys):
     assert fit(typed(files, tiny_bert, tmp_path, out=saved)) == 1
     assert "is there already; name another folder, or remove it" in capsys.readouterr().err
+
+
+def test_a_place_where_nothing_can_be_saved_is_refused_before_anything_is_learnt(
+    files, tiny_bert, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(Reranker, "fit", lambda *_, **__: 1 / 0)
+    assert fit(typed(files, tiny_bert, tmp_path, out=files / "val.csv" / "mine")) == 1
+    assert "val.csv (Not a directory); name another folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [fit, rerank])

@@ -83,6 +83,17 @@ def test_a_split_that_is_one_seed_s_by_chance_keeps_its_row(runs, tmp_path):
     assert [len(found) for found in replay._runs([tmp_path]).values()] == [2]
 
 
+def test_a_run_that_is_named_twice_counts_once(runs):
+    folder, _ = runs
+    assert replay._runs([folder, folder / "seed0", folder]) == replay._runs([folder])
+
+
+def test_two_rules_of_one_name_are_refused(runs, capsys):
+    same = "{name: mine, views: [lexical]}"
+    assert main(["replay", str(runs[0]), "--rule", same, "--rule", "{name: mine, threshold: budget}"]) == 1
+    assert capsys.readouterr().err == "two rules are called mine; give each --rule a name of its own\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

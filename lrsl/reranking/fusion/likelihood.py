@@ -16,6 +16,7 @@ LEAST_ROWS = 10  # below that nothing is fitted
 TEMPERATURES = (0.01, 100.0)  # rows that are all right would take it to 0, rows at random to infinity
 LARGEST_WEIGHT = 1000.0  # of a view whose scores have a standard deviation of 1
 NEGLIGIBLE = 1e-9  # nats per row
+FURTHEST = 1e4  # below a row's largest logit; what is masked lies further, and nothing so unlikely is told apart
 USUAL_WEIGHT = 3.0  # of a view whose scores have a standard deviation of 1
 
 Array = NDArray[np.float64]
@@ -61,12 +62,15 @@ def maximum_likelihood(
     if len(logits) < LEAST_ROWS or len(labels.unique()) < 2:
         return Weights(1.0, [0.0] * len(scores))
     parts = np.stack([part.detach().cpu().double().numpy() for part in (logits, *scores)])
-    size = np.abs(parts).max(axis=(1, 2))
+    parts[0] = np.maximum(parts[0], parts[0].max(axis=1, keepdims=True) - FURTHEST)
+    size = np.maximum(np.abs(parts).max(axis=(1, 2)), np.finfo(np.float64).tiny)
+    parts /= size[:, None, None]  # else what is large has a square that is infinite
     parts -= parts.mean(axis=2, keepdims=True)  # what is added to a whole row changes no probability
     scale = np.sqrt(np.square(parts).mean(axis=(1, 2)))
-    constant = scale <= 1e-12 * size
-    parts[constant], scale[constant] = 0, 1
+    constant = scale <= 1e-12
+    parts[constant], scale[constant], size[constant] = 0, 1, 1
     parts /= scale[:, None, None]
+    scale *= size
     gold = parts[:, np.arange(len(labels)), labels.cpu().numpy()]
     share = np.ones(len(labels)) if weights is None else weights.detach().cpu().double().numpy()
     share = share / share.sum()

@@ -84,7 +84,7 @@ class Given:
         if not self.texts:
             raise ValueError(
                 "this view learns from training rows, and there are none; "
-                "give train=(texts, labels, None) to Reranker.fit"
+                "give train=(texts, labels, None) to Reranker.fit, or --train TABLE to lrsl fit"
             )
         labels = labels_of(self.labels, len(self.label_texts), self.label_texts)
         if len(labels) != len(self.texts):

@@ -132,3 +132,23 @@ def test_what_is_not_scored_is_the_smallest_of_its_row():
     found = filled(torch.tensor([[0.5, nan, -2.0], [nan, nan, nan], [1.0, 2.0, 3.0]]))
     assert found.tolist() == [[0.5, -2.0, -2.0], [0.0, 0.0, 0.0], [1.0, 2.0, 3.0]]
     assert found.dtype == torch.float64
+
+
+@pytest.mark.parametrize("mask", [-1e30, torch.finfo(torch.float32).min])
+def test_a_label_that_is_masked_hides_no_other(mask):
+    logits, labels, views = drawn(n=200, informative=1, noise=0)
+    masked = (labels + 1) % 5
+    at = torch.arange(200), masked
+    far, further = (logits.clone().index_put(at, torch.tensor(by, dtype=torch.float64)) for by in (-1e4, mask))
+    expected, found = (maximum_likelihood(of, labels, views) for of in (far, further))
+    assert found.temperature == pytest.approx(expected.temperature, rel=1e-3)
+    assert found.beta == pytest.approx(expected.beta, rel=1e-3)
+    assert found.beta[0] > 0.5
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200, 1e300])
+def test_scores_in_enormous_units_are_weighed_all_the_same(scale):
+    logits, labels, (view,) = drawn(n=200, informative=1, noise=0)
+    usual, other = (maximum_likelihood(logits, labels, [view * by]) for by in (1, scale))
+    assert other.beta[0] * scale == pytest.approx(usual.beta[0], rel=1e-3)
+    assert maximum_likelihood(logits * 1e300, labels, [view]).temperature > 0
