@@ -213,7 +213,7 @@ def test_the_samples_and_the_views_of_iflytek_are_those_recorded() -> None:
 
 def test_what_the_fitted_rule_reranks_is_as_recorded() -> None:
     shares = [
-        100 * statistics.mean(run.results["fitted"]["hard_fraction"] for run in collect([RESULTS / name]))
+        100 * mean_std([run.results["fitted"]["hard_fraction"] for run in collect([RESULTS / name])]).mean
         for name in ("telecom34-small", "banking77-5-per-class", "banking77")
     ]
     assert "reranks {:.1f} %, {:.1f} % and {:.1f} % of the test".format(*shares) in " ".join(README.split())
@@ -254,7 +254,7 @@ def test_the_plug_in_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "val_logits": logits,
         "val_labels": gold,
         "val_texts": texts,
-        "train_texts": texts,
+        "train_texts": [f"{text}, please" for text in texts],
         "train_labels": gold,
         "train_logits": logits,
         "logits": logits,
