@@ -185,6 +185,8 @@ def _decided(accuracy: Mean, likelihood: Mean, criterion: str, *, nowhere: bool)
             f"(at least {LEAST_HARD})"
         )
     where = f"on {likelihood.n:,} hard of {accuracy.n:,} held-out rows"
+    if not any((accuracy.value, accuracy.error, likelihood.value, likelihood.error)):
+        return False, f"reranking off: it changes nothing {where}, since no view has earned a weight"
     deploy, reason = (_by_accuracy if criterion == "accuracy" else _by_likelihood)(accuracy, likelihood, where)
     return deploy, f"reranking {'on' if deploy else 'off'}: {reason}"
 
