@@ -169,7 +169,11 @@ def test_the_figures_on_few_samples_are_those_recorded(number: int, pages: tuple
 
 @pytest.mark.parametrize(
     ("folder", "title"),
-    [("iflytek119-fewclue", "## iFlyTek"), ("banking77-5-per-class-smollm2", "### A small language model")],
+    [
+        ("iflytek119-fewclue", "## iFlyTek"),
+        ("banking77-5-per-class-smollm2", "### A small language model"),
+        ("banking77-folds", "### Trained on validation, too"),
+    ],
 )
 def test_the_figures_of_one_seed_are_those_recorded(folder: str, title: str) -> None:
     runs = collect([RESULTS / folder])
@@ -177,6 +181,24 @@ def test_the_figures_of_one_seed_are_those_recorded(folder: str, title: str) -> 
     section = re.split(r"\n##+ ", DETAILED.partition(title)[2])[0]
     rows_are_recorded(runs, (section,), ("origin", "rerank", "fitted", "similarity"))
     assert runs[0].results["verdict"]["deployed"] == "fitted"
+
+
+def test_what_folds_bring_is_as_recorded() -> None:
+    (apart,), (folds,) = (
+        [run for run in collect([RESULTS / name]) if run.seed == 0] for name in ("banking77", "banking77-folds")
+    )
+    told = " ".join(DETAILED.split())
+    of_apart, of_folds = (
+        [100 * run.results[system]["accuracy"] for system in ("origin", "fitted")] for run in (apart, folds)
+    )
+    assert "held out has {:.2f} and, fitted, {:.2f}".format(*of_apart) in told
+    more = [after - before for before, after in zip(of_apart, of_folds, strict=True)]
+    assert "bring the classifier {:.2f} points and what is reranked {:.2f}".format(*more) in told
+    promised = folds.results["verdict"]["fitted"]
+    assert f"promised {100 * promised['gain']:+.2f} (at least {100 * promised['gain_low']:+.2f})" in told
+    page = " ".join((ROOT / "docs/how-to/out-of-fold.md").read_text(encoding="utf-8").split())
+    assert f"from {of_apart[0]:.2f} % to {of_folds[0]:.2f} %" in page
+    assert f"from {of_apart[1]:.2f} % to {of_folds[1]:.2f} %" in page
 
 
 def test_the_figures_on_tsec_are_those_recorded() -> None:

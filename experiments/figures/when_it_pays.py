@@ -17,6 +17,7 @@ from experiments.runs.configurations import Configuration
 from experiments.runs.headings import heading
 
 PER_CLASS = "dataset.per_class"
+FOLDS = "reranker.folds"
 ALL = "all"
 SYSTEMS = {
     "rerank": "rerank, the paper's rule",
@@ -69,7 +70,7 @@ def plate(configurations: Sequence[Configuration]) -> Plate:
     panels, notes = [], []
     together: dict[tuple[object, ...], dict[int | None, list[Configuration]]] = defaultdict(lambda: defaultdict(list))
     for configuration in configurations:
-        if configuration.runs:
+        if configuration.runs and not configuration.settings.get(FOLDS):  # in folds validation is trained on, too
             number = configuration.settings.get(PER_CLASS)
             together[configuration.dataset, configuration.model][number].append(configuration)
     for (dataset, model), by_number in together.items():

@@ -79,3 +79,15 @@ def test_what_is_not_drawn_is_said(tmp_path: Path) -> None:
     (note,) = plate.notes
     assert note.startswith("Several configurations have as many samples per label, and none is drawn: ")
     assert plate.panels == []
+
+
+def test_what_is_trained_on_validation_too_is_no_point_of_the_curve(found: list[Configuration], tmp_path: Path) -> None:
+    few(tmp_path / "folds", 5, 0, None)
+    (path,) = (tmp_path / "folds").rglob("config.json")
+    settings = json.loads(path.read_text())
+    settings["reranker"] = settings.get("reranker", {}) | {"folds": 5}
+    path.write_text(json.dumps(settings))
+    every = configurations(collect([tmp_path]))
+    assert len(every) == len(found) + 1
+    plate = when_it_pays.plate(every)
+    assert (len(plate.panels), plate.notes) == (1, [])
