@@ -10,6 +10,9 @@ from lrsl.config.schema import Config
 
 GROUPS = ("dataset", "model", "embedding", "reranker", "trainer", "logger", "launcher", "experiment")
 
+SEAMS = tuple(f"reranker/{seam}" for seam in ("detector", "threshold", "view", "fusion"))
+"""Groups of the parts of a rule."""
+
 RENAMED = {
     "model.lora_rank": "model.lora.rank",
     "model.lora_alpha": "model.lora.alpha",

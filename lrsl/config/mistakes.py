@@ -13,7 +13,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from lrsl.config import place
-from lrsl.config.keys import GROUPS, RENAMED, is_schema, known_keys
+from lrsl.config.keys import GROUPS, RENAMED, SEAMS, is_schema, known_keys
 from lrsl.config.quotation import typed_text
 from lrsl.config.schema import Config
 from lrsl.errors import nearest
@@ -116,6 +116,8 @@ def _explain_type(error: ValidationError, argument: str, where: str) -> str:
     given = f"{argument or key}{where} has a value of the wrong type"
     if key in GROUPS:
         return f"{given}; {key} takes the name of a file in conf/{key}/"
+    if (group := key.replace(".", "/")) in SEAMS:
+        return f"{given}; {group}=NAME, with a slash, takes the name of a file in conf/{group}/"
     hint: Any = Config
     for part in key.split("."):
         hint = get_type_hints(hint).get(part) if is_schema(hint) else None

@@ -197,7 +197,7 @@ def scores_out_of_fold(
         return cast(Tensor, known).cpu()
     scores = torch.full(logits.shape, torch.nan, dtype=torch.promote_types(logits.dtype, torch.float32))
     candidates = logits.topk(min(k, logits.shape[1]), dim=-1).indices
-    for others, rows in folds(len(logits), FOLDS, given.texts):
+    for others, rows in folds(len(logits), FOLDS, given.texts, torch.tensor(given.labels)):
         seen = replace(
             given,
             texts=[given.texts[row] for row in others.tolist()],

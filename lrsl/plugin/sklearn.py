@@ -223,7 +223,7 @@ class RerankedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             dealt = torch.empty(len(texts), dtype=torch.int64)
             for fold, (_, rows) in enumerate(splits.split(texts, gold)):
                 dealt[torch.from_numpy(rows)] = fold
-        dealt = together(dealt, texts.tolist())
+        dealt = together(dealt, texts.tolist(), torch.from_numpy(gold))
         for fold in dealt.unique():
             others, rows = (part.nonzero().flatten().numpy() for part in (dealt != fold, dealt == fold))
             trained = clone(self.estimator).fit(texts[others], labels[others])

@@ -12,7 +12,9 @@ from lrsl.text import folded
 SEED = 0  # of the order in which rows are dealt out: the same rows give the same folds
 
 
-def folds(n: int, number: int, texts: Sequence[str] | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+def folds(
+    n: int, number: int, texts: Sequence[str] | None = None, labels: Tensor | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Give, for each of a number of folds, the rows to learn on and the rows to look at, both in ascending order.
 
     Every row is looked at once. There are no more folds than rows.
@@ -21,22 +23,27 @@ def folds(n: int, number: int, texts: Sequence[str] | None = None) -> Iterator[t
         n: number of rows.
         number: number of folds, at least 2.
         texts: those of the rows, where rows of the same text are to be kept together.
+        labels: those of the rows, `(n,)`, where what is learnt takes two.
     """
     dealt = torch.empty(n, dtype=torch.int64)
     dealt[torch.randperm(n, generator=torch.Generator().manual_seed(SEED))] = torch.arange(n) % number
     if texts is not None:
-        dealt = together(dealt, texts)
+        dealt = together(dealt, texts, labels)
     for fold in dealt.unique().tolist():
         yield (dealt != fold).nonzero().flatten(), (dealt == fold).nonzero().flatten()
 
 
-def together(dealt: Tensor, texts: Sequence[str]) -> Tensor:
+def together(dealt: Tensor, texts: Sequence[str], labels: Tensor | None = None) -> Tensor:
     """Return the fold of each row, `(n,)`, rows of the same text being in the fold of the first of them.
 
-    So what is learnt on the other folds has not seen the text. Where all rows would be in one fold, nothing is changed.
+    So what is learnt on the other folds has not seen the text. Where these would be empty or, with labels `(n,)`, have
+    one label alone, as where all rows of one of two labels are of one text, nothing is changed.
     """
     kept = dealt[first_alike(texts)]
-    return kept if len(kept.unique()) > 1 else dealt
+    least = 1 if labels is None else 2
+    numbers = torch.zeros_like(kept) if labels is None else labels
+    learnable = all(len(numbers[kept != fold].unique()) >= least for fold in kept.unique())
+    return kept if learnable else dealt
 
 
 def first_alike(texts: Sequence[str]) -> Tensor:

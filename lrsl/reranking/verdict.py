@@ -186,7 +186,7 @@ def _decided(accuracy: Mean, likelihood: Mean, criterion: str, *, nowhere: bool)
         )
     where = f"on {likelihood.n:,} hard of {accuracy.n:,} held-out rows"
     if not any((accuracy.value, accuracy.error, likelihood.value, likelihood.error)):
-        return False, f"reranking off: it changes nothing {where}, since no view has earned a weight"
+        return False, f"reranking off: it changes nothing {where}"
     deploy, reason = (_by_accuracy if criterion == "accuracy" else _by_likelihood)(accuracy, likelihood, where)
     return deploy, f"reranking {'on' if deploy else 'off'}: {reason}"
 

@@ -194,6 +194,10 @@ def test_what_is_typed_wins_over_an_experiment() -> None:
         (["model=minlm"], "did you mean 'minilm'?"),
         (["reranker/view=none"], "reranker/view=none is unknown; use one of class_mean, "),
         (["seed=abc"], "seed=abc has a value of the wrong type; seed takes a whole number"),
+        (
+            ["reranker.view=lexical"],
+            "wrong type; reranker/view=NAME, with a slash, takes the name of a file in",
+        ),
         (["model.lr=fast"], "model.lr=fast has a value of the wrong type; model.lr takes a number"),
         (["embedding.finetune=maybe"], "embedding.finetune takes true or false"),
         (["dataset.train=[a]"], "dataset.train takes text or null"),

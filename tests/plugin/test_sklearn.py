@@ -81,6 +81,13 @@ def test_no_fold_has_seen_a_text_that_it_is_asked_for():
     RerankedClassifier(Rote(), None, views=[Lexical()]).fit(texts, np.concatenate([Y, Y[:50]]))
 
 
+def test_all_rows_of_one_of_two_classes_may_have_one_text():
+    texts = ["ok thanks" if number else text for text, number in zip(TEXTS, NUMBERS, strict=True)]
+    classes = np.where(NUMBERS, "none", "some")
+    found = RerankedClassifier(tfidf(), None, views=[Lexical()]).fit(texts, classes)
+    assert found.predict(["ok thanks"]).tolist() == ["none"]
+
+
 @pytest.mark.parametrize("view", [Lexical(), Instances(), LabelSimilarity(), ClassMean()])
 def test_views_score_rows_as_if_they_had_not_learnt_from_them(view, tiny_bert):
     from lrsl.embedding.text_embedding import load_embedding

@@ -38,5 +38,12 @@ def test_one_text_alone_is_dealt_as_if_it_were_many():
     assert [len(rows) for _, rows in folds(10, 5, ["same"] * 10)] == [2] * 5
 
 
+def test_the_other_folds_keep_two_labels():
+    texts, labels = ["ok"] * 10 + [f"text {row}" for row in range(10)], torch.arange(20) // 10
+    for learnt_on, _ in folds(20, 5, texts, labels):
+        assert len(labels[learnt_on].unique()) == 2
+    assert any(len(labels[learnt_on].unique()) == 1 for learnt_on, _ in folds(20, 5, texts))
+
+
 def test_texts_are_the_same_but_for_capitals_and_white_space():
     assert first_alike(["a b", "c", "A  b ", "C", "ab"]).tolist() == [0, 1, 0, 1, 4]

@@ -150,7 +150,7 @@ class FittedLexical(FittedView):
         view, texts, labels = self.training
         folds = torch.empty_like(labels)
         folds[labels.argsort(stable=True)] = torch.arange(len(labels)) % FOLDS
-        folds = together(folds, texts)
+        folds = together(folds, texts, labels)
         scores = torch.zeros(len(rows), len(self.parameters["bias"]))
         for fold in folds[rows].unique().tolist():
             others = (folds != fold).nonzero().flatten()
