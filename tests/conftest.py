@@ -91,6 +91,7 @@ SLOW = (  # beginnings of the tests that take half of the time; `make test` leav
     "faults/test_output_folder.py::test_the_same_sweep_twice",
     "faults/test_signals.py::test_what_was_stopped_within_an_epoch",
     "faults/test_sharded.py::test_a_sharded",
+    "test_readme.py::test_replays_come_to",
     "plugin/test_sklearn.py::test_it_is_searched",
     "plugin/test_sklearn.py::test_scikit_learns_checks",
     "faults/test_credentials.py::test_whole_commands",

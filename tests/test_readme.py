@@ -20,9 +20,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from experiments.runs import significance
 from experiments.runs.collect import Run, collect
+from lrsl.commands import replay
 from lrsl.config import composition
 from lrsl.config.schema import Config
 from lrsl.metrics import mean_std
+from lrsl.reranking.rule import recorded_scores
 from lrsl.run import scored
 
 ROOT = Path(__file__).parents[1]
@@ -181,6 +183,36 @@ def test_the_figures_of_one_seed_are_those_recorded(folder: str, title: str) -> 
     section = re.split(r"\n##+ ", DETAILED.partition(title)[2])[0]
     rows_are_recorded(runs, (section,), ("origin", "rerank", "fitted", "similarity"))
     assert runs[0].results["verdict"]["deployed"] == "fitted"
+
+
+def test_replays_come_to_what_is_told() -> None:
+    """The recorded scores, by the rule of this version; without verdicts, which take most of the time of a replay."""
+    (named,) = replay._rules([], 3)
+    told = " ".join(DETAILED.partition("By `lrsl replay FOLDER` with this version")[2].partition("\n\n")[0].split())
+    said = [float(gain) for gain in re.findall(r"\+\d\.\d\d", told)]
+    folders = (
+        *("banking77", "banking77-5-per-class", "banking77-10-per-class"),
+        *("telecom34-small", "tsec3-50-per-class", "iflytek119-fewclue"),
+    )
+    replayed, recorded = [], []
+    for folder in folders:
+        runs = collect([RESULTS / folder])
+        gains = []
+        for run in runs:
+            kept, val, test = replay._kept(run.folder, named)
+            rule = named.rule.fit(kept.logits["val"], kept.labels["val"], [recorded_scores(score) for score in val])
+            answers = rule.rerank(kept.logits["test"], [recorded_scores(score) for score in test]).labels
+            right = [
+                (found == kept.labels["test"]).double().mean() for found in (answers, kept.logits["test"].argmax(-1))
+            ]
+            gains.append(float(right[0] - right[1]))
+        replayed.append(round(100 * statistics.mean(gains), 2))
+        of_runs = [run.results["fitted"]["accuracy"] - run.results["origin"]["accuracy"] for run in runs]
+        recorded.append(round(100 * statistics.mean(of_runs), 2))
+    first, few, small, tsec, iflytek = said[:2], said[2:6], said[6:8], said[8:10], said[10:12]
+    assert len(said) == 12
+    assert replayed == [first[0], few[0], few[1], small[0], tsec[0], iflytek[0]]
+    assert recorded == [first[1], few[2], few[3], small[1], tsec[1], iflytek[1]]
 
 
 def test_what_folds_bring_is_as_recorded() -> None:
