@@ -129,7 +129,12 @@ def test_the_gains_are_those_recorded():
 @pytest.mark.parametrize(
     ("number", "folder"),
     [
-        *(("5", "banking77-5-per-class"), ("10", "banking77-10-per-class"), ("all", "banking77")),
+        *(
+            ("5", "banking77-5-per-class"),
+            ("10", "banking77-10-per-class"),
+            ("20", "banking77-20-per-class"),
+            ("all", "banking77"),
+        ),
         *(("50", "tsec3-50-per-class"), ("1,000", "tsec3-1000-per-class")),
     ],
 )

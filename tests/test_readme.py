@@ -145,6 +145,11 @@ def test_the_figures_on_banking77_are_those_recorded() -> None:
             (DETAILED.partition("With ten samples per label")[2].partition("\n### ")[0],),
             "gains {:+.2f} to {:+.2f} points",
         ),
+        (
+            20,
+            (DETAILED.partition("With twenty samples per label")[2].partition("\n### ")[0],),
+            "gains {:+.2f} to {:+.2f} points",
+        ),
     ],
 )
 def test_the_figures_on_few_samples_are_those_recorded(number: int, pages: tuple[str, ...], spread: str) -> None:
