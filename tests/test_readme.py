@@ -220,6 +220,35 @@ def test_replays_come_to_what_is_told() -> None:
     assert recorded == [whole[1], *few[3:], *others[1::2]]
 
 
+def test_what_folds_bring_with_few_samples_is_as_recorded() -> None:
+    folds = collect([RESULTS / "banking77-5-per-class-folds"])
+    assert sorted(run.seed for run in folds) == [0, 1]
+    section = re.split(r"\n##+ ", DETAILED.partition("### Few samples, all of them trained on")[2])[0]
+    rows_are_recorded(folds, (section,), ("origin", "rerank", "fitted", "similarity"))
+    assert all(run.results["verdict"]["deployed"] == "fitted" for run in folds)
+    apart = [run for run in collect([RESULTS / "banking77-5-per-class"]) if run.seed < 2]
+    (origin, more), (fitted, best) = (
+        [100 * mean_std([run.results[system]["accuracy"] for run in runs]).mean for runs in (apart, folds)]
+        for system in ("origin", "fitted")
+    )
+    helping, page = (
+        " ".join((ROOT / f"docs/how-to/{name}.md").read_text(encoding="utf-8").split())
+        for name in ("does-it-help", "out-of-fold")
+    )
+    assert f"have {origin:.2f} and, fitted, {fitted:.2f}" in " ".join(section.split())
+    assert f"from {origin:.2f} % to {more:.2f} %, two draws, and `fitted` from {fitted:.2f} % to {best:.2f} %" in page
+    own = [100 * run.results["fitted"]["accuracy"] for run in sorted(folds, key=lambda run: run.seed)]
+    peers = [
+        100 * json.loads(path.read_text())["systems"]["reranked_lr_out_of_fold"]["accuracy"]
+        for path in sorted(RESULTS.glob("peers/banking77-1c2cec21/reranked_lr/seed[01].json"))
+    ]
+    assert "has {:.2f} % and {:.2f} % on the first two".format(*own) in helping
+    assert "where it has {:.2f} % and {:.2f} %".format(*peers) in helping
+    told = " ".join(DETAILED.split())
+    assert "has {:.2f} and {:.2f} on the first two draws".format(*own) in told
+    assert "where this has {:.2f} and {:.2f}".format(*peers) in told
+
+
 def test_what_folds_bring_is_as_recorded() -> None:
     (apart,), (folds,) = (
         [run for run in collect([RESULTS / name]) if run.seed == 0] for name in ("banking77", "banking77-folds")
