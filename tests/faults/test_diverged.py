@@ -32,14 +32,13 @@ def test_a_reranker_that_diverges_says_what_to_lower(tiny_bert):
     texts, labels = tiny.samples(60)
     logits = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
     logits[torch.arange(60), torch.tensor(labels)] += 1.0
+    train = ([f"{text} again" for text in texts], labels, None)
     reranker = lrsl.Reranker(str(tiny_bert), tiny.LABELS)
     with pytest.raises(InputError, match=r"fine-tuning the embedding diverged.* lower lr=1e\+30"):
-        reranker.fit(logits, labels, texts, train=(texts, labels, None), lr=1e30)
+        reranker.fit(logits, labels, texts, train=train, lr=1e30)
     view = lrsl.CrossEncoder(str(tiny_bert), lr=1e30, epochs=2)
     with pytest.raises(ValueError, match=r"training the cross-encoder diverged.* lower lr=1e\+30"):
-        lrsl.Reranker(str(tiny_bert), tiny.LABELS, views=[view]).fit(
-            logits, labels, texts, train=(texts, labels, None), finetune=False
-        )
+        lrsl.Reranker(str(tiny_bert), tiny.LABELS, views=[view]).fit(logits, labels, texts, train=train, finetune=False)
 
 
 @pytest.mark.parametrize("make", [ModelConfig, EmbeddingConfig])

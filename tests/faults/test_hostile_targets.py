@@ -162,7 +162,9 @@ def saved(tmp_path):
     """A reranker that was saved, and a function that changes what its folder says."""
     folder = tmp_path / "reranker"
     made = lrsl.Reranker(None, tiny.LABELS, detector=seams.Margin(), views=[seams.WordOverlap()])
-    made.fit(LOGITS, torch.tensor(GOLD), TEXTS, train=(TEXTS, GOLD, None)).save_pretrained(folder)
+    made.fit(
+        LOGITS, torch.tensor(GOLD), TEXTS, train=([f"{text} again" for text in TEXTS], GOLD, None)
+    ).save_pretrained(folder)
 
     def change(apply):
         content = json.loads((folder / "reranker.json").read_text())

@@ -120,8 +120,9 @@ def test_the_checkpoint_is_the_weights_alone(fitted):
         ({"epochs": 9, "lr": 5e-2, "patience": 1}, None),  # diverges, so that the best epoch is not the last
     ],
 )
-def test_the_plain_loop_gives_the_same_weights(changed, epochs, tiny_bert, tmp_path):
+def test_the_plain_loop_gives_the_same_weights(changed, epochs, tiny_bert, tmp_path, monkeypatch):
     """The one recipe holds in both drivers: steps, schedule, clipping, best epoch and patience, bit for bit."""
+    monkeypatch.setattr("lrsl.embedding.finetuning.native_precision", lambda _: "32-true")  # whatever the machine
     settings = EmbeddingConfig(
         pretrained=str(tiny_bert), **{"batch_size": 32, "lr": 2e-3, "warmup": 0.25, "max_length": 24, **changed}
     )
