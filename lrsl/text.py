@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 LONGEST_WORD = 200
@@ -31,6 +32,12 @@ def visible(text: str) -> str:
 def folded(text: str) -> str:
     """Return what is the same of two texts that differ in capitals and white space alone."""
     return " ".join(text.casefold().split())
+
+
+def repeated(texts: Iterable[str], among: Iterable[str]) -> int:
+    """Return how many texts stand among others, too, capitals and white space aside."""
+    known = set(map(folded, among))
+    return sum(folded(text) in known for text in texts)
 
 
 def shortened(text: str, longest: int = LONGEST_SENTENCE) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from lrsl.data.corpus import Corpus
-from lrsl.text import folded
+from lrsl.text import folded, repeated
 
 _SHOWN = 60  # characters of a text
 _NUMBER = re.compile(r"((label|class|category|标签|类别|类)\s*[-:#]?\s*)?[-+#]?\d+([.,]\d+)?", re.IGNORECASE)
@@ -40,12 +40,11 @@ def _contradictions(corpus: Corpus) -> list[str]:
 
 def _repeated(corpus: Corpus) -> list[str]:
     """Return how many validation texts have been trained on, where these are more than a hundredth of them."""
-    trained_on = {folded(text) for text in corpus.train.texts}
-    repeated = sum(folded(text) in trained_on for text in corpus.val.texts)
-    if repeated <= len(corpus.val) / 100:
+    known = repeated(corpus.val.texts, corpus.train.texts)
+    if known <= len(corpus.val) / 100:
         return []
     return [
-        f"{repeated:,} of {len(corpus.val):,} validation texts also stand in train, so that validation is too good to "
+        f"{known:,} of {len(corpus.val):,} validation texts also stand in train, so that validation is too good to "
         "be true, and with it the threshold, the weights and the verdict; leave repeated texts out, or take "
         "reranker.folds=5, whose folds keep them together"
     ]

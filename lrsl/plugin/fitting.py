@@ -23,7 +23,7 @@ from lrsl.reranking.positional import labels_of, logits_of, texts_of
 from lrsl.reranking.rule import Detection, FittedRule, RowScores, Rule, recorded_scores, scores_of_texts
 from lrsl.reranking.verdict import verdict
 from lrsl.reranking.view import FittedCandidateView, FittedView, Given, View
-from lrsl.text import folded
+from lrsl.text import repeated
 
 FOLDS = 5  # in which views are fitted that have to score the rows they learn from
 
@@ -112,11 +112,10 @@ def training_rows(train: Any, classes: Classes) -> Rows:
 
 def warn_of_trained_on(held_out: Sequence[str], train: Sequence[str]) -> None:
     """Warn where more than a hundredth of the held-out texts are trained on, which makes a verdict too good."""
-    trained_on = set(map(folded, train))
-    repeated = sum(folded(text) in trained_on for text in held_out)
-    if repeated > len(held_out) / 100:
+    known = repeated(held_out, train)
+    if known > len(held_out) / 100:
         warnings.warn(
-            f"{repeated:,} of {len(held_out):,} held-out texts also stand in train, so that what is found on them, the "
+            f"{known:,} of {len(held_out):,} held-out texts also stand in train, so that what is found on them, the "
             "verdict among it, is too good to be true; hold out rows of other texts",
             stacklevel=4,
         )
