@@ -171,7 +171,8 @@ def finetuned(
         for _ in range(settings.epochs):
             ranking.train()
             for batch in batches:
-                with torch.autocast(device, torch.bfloat16, enabled=mixed):
+                # uncached, as in Lightning: a cast shared by texts and labels would add up their gradients in bfloat16
+                with torch.autocast(device, torch.bfloat16, enabled=mixed, cache_enabled=False):
                     loss = ranking(_moved(batch, embedding.device))
                 if device == "cpu" and loss.isnan():
                     raise diverged(settings)

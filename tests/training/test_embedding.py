@@ -65,7 +65,7 @@ def fitted(tiny_bert, tmp_path_factory):
     val = TokenDataset(embedding.tokenizer, val_texts, val_labels, 24)
     watch = Watch()
     trainer = build_trainer(
-        TrainerConfig(accelerator="cpu", precision="32-true", progress=False),
+        TrainerConfig(accelerator="cpu", precision=precision, progress=False),
         "embedding",
         tmp_path_factory.mktemp("embedding"),
         epochs=1,
@@ -120,9 +120,10 @@ def test_the_checkpoint_is_the_weights_alone(fitted):
         ({"epochs": 9, "lr": 5e-2, "patience": 1}, None),  # diverges, so that the best epoch is not the last
     ],
 )
-def test_the_plain_loop_gives_the_same_weights(changed, epochs, tiny_bert, tmp_path, monkeypatch):
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_the_plain_loop_gives_the_same_weights(changed, epochs, precision, tiny_bert, tmp_path, monkeypatch):
     """The one recipe holds in both drivers: steps, schedule, clipping, best epoch and patience, bit for bit."""
-    monkeypatch.setattr("lrsl.embedding.finetuning.native_precision", lambda _: "32-true")  # whatever the machine
+    monkeypatch.setattr("lrsl.embedding.finetuning.native_precision", lambda _: precision)  # whatever the machine
     settings = EmbeddingConfig(
         pretrained=str(tiny_bert), **{"batch_size": 32, "lr": 2e-3, "warmup": 0.25, "max_length": 24, **changed}
     )
@@ -143,7 +144,7 @@ def test_the_plain_loop_gives_the_same_weights(changed, epochs, tiny_bert, tmp_p
     module = EmbeddingTrainer(LabelRanking(configured_embedding(settings), LABELS, settings, confused))
     measured = Measured()
     trainer = build_trainer(
-        TrainerConfig(accelerator="cpu", precision="32-true", progress=False),
+        TrainerConfig(accelerator="cpu", precision=precision, progress=False),
         "embedding",
         tmp_path,
         epochs=settings.epochs,
