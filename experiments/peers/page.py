@@ -38,9 +38,10 @@ Written by `python -m experiments.peers`. Every tool starts from the same rows a
 train is what it learns from, val is what it may choose by, and test is what it answers; those that take seconds to
 train are trained again on both once val has chosen. Accuracies are in %, mean ± standard deviation over seeds, best
 first. Training is from texts to a model that is ready to answer; imports do not count. Texts of test are given all at
-once. Memory is the most that the tool's process has held, libraries among it; the three rows of a run share one
-process, and its training seconds are those of its stages, in which val and test are answered, too. `fitted` gives the
-classifier's answers where val says that reranking does not pay.
+once. An encoder reads as many tokens of a text as the classifier of the run. Memory is the most that the tool's process
+has held, libraries among it; the three rows of a run share one process, and its training seconds are those of its
+stages, in which val and test are answered, too. `fitted` gives the classifier's answers where val says that reranking
+does not pay.
 """
 SPLITS = ("train", "val", "test")
 

@@ -27,7 +27,7 @@ class FrozenClassifier:
     """
 
     def __init__(self, task: Task) -> None:
-        self.encoder: SentenceTransformer = load_embedding(task.encoder).to(device(task.hardware))
+        self.encoder = loaded(task)
         rows, held_out = self.vectors(task.train.texts), self.vectors(task.val.texts)
         tried = [regression(c).fit(rows, task.train.labels) for c in PENALTIES]
         self.head = best([(float(np.mean(one.predict(held_out) == task.val.labels)), one) for one in tried])
@@ -47,6 +47,12 @@ class FrozenClassifier:
     def predict(self, texts: Sequence[str]) -> Any:
         """Return the labels `(n,)`."""
         return self.head.predict(self.vectors(texts))
+
+
+def loaded(task: Task) -> SentenceTransformer:
+    """Return the encoder, which reads as many tokens of a text as the classifier of the run."""
+    encoder: SentenceTransformer = load_embedding(task.encoder, max_length=task.recipe.max_length)
+    return encoder.to(device(task.hardware))
 
 
 def regression(c: float) -> LogisticRegression:

@@ -13,10 +13,9 @@ from datasets import Dataset, disable_progress_bars
 from sklearn.linear_model import LogisticRegression
 from transformers import PrinterCallback, set_seed
 
+from experiments.peers.sentence_transformers_lr import loaded
 from experiments.peers.task import AbsentError, Answers, Task, timed
-from lrsl.embedding.text_embedding import load_embedding
 from lrsl.nn.pretrained import quiet
-from lrsl.training.trainer import device
 
 PAIRS = 320_000
 """Pairs of texts that are trained on at most; by its default the library takes all there are: millions, of 3,000."""
@@ -59,8 +58,7 @@ def trained(library: Any, task: Task, folder: str) -> Any:
     """Return the trained model. The head is made here, since the library would unpickle one from a folder."""
     disable_progress_bars()
     set_seed(task.seed)
-    encoder = load_embedding(task.encoder).to(device(task.hardware))
-    model = library.SetFitModel(model_body=encoder, model_head=LogisticRegression(max_iter=1000))
+    model = library.SetFitModel(model_body=loaded(task), model_head=LogisticRegression(max_iter=1000))
     arguments = library.TrainingArguments(
         output_dir=folder,
         num_iterations=max(1, min(ROUNDS, PAIRS // (2 * len(task.train)))),

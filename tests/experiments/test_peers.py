@@ -14,6 +14,7 @@ from typed import Typed
 
 from experiments.peers import PEERS, __main__, one, page
 from experiments.peers.asked import asked
+from experiments.peers.sentence_transformers_lr import loaded
 from experiments.peers.task import AbsentError, Answers, Task
 from lrsl.config.schema import ModelConfig, TrainerConfig
 from lrsl.data.corpus import Split
@@ -289,6 +290,13 @@ def test_setfit_is_given_as_many_pairs_as_can_be_trained_on(tiny_bert: Path, mon
     monkeypatch.setattr(setfit, "PAIRS", 10)
     setfit.measure(given)
     assert [one["num_iterations"] for one in arguments] == [20, 5, 1]
+
+
+def test_an_encoder_reads_what_the_classifier_of_the_run_does(tiny_bert: Path) -> None:
+    given = replace(task(4), encoder=str(tiny_bert))
+    longest = replace(given, recipe=replace(given.recipe, max_length=7))
+    assert loaded(longest).max_seq_length == 7
+    assert loaded(given).max_seq_length > 7
 
 
 def test_the_recorded_page_and_what_is_said_of_it_are_those_of_its_files():
