@@ -139,6 +139,11 @@ def test_the_figures_on_banking77_are_those_recorded() -> None:
 @pytest.mark.parametrize(
     ("number", "pages", "spread"),
     [
+        (
+            3,
+            (DETAILED.partition("With three samples per label")[2].partition("\n### ")[0],),
+            "gains {:+.2f} to {:+.2f} points",
+        ),
         (5, (README, DETAILED), "(`fitted` {:+.2f} to {:+.2f})"),
         (
             10,
