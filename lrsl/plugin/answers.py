@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from lrsl.reranking.rule import Detection, Reranked
@@ -69,15 +70,21 @@ def candidates(logits: Tensor, reranked: Reranked, names: Sequence[str], k: int)
         k: at least so many, and twice as many at most.
     """
     before = logits.to(reranked.scores.dtype).softmax(dim=-1)
-    best = zip(before.topk(k).indices.tolist(), reranked.scores.topk(k).indices.tolist(), strict=True)
+    firsts = zip((before, reranked.scores), (logits.argmax(dim=-1), reranked.labels), strict=True)
+    best = zip(*(_best(scores, first, k).tolist() for scores, first in firsts), strict=True)
     found = []
     for row, (first, second) in enumerate(best):
         labels = list(dict.fromkeys([*second, *first]))
         old, new = before[row, labels].tolist(), reranked.scores[row, labels].tolist()
         of_row = [Candidate(*each) for each in zip(labels, (names[i] for i in labels), old, new, strict=True)]
-        answer = int(reranked.labels[row])  # the first of equals, which topk does not promise
+        answer = int(reranked.labels[row])
         found.append(sorted(of_row, key=lambda one: (-one.after, one.label != answer, -one.before, one.label)))
     return found
+
+
+def _best(scores: Tensor, first: Tensor, k: int) -> Tensor:
+    """Return the k best labels of each row, `(n, k)`, the one that is known to be the first of equals among them."""
+    return scores.scatter(1, first[:, None].to(scores.device), torch.inf).topk(k).indices
 
 
 def explanations(

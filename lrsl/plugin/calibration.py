@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from lrsl import core
-from lrsl.reranking.distribution import log_ranked, log_softmax, temperature
+from lrsl.reranking.distribution import log_ranked, log_softmax
 from lrsl.reranking.folds import folds as dealt
+from lrsl.reranking.fusion.likelihood import LEAST_ROWS
 from lrsl.reranking.rule import Reranked, Rule, recorded_scores
+
+SPREAD = 0.5  # of log T before anything is seen: rows without a mistake would take T to 0
+FURTHEST = math.log(1e4)  # how far from 0 log T is looked for
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,9 @@ class Calibration:
     def of(cls, found: CrossFitted | None, logits: Tensor, labels: Tensor, *, reranks: bool) -> Calibration:
         """Find the temperatures that make the true labels `(n,)` of held-out rows likeliest; 1 below ten rows.
 
+        Before anything is seen, log T is taken to be normal around 0, since few rows of a good classifier have no
+        mistake, and by these alone it would be as sure as can be.
+
         Args:
             found: what cross-fitting made of the rows.
             logits: the classifier's, `(n, classes)`.
@@ -78,7 +87,7 @@ class Calibration:
         if found is None:
             return cls()
         likely = found.log_probabilities if reranks else log_softmax(logits)
-        return cls(*(temperature(likely[rows], labels[rows]) for rows in (~found.hard, found.hard)))
+        return cls(*(_temperature(likely[rows], labels[rows]) for rows in (~found.hard, found.hard)))
 
     def __call__(self, logits: Tensor, reranked: Reranked, *, reranks: bool) -> Tensor:
         """Return probabilities `(n, classes)` of what the rule has made of rows; the likeliest label stays the same."""
@@ -97,3 +106,15 @@ class Calibration:
     def restored(cls, learnt: Mapping[str, Tensor]) -> Calibration:
         """Return what gave `learnt`."""
         return cls(float(learnt["easy"]), float(learnt["hard"]))
+
+
+def _temperature(log_probabilities: Tensor, labels: Tensor) -> float:
+    """Return the likeliest temperature of log-probabilities `(n, classes)` with true labels `(n,)`."""
+    if len(labels) < LEAST_ROWS:
+        return 1.0
+
+    def loss(log_t: float) -> float:
+        likely = (log_probabilities / math.exp(log_t)).log_softmax(dim=-1)
+        return float(-likely.gather(1, labels[:, None]).sum()) + (log_t / SPREAD) ** 2 / 2
+
+    return math.exp(minimize_scalar(loss, bounds=(-FURTHEST, FURTHEST), method="bounded").x)

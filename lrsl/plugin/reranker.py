@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import operator
-import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,11 +13,10 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
-from lrsl.embedding.apart import listed, look_alike
 from lrsl.embedding.onnx import OnnxEmbedding, onnx_embedding
 from lrsl.embedding.text_embedding import load_embedding, say_what_is_compared
 from lrsl.nn.onnx import TORCH, check_backend
-from lrsl.plugin import answers, fitting, report
+from lrsl.plugin import answers, checked, fitting, report
 from lrsl.plugin import columns as order
 from lrsl.plugin.answers import Answer, Candidate, Explanation, Neighbour
 from lrsl.plugin.calibration import Calibration
@@ -30,8 +28,8 @@ from lrsl.reranking.detector.topk_variance import TopKVariance
 from lrsl.reranking.fusion import Fusion
 from lrsl.reranking.fusion.log_linear import LogLinear
 from lrsl.reranking.fusion.paper import Paper
-from lrsl.reranking.on_hard import ACTIONS, NO_LABEL
-from lrsl.reranking.on_hard.conformal import Conformal, check_coverage, check_installed, label_sets
+from lrsl.reranking.on_hard import NO_LABEL
+from lrsl.reranking.on_hard.conformal import Conformal, label_sets
 from lrsl.reranking.on_hard.defer import Defer, deferred
 from lrsl.reranking.positional import like, texts_of
 from lrsl.reranking.rule import Detection, FittedRule, Reranked, RowScores, Rule, recorded_scores, scores_of_texts
@@ -47,9 +45,6 @@ Array = TypeVar("Array", Tensor, NDArray[Any])
 
 TIMED = 200
 """Rows on which the cost is measured where views have scored others in another way."""
-RULES = ("paper", "fitted")
-DEPLOY = ("always", "auto")
-USUAL_K = 3  # the paper's
 
 
 class Reranker(Pretrained):
@@ -117,7 +112,7 @@ class Reranker(Pretrained):
         embedder: SentenceTransformer | str | Path | None,
         label_texts: Iterable[str],
         k: int | None = None,
-        power: float | str = 1.0,
+        power: float | str = checked.USUAL_POWER,
         *,
         detector: Detector | None = None,
         threshold: ThresholdRule | None = None,
@@ -132,21 +127,9 @@ class Reranker(Pretrained):
         backend: str = TORCH,
     ) -> None:
         check_backend(backend)
-        self.label_texts = texts_of(
-            label_texts, "label_texts", "a list with a text per class, in the order of the logits"
-        )
-        if len(self.label_texts) < 2:
-            raise ValueError(f"there is {len(self.label_texts)} label text; with fewer than 2 nothing can be reranked")
-        for number, text in enumerate(self.label_texts):
-            if not text.strip():
-                raise ValueError(f"label_texts[{number}] is {text!r}; every class needs a text that says what it means")
-        twice = sorted({text for text in self.label_texts if self.label_texts.count(text) > 1})
-        if twice:
-            raise ValueError(f"label text {twice[0]!r} stands for two classes; every class needs a text of its own")
-        if alike := look_alike(self.label_texts):
-            warnings.warn(f"label texts that look alike stand for several classes: {listed(alike)}", stacklevel=2)
-        self.names = None if names is None else _checked_names(names, len(self.label_texts))
-        k = min(USUAL_K, len(self.label_texts)) if k is None else k
+        self.label_texts = checked.label_texts_of(label_texts)
+        self.names = checked.names_of(names, len(self.label_texts))
+        k = min(checked.USUAL_K, len(self.label_texts)) if k is None else k
         if not hasattr(k, "__index__") or not 2 <= k <= len(self.label_texts):
             raise ValueError(f"k is {k}; with {len(self.label_texts)} classes it must be 2 to {len(self.label_texts)}")
         if not isinstance(embedder, SentenceTransformer | str | Path | None):
@@ -156,11 +139,9 @@ class Reranker(Pretrained):
             )
         if embedder is None and views is None:
             raise ValueError("there is no embedder; give one, or views that need none")
-        if rule not in RULES:
-            raise ValueError(f"rule is {rule!r}; it must be one of {', '.join(RULES)}")
-        if deploy not in (None, *DEPLOY):
-            raise ValueError(f"deploy is {deploy!r}; it must be one of {', '.join(DEPLOY)}")
-        _check_on_hard(on_hard, coverage, defer)
+        checked.check_parts(views, detector=detector, threshold=threshold, fusion=fusion)
+        checked.check_rule(rule, deploy, power, fusion)
+        checked.check_on_hard(on_hard, coverage, defer)
         papers = rule == "paper"
         self.k = operator.index(k)
         self.power = power
@@ -175,10 +156,12 @@ class Reranker(Pretrained):
             fusion or (Paper(power) if papers else LogLinear()),
         )
         self._from_rows: list[View] = [] if papers or views is not None else [Instances(), Lexical()]
-        self.views: list[View] = [LabelSimilarity()] if views is None else list(views)
+        self._from_texts: list[View] = [LabelSimilarity()] if views is None else list(views)
+        self.views: list[View] = self._from_texts
         self.report_: dict[str, Any] = {}
         self.cost_: dict[str, Any] = {}
-        self._embedder = embedder
+        self._handed_in = self._embedder = embedder
+        self._is_tuned = False
         if isinstance(embedder, SentenceTransformer):
             say_what_is_compared(embedder, "the embedder")
         if views is None:
@@ -247,12 +230,14 @@ class Reranker(Pretrained):
         how = fitting.settings_of(recipe, self.k, train=train is not None, embedder=self._embedder is not None)
         needs_answers = self.rule.threshold.needs_answers
         detection = None if needs_answers else self.rule.detection(values, gold)  # before anything is trained
-        given, embedder, accuracies = fitting.prepared(self._given(), training, (given_texts, gold), self.views, how)
-        if training is not None:
-            self.views += self._from_rows
-            self._from_rows = []
-        self._embedder = embedder or self._embedder
-        self._fitted_views = [view.fit(given) for view in self.views]
+        views = [*self._from_texts, *(self._from_rows if training is not None else [])]
+        given = replace(self._given(), load_embedding=self._untuned())
+        given, embedder, accuracies = fitting.prepared(given, training, (given_texts, gold), views, how)
+        fitted_views = [view.fit(given) for view in views]
+        if self._is_tuned or embedder is not None:
+            self._embedder = given.embedding
+        self._is_tuned = embedder is not None
+        self.views, self._fitted_views = views, fitted_views
         seconds = self._learn(values, gold, self._scores(given_texts), detection)
         self.report_["n_train"] = 0 if training is None else len(training.texts)
         if accuracies is not None:
@@ -288,13 +273,14 @@ class Reranker(Pretrained):
         """
         given_texts, values, gold = self._held_out(logits, labels, texts, classes, columns)
         detection = None if self.rule.threshold.needs_answers else self.rule.detection(values, gold)
-        given, _, _ = fitting.prepared(
-            self._given(), None, (given_texts, gold), self.views, fitting.settings_of({}, self.k)
-        )
+        views = [*self._from_texts, *self._from_rows]
+        given = replace(self._given(), load_embedding=self._untuned())
+        given, _, _ = fitting.prepared(given, None, (given_texts, gold), views, fitting.settings_of({}, self.k))
         given = replace(given, texts=given_texts, labels=gold.tolist(), candidates=lambda: values.topk(self.k).indices)
-        self.views += self._from_rows
-        self._from_rows = []
-        self._fitted_views = [view.fit(given) for view in self.views]
+        self._fitted_views = [view.fit(given) for view in views]
+        if self._is_tuned:
+            self._embedder, self._is_tuned = given.embedding, False
+        self.views = views
         scores = [
             fitting.scores_out_of_fold(view, fitted, given, values, self.k)
             for view, fitted in zip(self.views, self._fitted_views, strict=True)
@@ -532,6 +518,13 @@ class Reranker(Pretrained):
     def _classes(self) -> fitting.Classes:
         return fitting.Classes(self.label_texts, self.names)
 
+    def _untuned(self) -> Callable[[], SentenceTransformer] | None:
+        """Return what gives the embedder as it was handed in, whatever an earlier `fit` has made of it."""
+        if self._embedder is None or not self._is_tuned:
+            return self._given().load_embedding
+        handed_in = self._handed_in
+        return lambda: handed_in if isinstance(handed_in, SentenceTransformer) else load_embedding(str(handed_in))
+
     def _given(self) -> Given:
         """Return what views learn from when there are no training rows."""
         load = None if self._embedder is None else lambda: self.embedding
@@ -600,24 +593,3 @@ class Reranker(Pretrained):
         if self._fitted is None:
             raise RuntimeError("the reranker is not fitted; call fit with held-out logits, labels and texts first")
         return self._fitted
-
-
-def _check_on_hard(on_hard: str, coverage: float, defer: Defer | None) -> None:
-    if on_hard not in ACTIONS:
-        raise ValueError(f"on_hard is {on_hard!r}; it must be one of {', '.join(ACTIONS)}")
-    check_coverage(coverage)
-    if on_hard == "defer" and not callable(defer):
-        raise ValueError("on_hard is 'defer', and there is nobody to ask; give defer, a function or an lrsl.Endpoint")
-    if on_hard != "defer" and defer is not None:
-        raise ValueError(f"defer has no effect with on_hard={on_hard!r}; leave it out, or set on_hard='defer'")
-    if on_hard == "set":
-        check_installed()
-
-
-def _checked_names(names: Iterable[str], classes: int) -> list[str]:
-    found = texts_of(names, "names", "a list with a name per class, in the order of the logits")
-    if len(found) != classes:
-        raise ValueError(f"there are {len(found)} names for {classes} label texts")
-    if twice := sorted({name for name in found if found.count(name) > 1}):
-        raise ValueError(f"the name {twice[0]!r} stands for two classes; every class needs one of its own")
-    return found

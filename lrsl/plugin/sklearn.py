@@ -112,8 +112,9 @@ class RerankedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             y: their classes.
 
         Raises:
-            ValueError: there are fewer than two classes, or of each fewer rows than two, texts and classes differ in
-                number, or the estimator gives no scores of each class; and as for `Reranker.fit_out_of_fold`.
+            ValueError: there are fewer than two classes, of each fewer rows than two, or of all but one; texts and
+                classes differ in number, or the estimator gives no scores of each class; and as for
+                `Reranker.fit_out_of_fold`.
         """
         texts, labels = texts_of(X, "X"), _labels(y)
         if len(texts) != len(labels):
@@ -123,8 +124,7 @@ class RerankedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"y has 1 class, {self.classes_[0]!r}; a classifier needs two or more")
         if not isinstance(self.cv, int) or self.cv < 2:
             raise ValueError(f"cv is {self.cv!r}; it must be a number of folds, at least 2")
-        logits = self._out_of_fold(np.asarray(texts, dtype=object), labels, gold)
-        embedding = self.embedding
+        embedding, names = self.embedding, [str(name) for name in self.classes_]
         if isinstance(embedding, str | Path):
             embedding = _loaded(str(embedding))
         reranker = Reranker(
@@ -139,9 +139,10 @@ class RerankedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             rule=self.rule,
             deploy=self.deploy,
             backend=self.backend,
-            names=[str(name) for name in self.classes_],
+            names=names,
         )
-        self.reranker_ = reranker.fit_out_of_fold(logits, gold, texts, columns="trusted")
+        logits = self._out_of_fold(np.asarray(texts, dtype=object), labels, gold)
+        self.reranker_ = reranker.fit_out_of_fold(logits, [names[label] for label in gold], texts, columns="trusted")
         self.estimator_ = clone(self.estimator).fit(np.asarray(texts, dtype=object), labels)
         return self
 
@@ -226,6 +227,10 @@ class RerankedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         dealt = together(dealt, texts.tolist(), torch.from_numpy(gold))
         for fold in dealt.unique():
             others, rows = (part.nonzero().flatten().numpy() for part in (dealt != fold, dealt == fold))
+            if len(left := np.unique(labels[others])) < 2:
+                raise ValueError(
+                    f"without the rows of a fold y has {str(left[0])!r} alone; give more rows of other classes"
+                )
             trained = clone(self.estimator).fit(texts[others], labels[others])
             logits[rows] = _aligned(logits_of_estimator(trained, texts[rows]), trained.classes_, self.classes_)
         return logits
@@ -263,7 +268,7 @@ def logits_of_estimator(estimator: Any, texts: Any) -> Array:
     if hasattr(estimator, "decision_function"):
         scores = np.asarray(estimator.decision_function(texts), dtype=np.float64)
         if scores.ndim == 1:
-            scores = np.stack([np.zeros_like(scores), scores], axis=1)
+            scores = np.stack([-scores / 2, scores / 2], axis=1)  # 0 and 1 would look like probabilities
         if scores.shape[1] != classes:
             raise ValueError(
                 f"decision_function of {type(estimator).__name__} has {scores.shape[1]} columns for {classes} classes; "

@@ -16,10 +16,12 @@ def log_distribution(scores: Tensor) -> Tensor:
     """Return the logarithm of scores `(n, classes)` divided by their sum, in float64.
 
     A label whose score is 0 or below is a ten-thousandth as likely as the likeliest, and no likelier than any whose
-    score is above 0.
+    score is above 0. Where none is, the highest score is the likeliest, and shares fall evenly to that of the lowest.
     """
-    largest = scores.double().amax(dim=-1, keepdim=True)
-    share = (scores.double() / largest).where(largest > 0, 1.0)  # without a score above 0 no label is likelier
+    scores = scores.double()
+    largest, smallest = scores.amax(dim=-1, keepdim=True), scores.amin(dim=-1, keepdim=True)
+    evenly = FLOOR + (1 - FLOOR) * (scores - smallest) / (largest - smallest)
+    share = (scores / largest).where(largest > 0, evenly.where(largest > smallest, 1.0))
     least = share.where(share > 0, FLOOR).amin(dim=-1, keepdim=True).clamp(max=FLOOR)
     return share.where(share > 0, least).log().log_softmax(dim=-1)
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from test_reranker import LABELS, TEST, TRAIN, VAL
 
-from lrsl import Reranker, metrics
+from lrsl import Lexical, Reranker, metrics
 from lrsl.plugin import report
 from lrsl.reranking.folds import folds
 from lrsl.reranking.rule import recorded_scores
@@ -170,3 +170,27 @@ def test_a_reranker_saved_before_probabilities_were_says_so(fitted, tmp_path):
     save_file(kept, tmp_path / "learnt.safetensors")
     with pytest.raises(RuntimeError, match="saved without what probabilities are calibrated with"):
         Reranker.from_pretrained(tmp_path).predict_proba(TEST.logits, TEST.texts)
+
+
+def test_a_few_rows_without_a_mistake_do_not_make_it_sure():
+    """Labels are drawn from what the classifier says, so that its probabilities are right as they are."""
+    generator = torch.Generator().manual_seed(0)
+    logits = 6 * torch.eye(4)[torch.randint(4, (4050,), generator=generator)]
+    labels = logits.softmax(-1).multinomial(1, generator=generator)[:, 0]
+    few = slice(0, 50)
+    labels[few] = logits[few].argmax(-1)
+    reranker = Reranker(None, LABELS, views=[Lexical()], deploy="auto")
+    reranker.fit(logits[few], labels[few], ["a"] * 50, train=(LABELS, [0, 1, 2, 3], None))
+    found = reranker.predict_proba(logits[50:], ["a"] * 4000)
+    told = [-values.gather(1, labels[50:, None]).log().mean() for values in (found, logits[50:].softmax(-1))]
+    assert told[0] < 1.5 * told[1]
+
+
+def test_an_answer_among_many_equals_is_among_its_candidates():
+    texts = [label for label in LABELS for _ in range(5)]
+    reranker = Reranker(None, LABELS, k=2, views=[Lexical()], deploy="auto")
+    reranker.fit(VAL.logits, VAL.labels, VAL.texts, train=(texts, [n // 5 for n in range(20)], None))
+    equal = np.zeros((1, 4))
+    (answer,) = reranker.answers(equal, ["a"])
+    assert answer.name in [one.name for one in answer.candidates]
+    assert reranker.explain(equal, ["a"])[0].answer == answer.name

@@ -137,6 +137,22 @@ def test_finetuning_learns_and_leaves_the_given_embedding_alone(finetuned, embed
     assert not torch.allclose(encode(finetuned.embedding, VAL.texts), encode(embedding, VAL.texts), atol=1e-3)
 
 
+def test_each_fit_begins_with_the_embedder_that_was_handed_in(embedding, tiny_bert):
+    train = (TRAIN.texts, TRAIN.labels, None)
+    for embedder in (embedding, tiny_bert):
+        reranker = Reranker(embedder, LABELS, rule="fitted", deploy="always")
+        fresh = [reranker.fit(VAL.logits, VAL.labels, VAL.texts, train=train, **RECIPE).report_["embedding_accuracy"]]
+        fresh.append(reranker.fit(VAL.logits, VAL.labels, VAL.texts, train, **RECIPE).report_["embedding_accuracy"])
+        assert fresh[0] == fresh[1]
+        assert len(reranker.views) == 3
+        reranker.fit(VAL.logits, VAL.labels, VAL.texts)
+        assert len(reranker.views) == 1
+        assert torch.equal(encode(reranker.embedding, LABELS), encode(embedding, LABELS))
+        reranker.fit(VAL.logits, VAL.labels, VAL.texts, train, **RECIPE)
+        reranker.fit_out_of_fold(VAL.logits, VAL.labels, VAL.texts)
+        assert torch.equal(encode(reranker.embedding, LABELS), encode(embedding, LABELS))
+
+
 @pytest.mark.parametrize("finetuned", ["all"], indirect=True)
 def test_finetuning_is_repeatable_whatever_the_random_state(finetuned, embedding):
     torch.manual_seed(7)
@@ -177,6 +193,10 @@ def test_a_path_will_do_for_the_embedder(fitted, tiny_bert):
         ({"label_texts": ["a", " ", "b"]}, r"label_texts\[1\] is ' '; every class needs a text"),
         ({"embedder": 3}, "the embedder is of type int; give a SentenceTransformer, or the folder"),
         ({"power": 0}, "power is 0; it must be above 0"),
+        ({"power": 2, "rule": "fitted"}, "power is 2, the exponent of the paper's rule, and has no effect here"),
+        ({"detector": "entropy"}, r"detector is 'entropy'; give an object such as lrsl\.Margin\(\)"),
+        ({"views": [Lexical]}, r"views\[0\] is <class .*; give an object such as lrsl\.LabelSimilarity\(\)"),
+        ({"views": Lexical()}, r"views are Lexical\(.*; give a list of them"),
         ({"power": float("nan")}, "power is nan"),
     ],
 )

@@ -284,3 +284,28 @@ def test_a_text_estimator_says_that_it_takes_texts():
     assert (tags.input_tags.string, tags.input_tags.two_d_array) == (True, False)
     assert tags.estimator_type == "classifier"
     assert "views=[Lexical" in repr(reranked)
+
+
+def test_classes_may_be_written_as_numbers():
+    texts = [f"{word} {n % 3}" for word in "abcdefghijk" for n in range(6)]
+    labels = [str(n // 6) for n in range(66)]  # "10" comes before "2"
+    bare = make_pipeline(TfidfVectorizer(token_pattern=r"\w"), LogisticRegression(C=10))
+    found = RerankedClassifier(bare, None, label_texts=[f"letter {n}" for n in range(11)], views=[Lexical()], cv=3)
+    assert (found.fit(texts, labels).predict(texts) == labels).mean() > 0.9
+    named = RerankedClassifier(bare, None, views=[Lexical()], cv=3).fit(
+        texts, labels
+    )  # the label texts are numbers, too
+    assert named.reranker_.label_texts[2] == "10"
+
+
+def test_one_text_of_two_classes_is_answered_whatever_its_score():
+    texts, labels = ["good", "fine", "bad", "poor"] * 5, [0, 0, 1, 1] * 5
+    svm = make_pipeline(TfidfVectorizer(), SVC(kernel="linear", tol=1e-6))
+    reranked = RerankedClassifier(svm, None, label_texts=["good", "bad"], views=[Lexical()]).fit(texts, labels)
+    assert [int(reranked.predict([text])[0]) for text in texts[:4]] == labels[:4]
+
+
+def test_a_fold_without_which_one_class_is_left_is_refused():
+    bare = make_pipeline(TfidfVectorizer(), LogisticRegression())
+    with pytest.raises(ValueError, match="without the rows of a fold y has 'b' alone; give more rows of other classes"):
+        RerankedClassifier(bare, None, views=[Lexical()]).fit(["x", *"yzuvwrst"], ["a", *"bbbbbbbb"])

@@ -62,3 +62,12 @@ def test_calibration_undoes_a_scale():
     logits, labels, _ = drawn(200, (), 0)
     usual, sure = (calibrated(log_softmax(scale * logits), log_softmax(scale * logits), labels) for scale in (1, 50))
     torch.testing.assert_close(usual, sure, atol=1e-4, rtol=0)
+
+
+def test_without_a_score_above_0_the_order_stays():
+    scores = torch.tensor([[-3.0, -1.0, -2.0], [0.0, -4.0, 0.0]])
+    told = log_distribution(scores)
+    assert torch.equal(
+        told.argsort(dim=-1, descending=True, stable=True), scores.argsort(dim=-1, descending=True, stable=True)
+    )
+    assert told[1].exp().tolist() == pytest.approx([1 / 2, FLOOR / 2, 1 / 2], rel=1e-3)

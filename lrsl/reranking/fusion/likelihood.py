@@ -13,7 +13,8 @@ from torch import Tensor
 from lrsl.reranking.gaps import without_gaps
 
 LEAST_ROWS = 10  # below that nothing is fitted
-TEMPERATURES = (0.01, 100.0)  # rows that are all right would take it to 0, rows at random to infinity
+LARGEST_FACTOR = 100.0  # of logits, up or down: rows that are all right would take T to 0, at random to infinity
+LEAST_APART = 1e-3  # standard deviations between the two largest logits of rows that are all but ties
 LARGEST_WEIGHT = 1000.0  # of a view whose scores have a standard deviation of 1
 NEGLIGIBLE = 1e-9  # nats per row
 FURTHEST = 1e4  # below a row's largest logit; what is masked lies further, and nothing so unlikely is told apart
@@ -49,8 +50,9 @@ def maximum_likelihood(
     taken, linear in β (the lasso of Tibshirani, 1996): `penalty` times the standard error of its derivative at β = 0.
     So a view gets a weight only if the evidence for it is more than so many standard errors, in whatever units its
     scores come; any other gets exactly 0. The same penalty times a Gaussian prior, with a standard deviation of 3 for
-    scores whose own is 1, keeps the weights of views finite where they tell a few rows apart without a mistake. With
-    fewer than 10 rows, or one label alone, T is 1 and every β 0.
+    scores whose own is 1, keeps the weights of views finite where they tell a few rows apart without a mistake. T is
+    at least a hundredth of the median distance between a row's two largest logits, and at most a hundred times the
+    standard deviation of a row's. With fewer than 10 rows, or one label alone, T is 1 and every β 0.
 
     Args:
         logits: the classifier's, `(n, classes)`, finite.
@@ -71,6 +73,8 @@ def maximum_likelihood(
     parts[constant], scale[constant], size[constant] = 0, 1, 1
     parts /= scale[:, None, None]
     scale *= size
+    second, first = np.partition(parts[0], -2, axis=1)[:, -2:].T
+    apart = max(float(np.median(first - second)), LEAST_APART)  # which knows nothing of what is masked
     gold = parts[:, np.arange(len(labels)), labels.cpu().numpy()]
     share = np.ones(len(labels)) if weights is None else weights.detach().cpu().double().numpy()
     share = share / share.sum()
@@ -94,8 +98,8 @@ def maximum_likelihood(
         return float(value), prices + prior * of_views - derivative @ share
 
     def fitted(start: Array, prices: Array) -> Array:
-        inverse = sorted(scale[0] / temperature for temperature in TEMPERATURES)
-        bounds = [tuple(inverse), *[(0.0, LARGEST_WEIGHT)] * (len(start) - 1)]
+        inverse = (1 / LARGEST_FACTOR, LARGEST_FACTOR / apart)  # of T, in standard deviations
+        bounds = [inverse, *[(0.0, LARGEST_WEIGHT)] * (len(start) - 1)]
         options = {"ftol": 1e-13, "gtol": 1e-9, "maxiter": 500}
         found = minimize(loss, start, (prices,), method="L-BFGS-B", jac=True, bounds=bounds, options=options)
         return np.asarray(found.x, dtype=np.float64)

@@ -16,6 +16,7 @@ from lrsl.reranking.fusion.one_view import ranked_by_one_view, the_one_view
 
 AUTO = "auto"
 NAME = "the paper's fusion"
+FAINT = 1e-30  # of the best score; below it float32 has few digits, and soon none
 FLOOR = 1e-3  # of a score whose logarithm is taken; eq. 10 has 0, which makes a label impossible
 
 
@@ -83,8 +84,13 @@ class Paper(Fusion, FittedFusion):
         ranked = ranked_by_one_view(NAME, logits, scores, lambda logits, score: core.rerank(logits, score, power))
         if self.letter:
             return ranked
-        positive = (ranked > 0).where(~scores[0].isnan(), False).any(-1, keepdim=True)
-        return ranked.where(positive, logits.softmax(-1, dtype=ranked.dtype))
+        largest = scores[0].nan_to_num(nan=-torch.inf).amax(-1, keepdim=True)
+        faint = (largest > 0) & (ranked.amax(-1, keepdim=True) < FAINT)
+        if power != 1 and faint.any():  # a power that rounds to 0 ranks nothing; a factor per row changes no ranking
+            rows = faint[:, 0]
+            shares = scores[0][rows] / largest[rows]
+            ranked[rows] = ranked_by_one_view(NAME, logits[rows], [shares], lambda z, d: core.rerank(z, d, power))
+        return ranked.where(largest > 0, logits.softmax(-1, dtype=ranked.dtype))
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,8 @@ class Given:
                 "this view learns from training rows, and there are none; "
                 "give train=(texts, labels, None) to Reranker.fit, or --train TABLE to lrsl fit"
             )
-        labels = labels_of(self.labels, len(self.label_texts), self.label_texts)
+        named = any(isinstance(label, str) for label in self.labels)  # numbers are places, whatever the texts are
+        labels = labels_of(self.labels, len(self.label_texts), self.label_texts if named else None)
         if len(labels) != len(self.texts):
             raise ValueError(
                 f"there are {len(self.texts)} training texts and {len(labels)} labels; there must be one per text"

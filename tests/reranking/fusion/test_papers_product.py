@@ -134,3 +134,15 @@ def test_auto_needs_to_be_fitted_and_one_view():
         for power in (0.0, 2.0):
             with pytest.raises(ValueError, match=f"joins the logits with one view, and there are {len(wrong)}"):
                 PaperWithPower(power)(logits, wrong)
+
+
+@pytest.mark.parametrize("sure", [1.0, 5.0])
+def test_a_large_power_ranks_as_its_logarithm_does(sure):
+    generator = torch.Generator().manual_seed(0)
+    logits = sure * torch.randn(40, 5, generator=generator)
+    cosines = 0.05 + 0.2 * torch.rand(40, 5, generator=generator)
+    power = 20.0 * sure
+    exact = (logits.double().log_softmax(-1) + power * cosines.double().log()).argmax(-1)
+    assert torch.equal(Paper(power)(logits, [cosines]).argmax(-1), exact)
+    gaps = cosines.masked_fill(torch.eye(5).bool().repeat(8, 1), torch.nan)
+    assert Paper(power)(logits, [gaps]).isfinite().all()
