@@ -131,7 +131,10 @@ def test_the_gains_are_those_recorded():
     [
         *(("Banking-77", number, f"banking77-{number}-per-class") for number in ("3", "5", "10", "20")),
         ("Banking-77", "all", "banking77"),
-        *(("TSEC", number, f"tsec3-{number.replace(',', '')}-per-class") for number in ("50", "1,000")),
+        *(
+            ("TSEC", number, f"tsec3-{number.replace(',', '')}-per-class")
+            for number in ("3", "5", "10", "20", "50", "1,000")
+        ),
     ],
 )
 def test_the_gains_by_number_of_samples_are_those_recorded(data_set, number, folder):

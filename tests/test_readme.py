@@ -289,6 +289,26 @@ def test_the_figures_on_tsec_are_those_recorded() -> None:
     assert all(run.results["verdict"]["deployed"] == "origin" for run in many)
 
 
+@pytest.mark.parametrize("number", [3, 5, 10, 20])
+def test_the_figures_on_a_few_tweets_are_those_recorded(number: int) -> None:
+    section = DETAILED.partition("## TSEC")[2].partition("\n## ")[0]
+    of_number = re.split(r"\n\| \d+ \|", section.partition(f"| {number} | origin")[2])[0]
+    rows = "| origin" + re.sub(r"\n\| \| ", "\n| ", of_number)
+    runs = collect([RESULTS / f"tsec3-{number}-per-class"])
+    assert [run.seed for run in runs] == [0, 1, 2]
+    rows_are_recorded(runs, (rows,), ("origin", "rerank", "fitted", "similarity"))
+
+
+def test_what_a_verdict_refuses_with_a_few_tweets_is_as_told() -> None:
+    told = " ".join(DETAILED.partition("Nine to sixty held-out tweets")[2].partition("\n\n")[0].split())
+    few = [run for number in (3, 5, 10, 20) for run in collect([RESULTS / f"tsec3-{number}-per-class"])]
+    assert "refuses `fitted` in eleven of the twelve draws, and the paper's rule in eleven" in told
+    for rule in ("fitted", "rerank"):
+        assert [run.results["verdict"][rule]["deploy"] for run in few].count(False) == 11
+    gains = [100 * (run.results["rerank"]["accuracy"] - run.results["origin"]["accuracy"]) for run in few]
+    assert f"gained {min(gains):.1f} to {max(gains):.1f} points in each" in told
+
+
 def test_the_samples_and_the_views_of_iflytek_are_those_recorded() -> None:
     (run,) = collect([RESULTS / "iflytek119-fewclue"])
     told = " ".join(DETAILED.split())
