@@ -26,7 +26,7 @@ from lrsl.data.corpus import Split
 from lrsl.errors import InputError
 from lrsl.nn import processes
 from lrsl.nn.batches import Batch, TokenDataset
-from lrsl.nn.pretrained import check_reads_texts, load_tokenizer, loading, longest_input, quiet
+from lrsl.nn.pretrained import check_reads_texts, check_weights, load_tokenizer, loading, longest_input, quiet
 
 KEY = "model.pretrained"
 SHORT = 8
@@ -281,7 +281,8 @@ def load_base(settings: ModelConfig, device: str = "auto", *, shards: bool = Fal
             where each process takes its parts; the 4-bit weights lie in the type that they are computed in.
 
     Raises:
-        InputError: it is neither a folder with a model nor reachable, or 4-bit weights do not work on this machine.
+        InputError: it is neither a folder with a model nor reachable, lacks most of its weights, or 4-bit weights do
+            not work on this machine.
     """
     gpu = device in ("auto", "cuda") and torch.cuda.is_available()
     options: dict[str, Any] = {"dtype": torch.bfloat16 if gpu else torch.float32}
@@ -292,8 +293,9 @@ def load_base(settings: ModelConfig, device: str = "auto", *, shards: bool = Fal
         options = {"dtype": torch.bfloat16, "device_map": {"": place}, "quantization_config": nf4(shards=shards)}
     with loading(settings.pretrained, KEY) as path, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        base = AutoModel.from_pretrained(path, trust_remote_code=False, **options)
-    assert isinstance(base, PreTrainedModel)
+        base, told = AutoModel.from_pretrained(path, trust_remote_code=False, output_loading_info=True, **options)
+        assert isinstance(base, PreTrainedModel)
+        check_weights(base, told, path, f"{KEY}={settings.pretrained}")
     keep_four_bit_layers(base)
     return base
 

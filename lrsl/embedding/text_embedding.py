@@ -17,13 +17,14 @@ import torch.nn.functional as F
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from lrsl import files
 from lrsl.config.schema import EmbeddingConfig
 from lrsl.embedding.inputs import Inputs, check_reads_texts, longest_of, reads_one_way, sees_padding
 from lrsl.errors import InputError
 from lrsl.nn.batches import pad, tokenize
-from lrsl.nn.pretrained import adjust, loading, locate, quiet
+from lrsl.nn.pretrained import adjust, check_weights_in, loading, locate, quiet
 from lrsl.strict_json import parsed
 
 logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
@@ -51,8 +52,8 @@ def load_embedding(
         key: the configuration key that an error names.
 
     Raises:
-        InputError: it is neither a folder with a model nor reachable, does not encode texts, or has another pooling
-            than is asked for.
+        InputError: it is neither a folder with a model nor reachable, lacks most of its weights, does not encode
+            texts, or has another pooling than is asked for.
     """
     with loading(pretrained, key) as path, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -70,6 +71,8 @@ def load_embedding(
         else:
             embedding = SentenceTransformer(path, device="cpu", **_TRUST)
             _check_pooling(embedding, pooling, pretrained, key)
+        if isinstance(embedding.transformers_model, PreTrainedModel):
+            check_weights_in(_first_module(path), embedding.transformers_model, f"{key}={pretrained}")
     embedding.float()
     if embedding.truncate_dim is None:
         embedding.truncate_dim = _saved(path).get(TRUNCATE)
@@ -107,6 +110,12 @@ def _check_pooling(embedding: SentenceTransformer, asked: str | None, pretrained
         name = _pooling_key(key)
         brings = f"brings its own, which is {own}" if own else "makes vectors in its own way"
         raise InputError(f"{name}={asked} has no effect: {key}={pretrained} {brings}; leave {name} out")
+
+
+def _first_module(path: str) -> str:
+    """Return the folder of the network of a sentence-transformers model, or of a plain encoder."""
+    modules = Path(path) / "modules.json"
+    return str(Path(path) / parsed(modules.read_text(encoding="utf-8"))[0]["path"]) if modules.is_file() else path
 
 
 def _is_plain_encoder(path: str) -> bool:

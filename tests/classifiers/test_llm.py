@@ -168,6 +168,17 @@ def test_four_bit_weights_are_made_where_the_trainer_computes(llama, monkeypatch
     assert list(map(str, places)) == [*["cpu"] * 2, *["cuda:0"] * 4]
 
 
+def test_weights_of_another_network_are_refused(tmp_path):
+    folder = tiny.write_llama(tmp_path)
+    load_base(settings(str(folder)))
+    weights = {f"net.{name}": values for name, values in load_file(folder / "model.safetensors").items()}
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(
+        InputError, match=r"^model.pretrained=\S+ lacks (\d+) of the \1 weights of its network, such as"
+    ):
+        load_base(settings(str(folder)))
+
+
 @pytest.mark.parametrize("quantize", ["none", "nf4"])
 @pytest.mark.parametrize("checkpointing", [True, False])
 def test_gradients_reach_the_adapters_and_the_head_and_nothing_else(pretrained, quantize, checkpointing):

@@ -1,12 +1,23 @@
 import hashlib
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
+from networks import write
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoModel,
+    BertConfig,
+    BertForSequenceClassification,
+    BertModel,
+    DistilBertConfig,
+    DistilBertModel,
+    T5EncoderModel,
+)
 
-from lrsl.embedding.text_embedding import load_embedding
+from lrsl.embedding.text_embedding import load_embedding, save_embedding
 from lrsl.errors import InputError
 from lrsl.nn import pretrained
 from lrsl.nn.pretrained import (
@@ -35,7 +46,7 @@ def is_one_sentence(error):
 
 def test_minilm_comes_from_the_package_with_the_checksum_of_the_hub():
     folder = Path(locate(MINILM))
-    assert hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest() == MINILM_SHA256
+    assert hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest() == MINILM_SHA256
     assert (folder / "modules.json").exists()
 
 
@@ -103,6 +114,84 @@ def test_pickled_weights_run_nothing_and_the_refusal_is_one_sentence(tmp_path, l
         load(str(tmp_path))
     assert is_one_sentence(caught.value)
     assert not (tmp_path / "ran").exists()
+
+
+WEIGHTS = "model.safetensors"
+
+
+def embedded(tiny_bert, folder):
+    """A sentence-transformers model, of which the network lies in the folder."""
+    save_embedding(load_embedding(str(tiny_bert)), folder)
+    return folder
+
+
+@pytest.mark.parametrize("load", [load_encoder, load_embedding])
+@pytest.mark.parametrize("ending", ["safetensors", "bin"])
+@pytest.mark.parametrize("form", ["plain", "sentence-transformers"])
+def test_weights_of_another_network_are_refused(tiny_bert, tmp_path, load, ending, form):
+    folder = tmp_path / "model"
+    if form == "plain":
+        shutil.copytree(tiny_bert, folder)
+    else:
+        embedded(tiny_bert, folder)
+    weights = {f"net.encoder_q.{name}": values for name, values in load_file(folder / WEIGHTS).items()}
+    (folder / WEIGHTS).unlink()
+    if ending == "bin":
+        torch.save(weights, folder / "pytorch_model.bin")
+    else:
+        save_file(weights, folder / WEIGHTS, {"format": "pt"})
+    with pytest.raises(InputError) as caught:
+        load(str(folder), key="embedding.pretrained")
+    assert re.fullmatch(
+        rf"embedding.pretrained={re.escape(str(folder))} lacks (\d+) of the \1 weights of its network, such as "
+        r"'embeddings.word_embeddings.weight', and holds others, such as 'net.encoder_q\.\S+'; give a folder that "
+        "save_pretrained wrote",
+        str(caught.value),
+    )
+    assert is_one_sentence(caught.value)
+
+
+@pytest.mark.parametrize("load", [load_encoder, load_embedding])
+@pytest.mark.parametrize("change", ["head", "no pooler", "prefix", "more", "legacy"])
+def test_weights_that_belong_to_a_network_are_taken(tiny_bert, tmp_path, load, change):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_bert, folder)
+    weights = load_file(folder / WEIGHTS)
+    if change == "head":
+        network = BertForSequenceClassification.from_pretrained(tiny_bert)
+        network.save_pretrained(folder)
+    elif change == "legacy":
+        (folder / WEIGHTS).unlink()
+        torch.save(weights, folder / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+    else:
+        kept = {name: values for name, values in weights.items() if change != "no pooler" or "pooler" not in name}
+        named = {f"bert.{name}" if change == "prefix" else name: values for name, values in kept.items()}
+        more = {"rows": torch.zeros(999, 99)} if change == "more" else {}
+        save_file(named | more, folder / WEIGHTS, {"format": "pt"})
+    loaded = load(str(folder))
+    network = loaded if load is load_encoder else loaded.transformers_model
+    torch.testing.assert_close(network.embeddings.word_embeddings.weight, weights["embeddings.word_embeddings.weight"])
+
+
+@pytest.mark.parametrize("load", [load_encoder, load_embedding])
+@pytest.mark.parametrize("kind", ["t5", "bart", "albert", "gpt2"])
+def test_of_other_kinds_of_networks_none_is_refused(tmp_path, load, kind):
+    folder = write(kind, tmp_path)
+    load(str(folder))
+    if kind == "t5":  # as sentence-t5 is saved, without the half that is not used
+        weights = T5EncoderModel.from_pretrained(folder).state_dict()
+        save_file({name: weights[name] for name in set(weights) - {"encoder.embed_tokens.weight"}}, folder / WEIGHTS)
+        load(str(folder))
+
+
+def test_weights_in_several_files_are_taken(tiny_bert, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_bert, folder)
+    (folder / WEIGHTS).unlink()
+    AutoModel.from_pretrained(tiny_bert).save_pretrained(folder, max_shard_size="20KB")
+    assert len(list(folder.glob("*.safetensors"))) > 1
+    for load in (load_encoder, load_embedding):
+        load(str(folder))
 
 
 def test_a_folder_is_taken_as_it_is_and_a_hub_id_too(tiny_bert):
