@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,10 @@ from typing import Any
 from lrsl.data.arrow import iterate_parquet, parquet_schema, read_saved_dataset
 from lrsl.data.table import CHECKED, PARQUET, Record, count_lines, format_of, iterate_records
 from lrsl.errors import InputError, nearest
+
+FLAG = "--quoting "
+"""How the commands that read such rows are told what quotation marks mean."""
+_SEPARATORS = re.compile("[;\t|]")
 
 
 def records(path: Path, quoting: str = CHECKED, columns: Sequence[str] | None = None) -> Iterator[Record]:
@@ -26,7 +31,7 @@ def records(path: Path, quoting: str = CHECKED, columns: Sequence[str] | None = 
     """
     if path.is_dir():
         return iter(read_saved_dataset(path))
-    return iterate_parquet(path, columns) if format_of(path) == PARQUET else iterate_records(path, quoting)
+    return iterate_parquet(path, columns) if format_of(path) == PARQUET else iterate_records(path, quoting, FLAG)
 
 
 def texts(path: Path, key: str | None = None, quoting: str = CHECKED) -> Iterator[str]:
@@ -57,9 +62,15 @@ def value(record: Record, key: str | None, usual: str, flag: str | None = None) 
         flag: what names another; `--text-key` for `text` unless given.
 
     Raises:
-        InputError: it has no such column.
+        InputError: it has no such column, or one alone, whose name looks like several.
     """
     columns = list(record.values)
+    separated = format_of(record.file) in (".csv", ".tsv")
+    if separated and key is None and len(columns) == 1 and _SEPARATORS.search(columns[0]):
+        raise InputError(
+            f"{record.place} has one column, {columns[0]!r}; fields are separated by commas (in .tsv by tabs): save it "
+            f"so, or name the column with {flag or f'--{usual}-key'}"
+        )
     column = key or (columns[0] if len(columns) == 1 else usual)
     if column not in record.values:
         hint = nearest(column, columns)

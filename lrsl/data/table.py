@@ -23,6 +23,8 @@ PARQUET = ".parquet"
 COMPRESSED = ".gz"
 CHECKED, TRUSTED, LITERAL = QUOTING = ("checked", "trusted", "none")
 """What quotation marks in CSV and TSV may mean, see `read_records`."""
+KEY = "dataset.quoting="
+"""How a run is told so."""
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _LONGEST_FIELD = 2**31 - 1  # the csv module stops at 131,072 characters unless told
 _BETWEEN_RECORDS = re.compile(r"[\s,]*")
@@ -83,10 +85,15 @@ def read_records(path: Path, quoting: str = CHECKED) -> list[Record]:
     return records
 
 
-def iterate_records(path: Path, quoting: str = CHECKED) -> Iterator[Record]:
+def iterate_records(path: Path, quoting: str = CHECKED, key: str = KEY) -> Iterator[Record]:
     """Yield what `read_records` returns, a record after the other, without holding the file in memory.
 
     A .json file is read as a whole.
+
+    Args:
+        path: the file.
+        quoting: as for `read_records`.
+        key: how an error has another quoting typed.
 
     Raises:
         InputError: as for `read_records`, when the record is reached.
@@ -99,7 +106,7 @@ def iterate_records(path: Path, quoting: str = CHECKED) -> Iterator[Record]:
         records = (
             _of_lines(path, _line_values(path, lines))
             if ending == ".jsonl"
-            else _csv_records(path, lines, "," if ending == ".csv" else "\t", quoting)
+            else _csv_records(path, lines, "," if ending == ".csv" else "\t", quoting, key)
         )
         for record in records:
             found = True
@@ -205,7 +212,7 @@ def check_whole(value: Any, place: str, where: str) -> None:
                 raise InputError(f"{place} has half a character ({half}){where}; remove it") from None
 
 
-def _csv_records(path: Path, lines: Iterable[str], delimiter: str, quoting: str) -> Iterator[Record]:
+def _csv_records(path: Path, lines: Iterable[str], delimiter: str, quoting: str, key: str = KEY) -> Iterator[Record]:
     csv.field_size_limit(_LONGEST_FIELD)
     of_record: list[str] = []  # the lines that have been read since the last one
 
@@ -228,7 +235,7 @@ def _csv_records(path: Path, lines: Iterable[str], delimiter: str, quoting: str)
             if not fields:
                 continue
             if quoting == CHECKED and len(own) > 1:
-                _check_span(path, start, own, fields, header or "".join(own), delimiter=delimiter)
+                _check_span(path, start, own, fields, header or "".join(own), delimiter=delimiter, key=key)
             if not columns:
                 columns = _header(path, start, fields)
                 header = "".join(own)
@@ -236,7 +243,7 @@ def _csv_records(path: Path, lines: Iterable[str], delimiter: str, quoting: str)
                 yield Record(path, start, dict(zip(columns, fields, strict=True)))
             else:
                 remedy = (
-                    "with dataset.quoting=none no field can hold the separator"
+                    f"with {key}none no field can hold the separator"
                     if quoting == LITERAL
                     else "put a field that holds the separator in quotation marks"
                 )
@@ -248,12 +255,12 @@ def _csv_records(path: Path, lines: Iterable[str], delimiter: str, quoting: str)
         raise InputError(
             f"{path}:{_line_of_mistake(''.join(of_record), line, delimiter)} is malformed ({error}); put a "
             "field that holds a quotation mark in quotation marks and double the mark inside, or read the marks as "
-            "they are with dataset.quoting=none"
+            f"they are with {key}none"
         ) from None
 
 
 def _check_span(
-    path: Path, start: int, lines: Sequence[str], fields: Sequence[str], header: str, *, delimiter: str
+    path: Path, start: int, lines: Sequence[str], fields: Sequence[str], header: str, *, delimiter: str, key: str
 ) -> None:
     """Refuse a field of several lines that may have swallowed other records.
 
@@ -266,6 +273,7 @@ def _check_span(
         fields: its fields.
         header: the header as it stands in the file.
         delimiter: what stands between two fields.
+        key: how the error has another quoting typed.
     """
     if delimiter != "\t" and all(_is_quoted(text, delimiter) for text in (header, "".join(lines))):
         return
@@ -276,9 +284,8 @@ def _check_span(
         if last > first and (delimiter == "\t" or _looks_like_records(field, of_field, header, delimiter)):
             raise InputError(
                 f"{path}:{start + first} opens a field with a quotation mark that is closed on line {start + last}, so "
-                f"that {last - first + 1} lines become one record; read the marks as they are with "
-                "dataset.quoting=none, or, if the field is meant to have several lines, say so with "
-                "dataset.quoting=trusted"
+                f"that {last - first + 1} lines become one record; read the marks as they are with {key}none, or, if "
+                f"the field is meant to have several lines, say so with {key}trusted"
             )
         first = last
 

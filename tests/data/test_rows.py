@@ -79,6 +79,36 @@ def test_compressed_and_broken_files(tmp_path):
         list(texts(tmp_path / "c.jsonl"))
 
 
+@pytest.mark.parametrize(
+    ("name", "header"), [("a.csv", "text;label"), ("a.csv", "text\tlabel"), ("a.tsv", "text|label")]
+)
+def test_columns_that_are_separated_otherwise_are_refused(tmp_path, name, header):
+    path = tmp_path / name
+    path.write_text(f"{header}\n{header.replace('text', 'one')}\n")
+    with pytest.raises(InputError) as refused:
+        list(texts(path))
+    assert str(refused.value) == (
+        f"{path}:2 has one column, {header!r}; fields are separated by commas (in .tsv by tabs): save it so, or name "
+        "the column with --text-key"
+    )
+    assert list(texts(path, header)) == [header.replace("text", "one")]
+    path.write_text("utterance\none; two\n")
+    assert list(texts(path)) == ["one; two"]
+    path.with_suffix(".jsonl").write_text('{"a;b": "one"}\n')
+    assert list(texts(path.with_suffix(".jsonl"))) == ["one"]
+
+
+@pytest.mark.parametrize(
+    ("content", "quoting"), [('a,b\n"one,\ntwo, x",c\n', "checked"), ('a\n"b" c\n', "checked"), ("a,b\nc\n", "none")]
+)
+def test_messages_name_the_flag_of_the_commands(tmp_path, content, quoting):
+    path = tmp_path / "a.csv"
+    path.write_text(content)
+    with pytest.raises(InputError, match="with --quoting none") as refused:
+        list(texts(path, "a", quoting))
+    assert "dataset.quoting" not in str(refused.value)
+
+
 def test_memory_does_not_grow_with_the_rows(tmp_path):
     peaks = []
     for rows in (2_000, 40_000):
