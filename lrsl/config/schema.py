@@ -398,7 +398,7 @@ class EmbeddingConfig:
         _one_of("embedding.negatives", self.negatives, ("confused", "batch", "all"))
         if self.pooling is not None:
             _one_of("embedding.pooling", self.pooling, ("cls", "mean"))
-        for key in ("k", "epochs", "batch_size", "patience"):
+        for key in ("epochs", "batch_size", "patience"):
             _above(f"embedding.{key}", getattr(self, key), 1)
         _above("embedding.max_length", self.max_length, 3)
         _above("embedding.weight_decay", self.weight_decay, 0)
@@ -601,6 +601,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check ranges, and that the model suits the data: what the paper's Table 1 marks with a dash ends here."""
+        _above("embedding.k", self.embedding.k, 1)  # here, since it follows reranker.k, which is checked by now
         if not 0 <= self.seed < 2**32:
             raise InputError(f"seed={self.seed} is out of range; it must be at least 0 and below 2**32")
         for key in ("data_dir", "cache_dir"):

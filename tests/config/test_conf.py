@@ -213,6 +213,8 @@ def test_what_is_typed_wins_over_an_experiment() -> None:
         (["model.pooling=cl"], "model.pooling=cl is unknown; use one of cls, mean; did you mean 'cls'?"),
         (["trainer.precision=16"], "trainer.precision=16 is unknown; use one of auto, 32-true"),
         (["reranker.k=1"], "reranker.k=1 is too small"),
+        (["reranker.k=0"], "reranker.k=0 is too small"),
+        (["embedding.k=0"], "embedding.k=0 is too small"),
         (["reranker.power=0"], "reranker.power=0 is no power; it must be a number above 0, or auto"),
         (["reranker.power=automatic"], "reranker.power=automatic is no power; it must be a number above 0, or auto"),
         (["reranker.power=true"], "reranker.power=True is no power; it must be a number above 0, or auto"),
