@@ -99,7 +99,8 @@ def check_order(logits: Tensor, labels: Tensor, known: Sequence[str]) -> None:
         raise InputError(
             f"the columns of logits are in another order than the label texts: as given the classifier is right on "
             f"{right.double().mean():.1%} of the held-out rows, in another order on {reordered.double().mean():.1%} "
-            f"({shown}{', …' if len(moved) > SHOWN else ''}); give label_texts in the order of the columns"
+            f"({shown}{', …' if len(moved) > SHOWN else ''}); give label_texts, or --names of lrsl fit, in the "
+            "order of the columns"
         )
     shares = [counted.bincount(minlength=classes).double() / len(labels) for counted in (labels, predicted)]
     accuracy, guessed = float(right.double().mean()), max(float(shares[0] @ shares[1]), 1 / classes)

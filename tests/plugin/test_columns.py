@@ -35,6 +35,7 @@ def test_any_other_order_is_refused_and_the_right_one_taken(order, seed):
         check_order(logits[:, order], labels, names)
     column = next(column for column, label in enumerate(order) if column != label)
     assert f"column {column} is 'label {order[column]}'" in str(refused.value)
+    assert str(refused.value).endswith("; give label_texts, or --names of lrsl fit, in the order of the columns")
 
 
 @given(st.integers(0, 30), st.sampled_from([0.3, 0.5, 0.9]), st.sampled_from([(12, 3), (300, 20), (150, 77)]))
