@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lrsl.embedding.onnx import OnnxEmbedding
 from lrsl.embedding.text_embedding import save_embedding
-from lrsl.errors import said
+from lrsl.errors import InputError, said
 from lrsl.nn.onnx import FOLDER, TORCH
 from lrsl.plugin import card, hub, saving
 from lrsl.plugin.calibration import Calibration
@@ -77,6 +77,7 @@ class Pretrained(ABC):
 
         Raises:
             ValueError: a component of your own cannot be written down.
+            InputError: a file is in the way.
         """
         self._save(Path(folder), card.FOLDER)
         if self._embedder is not None and (computed := self._computed(self.embedding)) is not None:
@@ -135,7 +136,10 @@ class Pretrained(ABC):
 
     def _save(self, folder: Path, where: str) -> None:
         about, learnt = self._written()
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise InputError(f"{folder} is no folder, or lies in none; name another to save the reranker in") from None
         if self._embedder is not None:
             save_embedding(self.embedding, folder / saving.EMBEDDING)
         made = card.text(about, embeds=self._embedder is not None, where=where)

@@ -281,6 +281,14 @@ def test_a_reranker_that_was_not_fitted_says_so(embedding, tmp_path):
     assert not (tmp_path / "unfitted").exists()
 
 
+def test_a_file_in_the_way_of_what_is_saved_is_one_sentence(fitted, tmp_path):
+    (tmp_path / "val.csv").write_text("text\n")
+    for folder in (tmp_path / "val.csv", tmp_path / "val.csv" / "mine"):
+        with pytest.raises(InputError) as refused:
+            fitted.save_pretrained(folder)
+        assert str(refused.value) == f"{folder} is no folder, or lies in none; name another to save the reranker in"
+
+
 def test_no_row_gives_no_row(fitted):
     assert fitted.rerank(TEST.logits[:0], []).shape == (0, 4)
     assert fitted.predict(TEST.logits[:0].numpy(), []).shape == (0,)
