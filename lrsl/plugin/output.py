@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from lrsl.errors import InputError
 from lrsl.plugin.answers import Answer, is_changed
+from lrsl.text import cell
 
 CSV, JSONL, PARQUET = ENDINGS = (".csv", ".jsonl", ".parquet")
 PART, JOURNAL, LOCK = ".part", ".part.json", ".part.lock"
@@ -41,7 +42,7 @@ class Output:
     """
 
     def __init__(self, path: Path, of: Mapping[str, Any], total: int) -> None:
-        """Begin a file, or take it up; `opened` does it with a lock.
+        """Begin a file, or take it up, unless no row is sure; `opened` does it with a lock.
 
         Raises:
             InputError: the ending is unknown, there is such a file already, or its part is of something else.
@@ -62,9 +63,6 @@ class Output:
         self._file = self._part.open("r+b" if self._part.exists() else "w+b")
         self._file.truncate(int(noted["bytes"]))  # what was written after the journal is written again
         self._file.seek(0, os.SEEK_END)
-        if not self._file.tell() and path.suffix == CSV:
-            self._file.write(_csv_line(HEADER))
-            self._note()
 
     @classmethod
     @contextmanager
@@ -102,12 +100,16 @@ class Output:
             finally:
                 if not output.whole:
                     output._file.close()
+                    if not output.rows:  # nothing to take up
+                        output._clean()
         finally:
             Path(lock.lock_file).unlink(missing_ok=True)
             lock.release()
 
     def add(self, answers: Sequence[Answer]) -> None:
         """Write the answers to the next rows, and note that they are sure."""
+        if not self._file.tell() and self.path.suffix == CSV:
+            self._file.write(_csv_line(HEADER))
         line = _csv_row if self.path.suffix == CSV else json_row
         self._file.write(b"".join(line(row, answer) for row, answer in enumerate(answers, start=self.rows)))
         self.rows += len(answers)
@@ -127,13 +129,16 @@ class Output:
         self._clean()
 
     def _noted(self) -> dict[str, Any]:
+        nothing = dict.fromkeys(("rows", "hard", "changed", "bytes"), 0)
         if not self._journal.exists():
-            return dict.fromkeys(("rows", "hard", "changed", "bytes"), 0)
+            return nothing
         try:
             noted: dict[str, Any] = json.loads(self._journal.read_text(encoding="utf-8"))
-            of, _ = noted["of"], [int(noted[name]) for name in ("rows", "hard", "changed", "bytes")]
+            of, _ = noted["of"], [int(noted[name]) for name in nothing]
         except (ValueError, KeyError, TypeError):
             raise InputError(f"{self._journal} is damaged; remove it and {self._part.name} to begin anew") from None
+        if not noted["rows"]:
+            return nothing
         differing = sorted(name for name in {*of, *self.of} if of.get(name) != self.of.get(name))
         if differing:
             raise InputError(
@@ -183,7 +188,7 @@ def json_row(row: int, answer: Answer) -> bytes:
 def _csv_row(row: int, answer: Answer) -> bytes:
     found = _plain(answer)
     lists = (json.dumps(found.get(name), ensure_ascii=False) if name in found else "" for name in HEADER[3:])
-    return _csv_line((row, found["answer"], str(found["hard"]).lower(), *lists))
+    return _csv_line((row, cell(found["answer"]), str(found["hard"]).lower(), *lists))
 
 
 def _csv_line(fields: Sequence[Any]) -> bytes:
