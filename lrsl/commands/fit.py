@@ -9,6 +9,7 @@ import argparse
 import sys
 import tempfile
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import yaml
 
 from lrsl.commands import given as of
 from lrsl.commands.given import Labels
-from lrsl.errors import InputError
+from lrsl.errors import InputError, nearest
 
 RULES, DEPLOY, ON_HARD = ("fitted", "paper"), ("auto", "always"), ("rerank", "abstain", "set")
 
@@ -151,6 +152,7 @@ def _read(typed: argparse.Namespace) -> Read:
         names = [str(name) for name in classes]
     if in_order := names is not None:
         known = [of.as_labels(some, names) for some in every]
+        _check_known(typed, known, names)
     else:  # names anywhere make names of all
         joined = of.as_labels([*every[0], *every[1]], None)
         known = [joined[: len(labels)], joined[len(labels) :]]
@@ -158,7 +160,7 @@ def _read(typed: argparse.Namespace) -> Read:
             names = sorted({str(label) for label in joined})
     logits = file.all()
     if names is not None and len(names) != logits.shape[1]:
-        hint = "" if in_order else "; name all, in the order of the columns, with --names"
+        hint = "" if in_order else _about_number(typed, every, more=len(names) > logits.shape[1])
         raise InputError(f"{typed.logits} has {logits.shape[1]} columns, and there are {len(names)} labels{hint}")
     meant = None if typed.label_texts is None else of.listed(typed.label_texts, "--label-texts")
     train = None
@@ -167,6 +169,39 @@ def _read(typed: argparse.Namespace) -> Read:
         train = (trained[0], known[1], train_logits)
     label_texts = of.texts_of_labels(names, meant, "--label-texts")
     return Read(logits, known[0], texts, train, names, classes, label_texts, not in_order)
+
+
+def _place(typed: argparse.Namespace, part: int, row: int) -> str:
+    """Return where a label stands: part 0 is the held-out rows, 1 those of training."""
+    apart = typed.labels and Path(typed.labels).is_file()
+    path = typed.train if part else Path(typed.labels) if apart else typed.texts
+    return of.place_of(path, row, typed.quoting)
+
+
+def _check_known(typed: argparse.Namespace, parts: Sequence[Labels], names: list[str]) -> None:
+    """Refuse a label that is none of the names, if labels are names."""
+    known = set(names)
+    for part, labels in enumerate(parts):
+        for row, label in enumerate(labels):
+            if isinstance(label, str) and label not in known:
+                where = f"--names {typed.names}" if typed.names else typed.logits
+                raise InputError(
+                    f"{_place(typed, part, row)} has the label {label!r}, which is none of the {len(names)} names in "
+                    f"{where}{nearest(label, names)}"
+                )
+
+
+def _about_number(typed: argparse.Namespace, parts: Sequence[Sequence[Any]], *, more: bool) -> str:
+    """Say what to do where there are more labels than columns, or fewer; of more, where the rarest stands first."""
+    if not more:
+        return "; name all, in the order of the columns, with --names"
+    counts = Counter(str(label) for labels in parts for label in labels)
+    label = min(counts, key=counts.__getitem__)
+    part, row = next(
+        (part, row) for part, labels in enumerate(parts) for row, one in enumerate(labels) if str(one) == label
+    )
+    hint = nearest(label, [other for other in counts if other != label])
+    return f"; every label needs a column, and the rarest, {label!r} at {_place(typed, part, row)}, may be a typo{hint}"
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -85,14 +86,23 @@ def labels_in(path: Path, quoting: str) -> list[Any]:
         return [value(record, None, "label", "--labels") for record in records(path, quoting)]
     import numpy as np  # noqa: PLC0415
 
+    from lrsl.data.logits import BROKEN  # noqa: PLC0415
+
     try:
         loaded = np.load(path, allow_pickle=False)
         array = loaded if path.suffix == ".npy" else loaded[loaded.files[0] if len(loaded.files) == 1 else "labels"]
-    except (OSError, ValueError, EOFError, KeyError) as error:
+    except (*BROKEN, ValueError, KeyError) as error:
         raise InputError(f"{path} holds no labels ({error}); write them anew with numpy.save") from None
     if array.ndim != 1:
         raise InputError(f"{path} holds an array of shape {array.shape}; labels are (n,)")
     return list(array.tolist())
+
+
+def place_of(path: Path, row: int, quoting: str) -> str:
+    """Return where a row of a table, or of a file that `labels_in` reads, stands; for errors, as it is read anew."""
+    if path.suffix in (".npy", ".npz"):
+        return f"{path}, row {row + 1}"
+    return next(islice(records(path, quoting), row, None)).place
 
 
 def as_labels(found: Sequence[Any], names: Sequence[str] | None) -> Labels:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -21,6 +22,8 @@ from lrsl.errors import InputError, nearest
 KEY = "logits"
 CLASSES = "classes"
 ENDINGS = (".npy", ".npz", ".safetensors", ".jsonl", PARQUET)
+BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError)
+"""What the libraries raise at a .npz file that is damaged."""
 
 Array = NDArray[Any]
 
@@ -71,6 +74,12 @@ class LogitsFile:
         return np.concatenate(list(self.chunks(4096)))
 
     def _of_npz(self, size: int, start: int) -> Iterator[Array]:
+        try:
+            yield from self._of_member(size, start)
+        except BROKEN as error:
+            raise InputError(f"{self.path} cannot be read ({error}); write it anew with numpy.savez") from None
+
+    def _of_member(self, size: int, start: int) -> Iterator[Array]:
         with zipfile.ZipFile(self.path) as archive, archive.open(f"{self.key}.npy") as file:
             shape, dtype = _header(file, self.path)
             width = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
@@ -153,7 +162,7 @@ def _npz(path: Path, key: str | None) -> LogitsFile:
             name = _chosen([array for array in arrays if array != CLASSES] or arrays, key, path)
             with archive.open(f"{name}.npy") as file:
                 rows = _matrix_rows(_header(file, path)[0], path)
-    except (zipfile.BadZipFile, OSError) as error:
+    except BROKEN as error:
         raise InputError(f"{path} cannot be read ({error}); write it anew with numpy.savez") from None
     return LogitsFile(path, name, rows, _classes(path) if CLASSES in arrays else None)
 
@@ -162,7 +171,7 @@ def _classes(path: Path) -> list[Any]:
     try:
         with np.load(path, allow_pickle=False) as loaded:
             array = loaded[CLASSES]
-    except (zipfile.BadZipFile, OSError) as error:
+    except BROKEN as error:
         raise InputError(f"{path} cannot be read ({error}); write it anew with numpy.savez") from None
     except ValueError:
         raise InputError(f"{path} holds classes that are Python objects; write them as strings") from None

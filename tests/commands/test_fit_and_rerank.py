@@ -24,6 +24,7 @@ from lrsl.data.logits import look_at
 from lrsl.errors import InputError
 from lrsl.plugin.answers import Answer, Candidate
 from lrsl.plugin.output import Output
+from lrsl.text import from_cell
 
 ROOT = Path(__file__).parents[2]
 
@@ -157,7 +158,7 @@ from lrsl.plugin.output import Output
 add, note, times = Output.add, Output._note, []
 def killed(self, answers):
     times.append(1)
-    if len(times) == (1 if sys.argv[1] == "at first" else 3):
+    if len(times) == 3:
         if sys.argv[1] == "while writing":
             self._note = lambda: os.kill(os.getpid(), signal.SIGKILL)
         else:
@@ -168,9 +169,7 @@ main(sys.argv[2:])
 """
 
 
-@pytest.mark.parametrize(
-    ("ending", "when"), [("jsonl", "between"), ("csv", "while writing"), ("csv", "at first"), ("parquet", "between")]
-)
+@pytest.mark.parametrize(("ending", "when"), [("jsonl", "between"), ("csv", "while writing"), ("parquet", "between")])
 def test_what_is_killed_is_taken_up_to_the_same_bytes(saved, files, ending, when, tmp_path, warm, capsys):
     whole, out = tmp_path / f"whole.{ending}", tmp_path / f"answers.{ending}"
     assert reranked(saved, files, whole) == 0
@@ -180,7 +179,7 @@ def test_what_is_killed_is_taken_up_to_the_same_bytes(saved, files, ending, when
     assert done.returncode == -signal.SIGKILL
     assert not out.exists()
     noted = json.loads(out.with_name(f"{out.name}.part.json").read_text())
-    assert noted["rows"] == (0 if when == "at first" else 32)
+    assert noted["rows"] == 32
     assert out.with_name(f"{out.name}.part").stat().st_size >= noted["bytes"]
     capsys.readouterr()
     assert reranked(saved, files, out, given="test.npz") == 1
@@ -188,7 +187,7 @@ def test_what_is_killed_is_taken_up_to_the_same_bytes(saved, files, ending, when
     assert reranked(saved, files, out, "--k", "2") == 1
     assert "is of other flags; give the same" in capsys.readouterr().err
     assert reranked(saved, files, out) == 0
-    assert when == "at first" or "going on after row 32" in capsys.readouterr().err
+    assert "going on after row 32" in capsys.readouterr().err
     assert out.read_bytes() == whole.read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([out.name, whole.name])
     assert reranked(saved, files, out) == 1
@@ -197,13 +196,35 @@ def test_what_is_killed_is_taken_up_to_the_same_bytes(saved, files, ending, when
 
 def test_what_is_killed_while_it_cleans_up_is_whole(tmp_path):
     out = tmp_path / "answers.jsonl"
-    with Output.opened(out, {"logits": "a"}, 0) as output:
-        output._note()
+    with Output.opened(out, {"logits": "a"}, 1) as output:
+        output.add([Answer("loan", False, [])])
         output._file.close()
         (tmp_path / "answers.jsonl.part").replace(out)
-    with Output.opened(out, {"logits": "a"}, 0) as output:
+    with Output.opened(out, {"logits": "a"}, 1) as output:
         assert output.whole
     assert [path.name for path in tmp_path.iterdir()] == [out.name]
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_a_part_without_a_row_is_begun_anew_with_other_flags(saved, files, ending, tmp_path):
+    out, whole = tmp_path / f"answers.{ending}", tmp_path / f"whole.{ending}"
+    out.with_name(f"{out.name}.part").write_text("row,answer,hard,labels,candidates\n")
+    noted = {"of": {"flags": {"k": 9}}, "rows": 0, "hard": 0, "changed": 0, "bytes": 34}
+    out.with_name(f"{out.name}.part.json").write_text(json.dumps(noted))
+    for path in (out, whole):
+        assert reranked(saved, files, path) == 0
+    assert out.read_bytes() == whole.read_bytes()
+    assert sorted(tmp_path.iterdir()) == [out, whole]
+
+
+def test_no_spreadsheet_computes_an_answer(tmp_path):
+    out = tmp_path / "answers.csv"
+    with Output.opened(out, {}, 1) as output:
+        output.add([Answer("=1+1", True, [Candidate(0, "=1+1", 0.4, 0.5)], ["=1+1"])])
+        output.finish()
+    (row,) = csv.DictReader(io.StringIO(out.read_text(encoding="utf-8"), newline=""))
+    assert (row["answer"], from_cell(row["answer"])) == ("'=1+1", "=1+1")
+    assert json.loads(row["labels"]) == ["=1+1"]
 
 
 def test_two_do_not_write_one_file(tmp_path):
@@ -226,6 +247,7 @@ def test_two_do_not_write_one_file(tmp_path):
         ({"more": ["--text-key", "txt"]}, "has no column 'txt'; name one of text, label with --text-key; did you mean"),
         ({"more": ["--at-once", "0"]}, "--at-once is 0; it must be at least 1"),
         ({"more": ["--k", "9"]}, "rows 0 to 15: k is 9; with 4 classes it must be 1 to 4"),
+        ({"more": ["--k", "9"], "out": "a.csv"}, "rows 0 to 15: k is 9; with 4 classes it must be 1 to 4"),
     ],
 )
 def test_rerank_refuses_in_a_sentence(saved, files, change, message, tmp_path, capsys):
@@ -235,6 +257,7 @@ def test_rerank_refuses_in_a_sentence(saved, files, change, message, tmp_path, c
     err = capsys.readouterr().err
     assert message in err
     assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
 
 
 def typed(files, tiny_bert, tmp_path, **changed):
@@ -298,6 +321,45 @@ def test_what_is_wrong_with_arrays_is_said_as_it_is(arrays, message, tmp_path):
     assert message in str(refused.value)
 
 
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_damaged_arrays_are_one_sentence(save, tmp_path):
+    path = tmp_path / "logits.npz"
+    save(path, logits=np.random.default_rng(0).normal(size=(900, 4)))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 400] = bytes(400)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"logits.npz cannot be read \(.+\); write it anew with numpy.savez$"):
+        look_at(path).all()
+
+
+def test_a_label_that_is_none_is_shown_where_it_stands(files, tiny_bert, tmp_path, capsys):
+    lines = (files / "val.csv").read_text().splitlines()
+    at = next(number for number, line in enumerate(lines, 1) if line.endswith(",card"))
+    lines[at - 1] = lines[at - 1][:-4] + "crad"
+    for name, content in (("val.csv", lines), ("names.txt", LABELS)):
+        (tmp_path / name).write_text("\n".join(content) + "\n")
+    np.save(tmp_path / "val.npy", np.load(files / "val.npz")["logits"])
+    given = {"texts": tmp_path / "val.csv", "embedding": tiny_bert}
+    assert fit(typed(files, tiny_bert, tmp_path, **given)) == 1
+    none = f"{tmp_path / 'val.csv'}:{at} has the label 'crad', which is none of the 4 names in "
+    hint = "; did you mean 'card'?\n"
+    assert capsys.readouterr().err == f"{none}{files / 'val.npz'}{hint}"
+    assert fit(typed(files, tiny_bert, tmp_path, **given, names=tmp_path / "names.txt")) == 1
+    assert capsys.readouterr().err == f"{none}--names {tmp_path / 'names.txt'}{hint}"
+    assert fit(typed(files, tiny_bert, tmp_path, **given, logits=tmp_path / "val.npy")) == 1
+    assert capsys.readouterr().err == (
+        f"{tmp_path / 'val.npy'} has 4 columns, and there are 5 labels; every label needs a column, and the rarest, "
+        f"'crad' at {tmp_path / 'val.csv'}:{at}, may be a typo{hint}"
+    )
+    np.save(tmp_path / "val.npy", np.zeros((90, 7)))
+    assert fit(typed(files, tiny_bert, tmp_path, **given, logits=tmp_path / "val.npy")) == 1
+    assert "there are 5 labels; name all, in the order of the columns, with --names\n" in capsys.readouterr().err
+    labels = np.array([line.rpartition(",")[2] for line in lines[1:]])
+    np.save(tmp_path / "labels.npy", labels)
+    assert fit(typed(files, tiny_bert, tmp_path, labels=tmp_path / "labels.npy")) == 1
+    assert capsys.readouterr().err.startswith(f"{tmp_path / 'labels.npy'}, row {at - 1} has the label 'crad', which")
+
+
 def test_of_equals_the_first_is_the_classifier_s(tmp_path):
     tied = [Candidate(2, "loan", 0.4, 0.5), Candidate(0, "card", 0.4, 0.3)]
     with Output.opened(tmp_path / "answers.jsonl", {}, 2) as output:
@@ -320,7 +382,12 @@ def test_answers_of_another_backend_are_not_mixed(saved, files, tmp_path, monkey
         with pytest.raises(ZeroDivisionError):
             reranked(saved, files, tmp_path / "a.csv", "--backend", "onnx")
     assert asked == [{"backend": "onnx"}] * 2
-    assert reranked(saved, files, tmp_path / "a.csv", "--backend", "torch") == 1
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    monkeypatch.setattr(Output, "finish", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        reranked(saved, files, tmp_path / "a.csv", "--backend", "torch")
+    assert reranked(saved, files, tmp_path / "a.csv", "--backend", "onnx") == 1
     assert "is of other flags; give the same" in capsys.readouterr().err
 
 
