@@ -197,7 +197,7 @@ def test_what_is_killed_is_taken_up_to_the_same_bytes(saved, files, ending, when
 def test_what_is_killed_while_it_cleans_up_is_whole(tmp_path):
     out = tmp_path / "answers.jsonl"
     with Output.opened(out, {"logits": "a"}, 1) as output:
-        output.add([Answer("loan", False, [])])
+        output.add([Answer("loan", False, [Candidate(2, "loan", 0.4, 0.4)])])
         output._file.close()
         (tmp_path / "answers.jsonl.part").replace(out)
     with Output.opened(out, {"logits": "a"}, 1) as output:
