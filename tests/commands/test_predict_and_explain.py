@@ -145,7 +145,7 @@ def test_an_answer_of_another_run_is_not_taken_up(run, table, tmp_path, capsys):
     out.with_name(f"{out.name}.part").write_bytes(b"")
     of = {"run": ["another"]}
     out.with_name(f"{out.name}.part.json").write_text(
-        json.dumps({"of": of, "rows": 0, "hard": 0, "changed": 0, "bytes": 0})
+        json.dumps({"of": of, "rows": 1, "hard": 0, "changed": 0, "bytes": 0})
     )
     assert predict.main([str(run), str(table), "--out", str(out)]) == 1
     assert "is of other flags and run and texts; give the same, or remove it" in capsys.readouterr().err
