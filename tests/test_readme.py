@@ -195,6 +195,21 @@ def test_the_figures_of_one_seed_are_those_recorded(folder: str, title: str) -> 
     assert runs[0].results["verdict"]["deployed"] == "fitted"
 
 
+def test_the_figures_on_few_calls_are_those_recorded() -> None:
+    runs = collect([RESULTS / "telecom34-3-per-class"])
+    section = DETAILED.partition("With three calls per label")[2].partition("\n\nThe full one")[0]
+    rows_are_recorded(runs, (section,), ("origin", "rerank", "fitted", "control", "similarity"))
+    assert [(run.seed, run.results["n_train"], run.results["n_val"]) for run in runs] == [
+        (seed, 102, 68) for seed in range(3)
+    ]
+    gains = [100 * (run.results["fitted"]["accuracy"] - run.results["origin"]["accuracy"]) for run in runs]
+    assert f"gains {min(gains):+.2f} to {max(gains):+.2f} points" in " ".join(section.split())
+    assert all(run.results["verdict"]["deployed"] == "fitted" for run in runs)
+    for rule, words in ((None, "calls {:.1f} ± {:.1f} %"), ("fitted", "fitted rule {:.1f} ± {:.1f} %")):
+        hard = mean_std([(run.results[rule] if rule else run.results)["hard_fraction"] for run in runs])
+        assert words.format(100 * hard.mean, 100 * hard.std) in " ".join(section.split())
+
+
 def test_replays_come_to_what_is_told() -> None:
     """The recorded scores, by the rule of this version; without verdicts, which take most of the time of a replay."""
     (named,) = replay._rules([], 3)

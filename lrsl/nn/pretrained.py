@@ -231,7 +231,8 @@ def check_weights_in(folder: str, network: PreTrainedModel, name: str) -> None:
     plain = {weight.removeprefix(start) for weight in held}
     sizes = {weight.removeprefix(start): values.numel() for weight, values in network.named_parameters()}
     if 2 * sum(size for weight, size in sizes.items() if weight in plain) < sum(sizes.values()):
-        network, told = type(network).from_pretrained(folder, output_loading_info=True)
+        kind: Any = type(network)
+        network, told = kind.from_pretrained(folder, output_loading_info=True)
         check_weights(network, told, folder, name)
 
 
