@@ -184,6 +184,7 @@ def test_the_figures_on_few_samples_are_those_recorded(number: int, pages: tuple
     [
         ("iflytek119-fewclue", "## iFlyTek"),
         ("banking77-5-per-class-smollm2", "### A small language model"),
+        ("banking77-5-per-class-smollm2-nf4", "The same with NF4"),
         ("banking77-folds", "### Trained on validation, too"),
     ],
 )
@@ -208,6 +209,14 @@ def test_the_figures_on_few_calls_are_those_recorded() -> None:
     for rule, words in ((None, "calls {:.1f} ± {:.1f} %"), ("fitted", "fitted rule {:.1f} ± {:.1f} %")):
         hard = mean_std([(run.results[rule] if rule else run.results)["hard_fraction"] for run in runs])
         assert words.format(100 * hard.mean, 100 * hard.std) in " ".join(section.split())
+
+
+def test_what_four_bits_lose_is_as_recorded() -> None:
+    (whole,), (four,) = (collect([RESULTS / f"banking77-5-per-class-smollm2{end}"]) for end in ("", "-nf4"))
+    lost = 100 * (four.results["origin"]["accuracy"] - whole.results["origin"]["accuracy"])
+    told = DETAILED.partition("The same with NF4")[2].partition("\n###")[0]
+    assert f"({lost:+.2f} points in one seed" in told
+    assert f"Training took {four.results['seconds']['classifier'] / 60:.0f} minutes" in told
 
 
 def test_replays_come_to_what_is_told() -> None:
