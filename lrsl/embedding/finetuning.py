@@ -51,6 +51,8 @@ def embedding_settings(**recipe: Any) -> EmbeddingConfig:
         if key != "finetune" and recipe.get("finetune", True) is False:
             raise InputError(f"{key} has no effect with finetune=False; leave it out")
     settings = EmbeddingConfig(**recipe)
+    if settings.k < 1:
+        raise InputError(f"k={settings.k} is too small; it must be at least 1")
     if "k" in recipe and settings.negatives != "confused":
         raise InputError(f"k has no effect with negatives={settings.negatives}; it goes with negatives=confused")
     return settings

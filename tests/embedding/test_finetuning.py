@@ -22,6 +22,8 @@ def test_an_unknown_recipe_key_is_refused():
     assert embedding_settings(epochs=2).epochs == 2
     with pytest.raises(InputError, match=r"epoch is no key of the embedding's recipe; use one of .*epochs"):
         embedding_settings(epoch=2)
+    with pytest.raises(InputError, match="k=0 is too small; it must be at least 1"):
+        embedding_settings(negatives="confused", k=0)
     with pytest.raises(InputError, match=r"embedding\.epochs=0"):
         embedding_settings(epochs=0)
 
