@@ -117,7 +117,7 @@ def test_the_gains_are_those_recorded():
     }
     table = read("how-to/does-it-help.md").partition("| what was tried")[2].partition("\n\n")[0]
     rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in table.splitlines()[2:]]
-    assert len(rows) == 17
+    assert len(rows) == 20
     for _, before, gain, source in rows:
         figures = re.findall(r"[+−]?\d+\.\d+(?: ± \d+\.\d+)?", f"{before} {gain}")
         lines = sources[source].splitlines()
