@@ -195,12 +195,13 @@ def test_the_figures_of_one_seed_are_those_recorded(folder: str, title: str) -> 
     assert runs[0].results["verdict"]["deployed"] == "fitted"
 
 
-def test_the_figures_on_few_calls_are_those_recorded() -> None:
-    runs = collect([RESULTS / "telecom34-3-per-class"])
-    section = DETAILED.partition("With three calls per label")[2].partition("\n\nThe full one")[0]
+@pytest.mark.parametrize(("number", "word", "draws", "rows"), [(3, "three", 3, (102, 68)), (10, "ten", 2, (264, 140))])
+def test_the_figures_on_few_calls_are_those_recorded(number: int, word: str, draws: int, rows: tuple[int, int]) -> None:
+    runs = sorted(collect([RESULTS / f"telecom34-{number}-per-class"]), key=lambda run: run.seed)
+    section = re.split(r"\n\n(?:The full one|With ten)", DETAILED.partition(f"With {word} calls per label")[2])[0]
     rows_are_recorded(runs, (section,), ("origin", "rerank", "fitted", "control", "similarity"))
     assert [(run.seed, run.results["n_train"], run.results["n_val"]) for run in runs] == [
-        (seed, 102, 68) for seed in range(3)
+        (seed, *rows) for seed in range(draws)
     ]
     gains = [100 * (run.results["fitted"]["accuracy"] - run.results["origin"]["accuracy"]) for run in runs]
     assert f"gains {min(gains):+.2f} to {max(gains):+.2f} points" in " ".join(section.split())
