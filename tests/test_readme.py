@@ -182,6 +182,7 @@ def test_the_figures_on_few_samples_are_those_recorded(number: int, pages: tuple
 @pytest.mark.parametrize(
     ("folder", "title"),
     [
+        ("iflytek119-fewclue-5-per-class", "With five per label where there are so many"),
         ("banking77-5-per-class-smollm2", "### A small language model"),
         ("banking77-5-per-class-smollm2-nf4", "The same with NF4"),
         ("banking77-folds", "### Trained on validation, too"),
