@@ -161,9 +161,11 @@ def test_four_bit_weights_are_made_where_the_trainer_computes(llama, monkeypatch
     places = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(llm, "check_four_bit", places.append)
-    monkeypatch.setattr(llm.AutoModel, "from_pretrained", lambda *_, device_map, **__: places.append(device_map[""]))
+    monkeypatch.setattr(
+        llm.AutoModel, "from_pretrained", lambda *_, device_map, **__: (places.append(device_map[""]), {})
+    )
     for device in ("cpu", "cuda", "auto"):
-        with pytest.raises(AssertionError):  # there is no model
+        with pytest.raises(InputError, match="AssertionError"):  # there is no model
             load_base(settings(llama, quantize="nf4"), device)
     assert list(map(str, places)) == [*["cpu"] * 2, *["cuda:0"] * 4]
 

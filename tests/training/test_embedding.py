@@ -65,7 +65,7 @@ def fitted(tiny_bert, tmp_path_factory):
     val = TokenDataset(embedding.tokenizer, val_texts, val_labels, 24)
     watch = Watch()
     trainer = build_trainer(
-        TrainerConfig(accelerator="cpu", precision=precision, progress=False),
+        TrainerConfig(accelerator="cpu", precision="32-true", progress=False),
         "embedding",
         tmp_path_factory.mktemp("embedding"),
         epochs=1,
