@@ -175,6 +175,10 @@ def test_the_figures_on_few_samples_are_those_recorded(number: int, pages: tuple
         for system in ("fitted", "control")
     }
     assert spread.format(100 * min(gains["fitted"]), 100 * max(gains["fitted"])) in told
+    if number == 3:
+        assert f"with three per label `fitted` gains {100 * mean_std(gains['fitted']).mean:.2f} points" in " ".join(
+            README.split()
+        )
     assert all(fitted > control for fitted, control in zip(gains["fitted"], gains["control"], strict=True))
     assert all(run.results["verdict"]["deployed"] == "fitted" for run in runs)
 
