@@ -26,7 +26,8 @@ from lrsl.data.corpus import Split
 from lrsl.errors import InputError
 from lrsl.nn import processes
 from lrsl.nn.batches import Batch, TokenDataset
-from lrsl.nn.pretrained import check_reads_texts, check_weights, load_tokenizer, loading, longest_input, quiet
+from lrsl.nn.pretrained import check_reads_texts, load_tokenizer, loading, longest_input, quiet
+from lrsl.nn.weights import check_weights
 
 KEY = "model.pretrained"
 SHORT = 8

@@ -24,7 +24,8 @@ from lrsl.config.schema import EmbeddingConfig
 from lrsl.embedding.inputs import Inputs, check_reads_texts, longest_of, reads_one_way, sees_padding
 from lrsl.errors import InputError
 from lrsl.nn.batches import pad, tokenize
-from lrsl.nn.pretrained import adjust, check_weights_in, loading, locate, quiet
+from lrsl.nn.pretrained import adjust, loading, locate, quiet
+from lrsl.nn.weights import check_weights_in
 from lrsl.strict_json import parsed
 
 logging.getLogger("sentence_transformers").setLevel(logging.WARNING)

@@ -11,6 +11,7 @@ from lrsl.reranking.on_hard import ACTIONS
 from lrsl.reranking.on_hard.conformal import check_coverage, check_installed
 from lrsl.reranking.on_hard.defer import Defer
 from lrsl.reranking.positional import texts_of
+from lrsl.reranking.view import View
 
 RULES = ("paper", "fitted")
 DEPLOY = ("always", "auto")
@@ -72,7 +73,7 @@ def check_rule(rule: str, deploy: str | None, power: float | str, fusion: Any) -
         )
 
 
-def check_parts(views: Any, **parts: Any) -> None:
+def check_parts(**parts: Any) -> None:
     """Check that the parts of a rule are objects that can be fitted, not names or classes of such.
 
     Raises:
@@ -81,13 +82,23 @@ def check_parts(views: Any, **parts: Any) -> None:
     for name, part in parts.items():
         if part is not None and not _can_be_fitted(part):
             raise ValueError(f"{name} is {part!r}; give an object such as lrsl.{PARTS[name]}()")
+
+
+def views_of(views: Any) -> list[View] | None:
+    """Return the views as a list; None where none are given.
+
+    Raises:
+        ValueError: they are no list, or one of them cannot be fitted.
+    """
     if views is None:
-        return
+        return None
     if isinstance(views, str) or not isinstance(views, Iterable):
         raise ValueError(f"views are {views!r}; give a list of them, such as [lrsl.LabelSimilarity()]")
-    for number, view in enumerate(views):
+    found = list(views)
+    for number, view in enumerate(found):
         if not _can_be_fitted(view):
             raise ValueError(f"views[{number}] is {view!r}; give an object such as lrsl.LabelSimilarity()")
+    return found
 
 
 def _can_be_fitted(part: Any) -> bool:

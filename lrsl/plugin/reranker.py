@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -139,9 +139,10 @@ class Reranker(Pretrained):
             )
         if embedder is None and views is None:
             raise ValueError("there is no embedder; give one, or views that need none")
-        checked.check_parts(views, detector=detector, threshold=threshold, fusion=fusion)
+        checked.check_parts(detector=detector, threshold=threshold, fusion=fusion)
         checked.check_rule(rule, deploy, power, fusion)
         checked.check_on_hard(on_hard, coverage, defer)
+        given_views = checked.views_of(views)
         papers = rule == "paper"
         self.k = operator.index(k)
         self.power = power
@@ -156,7 +157,7 @@ class Reranker(Pretrained):
             fusion or (Paper(power) if papers else LogLinear()),
         )
         self._from_rows: list[View] = [] if papers or views is not None else [Instances(), Lexical()]
-        self._from_texts: list[View] = [LabelSimilarity()] if views is None else list(views)
+        self._from_texts: list[View] = [LabelSimilarity()] if given_views is None else given_views
         self.views: list[View] = self._from_texts
         self.report_: dict[str, Any] = {}
         self.cost_: dict[str, Any] = {}
@@ -231,7 +232,7 @@ class Reranker(Pretrained):
         needs_answers = self.rule.threshold.needs_answers
         detection = None if needs_answers else self.rule.detection(values, gold)  # before anything is trained
         views = [*self._from_texts, *(self._from_rows if training is not None else [])]
-        given = replace(self._given(), load_embedding=self._untuned())
+        given = self._as_handed_in()
         given, embedder, accuracies = fitting.prepared(given, training, (given_texts, gold), views, how)
         fitted_views = [view.fit(given) for view in views]
         if self._is_tuned or embedder is not None:
@@ -274,7 +275,7 @@ class Reranker(Pretrained):
         given_texts, values, gold = self._held_out(logits, labels, texts, classes, columns)
         detection = None if self.rule.threshold.needs_answers else self.rule.detection(values, gold)
         views = [*self._from_texts, *self._from_rows]
-        given = replace(self._given(), load_embedding=self._untuned())
+        given = self._as_handed_in()
         given, _, _ = fitting.prepared(given, None, (given_texts, gold), views, fitting.settings_of({}, self.k))
         given = replace(given, texts=given_texts, labels=gold.tolist(), candidates=lambda: values.topk(self.k).indices)
         self._fitted_views = [view.fit(given) for view in views]
@@ -518,17 +519,22 @@ class Reranker(Pretrained):
     def _classes(self) -> fitting.Classes:
         return fitting.Classes(self.label_texts, self.names)
 
-    def _untuned(self) -> Callable[[], SentenceTransformer] | None:
-        """Return what gives the embedder as it was handed in, whatever an earlier `fit` has made of it."""
-        if self._embedder is None or not self._is_tuned:
-            return self._given().load_embedding
-        handed_in = self._handed_in
-        return lambda: handed_in if isinstance(handed_in, SentenceTransformer) else load_embedding(str(handed_in))
-
     def _given(self) -> Given:
         """Return what views learn from when there are no training rows."""
         load = None if self._embedder is None else lambda: self.embedding
         return Given(self.label_texts, load_embedding=load, run=None if self.backend == TORCH else self._computed)
+
+    def _as_handed_in(self) -> Given:
+        """Return the same, with the embedder as it was handed in, whatever an earlier `fit` has made of it."""
+        handed_in = self._handed_in
+        if not self._is_tuned:
+            return self._given()
+        return replace(
+            self._given(),
+            load_embedding=lambda: (
+                handed_in if isinstance(handed_in, SentenceTransformer) else load_embedding(str(handed_in))
+            ),
+        )
 
     def _computed(self, embedding: SentenceTransformer) -> OnnxEmbedding | None:
         """Return what computes an embedding where torch does not."""

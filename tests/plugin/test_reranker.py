@@ -212,6 +212,10 @@ def test_held_out_texts_that_are_trained_on_are_told_of():
         reranker.fit(VAL.logits, VAL.labels, VAL.texts, train=train)
 
 
+def test_views_may_come_one_after_the_other():
+    assert Reranker(None, LABELS, views=(view for view in [Lexical()])).views == [Lexical()]
+
+
 def test_with_two_classes_the_usual_k_is_two(embedding):
     assert Reranker(embedding, LABELS).k == 3
     assert Reranker(embedding, LABELS[:2], rule="fitted").k == 2
