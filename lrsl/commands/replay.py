@@ -244,7 +244,8 @@ def replay(folder: Path, named: NamedRule) -> Replayed:
     logits, labels = kept.logits["test"], kept.labels["test"]
     fitted = named.rule.fit(kept.logits["val"], kept.labels["val"], [recorded_scores(score) for score in val])
     reranked = fitted.rerank(logits, [recorded_scores(score) for score in test])
-    pays = verdict(named.rule, kept.logits["val"], kept.labels["val"], val).deploy
+    alike = None if kept.alike is None else kept.alike["val"]
+    pays = verdict(named.rule, kept.logits["val"], kept.labels["val"], val, alike=alike).deploy
     before, after = (answers == labels for answers in (logits.argmax(-1), reranked.labels))
     return Replayed(before.numpy(), after.numpy(), reranked.hard.double().mean().item(), pays)
 

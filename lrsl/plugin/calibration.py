@@ -36,7 +36,13 @@ class CrossFitted:
 
 
 def cross_fitted(
-    rule: Rule, logits: Tensor, labels: Tensor, scores: Sequence[Tensor], folds: int = 10
+    rule: Rule,
+    logits: Tensor,
+    labels: Tensor,
+    scores: Sequence[Tensor],
+    *,
+    alike: Tensor | None = None,
+    folds: int = 10,
 ) -> CrossFitted | None:
     """Rerank held-out rows by rules that are fitted on the other folds; None below 2 rows.
 
@@ -45,13 +51,14 @@ def cross_fitted(
         logits: the classifier's, `(n, classes)`.
         labels: true labels, `(n,)`.
         scores: each view's, `(n, classes)`, NaN for labels that a view has not scored.
+        alike: of each row the first with the same text, `(n,)`, where no fold is to have copies of another's rows.
         folds: number of folds, at least 2; no more than rows are dealt.
     """
     if len(logits) < 2:
         return None
     hard, answers = torch.zeros(len(logits), dtype=torch.bool), torch.empty_like(labels)
     likely = log_softmax(logits)
-    for seen, new in dealt(len(logits), folds):
+    for seen, new in dealt(len(logits), folds, alike):
         fitted = rule.fit(logits[seen], labels[seen], [recorded_scores(score[seen]) for score in scores])
         made = fitted.rerank(logits[new], [recorded_scores(score[new]) for score in scores])
         hard[new], answers[new] = made.hard, made.labels

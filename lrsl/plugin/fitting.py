@@ -17,7 +17,7 @@ from lrsl.embedding.apart import check_apart
 from lrsl.embedding.finetuning import embedding_settings, finetuned
 from lrsl.plugin.calibration import Calibration, cross_fitted
 from lrsl.plugin.report import figures
-from lrsl.reranking.folds import folds
+from lrsl.reranking.folds import first_alike, folds
 from lrsl.reranking.on_hard.conformal import Conformal, calibrated
 from lrsl.reranking.positional import labels_of, logits_of, texts_of
 from lrsl.reranking.rule import Detection, FittedRule, RowScores, Rule, recorded_scores, scores_of_texts
@@ -196,7 +196,7 @@ def scores_out_of_fold(
         return cast(Tensor, known).cpu()
     scores = torch.full(logits.shape, torch.nan, dtype=torch.promote_types(logits.dtype, torch.float32))
     candidates = logits.topk(min(k, logits.shape[1]), dim=-1).indices
-    for others, rows in folds(len(logits), FOLDS, given.texts, torch.tensor(given.labels)):
+    for others, rows in folds(len(logits), FOLDS, first_alike(given.texts), torch.tensor(given.labels)):
         seen = replace(
             given,
             texts=[given.texts[row] for row in others.tolist()],
@@ -235,6 +235,7 @@ def learnt(
     *,
     detection: Detection | None,
     deploy: str,
+    alike: Tensor | None = None,
 ) -> Learnt:
     """Fit a rule, and judge it by cross-fitting.
 
@@ -245,15 +246,17 @@ def learnt(
         views: what each view makes of the rows.
         detection: which rows are hard, where that is known already.
         deploy: `always`, or `auto` to rerank where the verdict says so.
+        alike: of each row the first with the same text, `(n,)`; None where no text is known.
     """
     scores, seconds = scores_and_seconds(views, logits)
     fitted = rule.fit(logits, labels, [recorded_scores(score) for score in scores], detection)
     reranked = fitted.rerank(logits, [recorded_scores(score) for score in scores])
-    judged, found = verdict(rule, logits, labels, scores), cross_fitted(rule, logits, labels, scores)
+    judged = verdict(rule, logits, labels, scores, alike=alike)
+    found = cross_fitted(rule, logits, labels, scores, alike=alike)
     reranks = deploy == "always" or judged.deploy
     return Learnt(
         fitted,
-        calibrated(rule, logits, labels, scores, reranks=reranks),
+        calibrated(rule, logits, labels, scores, alike=alike, reranks=reranks),
         Calibration.of(found, logits, labels, reranks=reranks),
         figures(fitted, reranked, logits=logits, labels=labels, scores=scores, found=found)
         | {"verdict": judged.plain()},

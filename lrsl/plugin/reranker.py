@@ -25,6 +25,7 @@ from lrsl.plugin.pretrained import Pretrained
 from lrsl.reranking.detector import Detector
 from lrsl.reranking.detector.margin import Margin
 from lrsl.reranking.detector.topk_variance import TopKVariance
+from lrsl.reranking.folds import first_alike
 from lrsl.reranking.fusion import Fusion
 from lrsl.reranking.fusion.log_linear import LogLinear
 from lrsl.reranking.fusion.paper import Paper
@@ -239,7 +240,7 @@ class Reranker(Pretrained):
             self._embedder = given.embedding
         self._is_tuned = embedder is not None
         self.views, self._fitted_views = views, fitted_views
-        seconds = self._learn(values, gold, self._scores(given_texts), detection)
+        seconds = self._learn(given_texts, values, gold, self._scores(given_texts), detection)
         self.report_["n_train"] = 0 if training is None else len(training.texts)
         if accuracies is not None:
             self.report_["embedding_accuracy"] = accuracies
@@ -286,7 +287,7 @@ class Reranker(Pretrained):
             fitting.scores_out_of_fold(view, fitted, given, values, self.k)
             for view, fitted in zip(self.views, self._fitted_views, strict=True)
         ]
-        self._learn(values, gold, [recorded_scores(score) for score in scores], detection)
+        self._learn(given_texts, values, gold, [recorded_scores(score) for score in scores], detection)
         self.report_ |= {"n_train": len(values), "out_of_fold": True}
         few = torch.arange(min(len(values), TIMED))
         timed = self._scores([given_texts[row] for row in few.tolist()])
@@ -307,10 +308,17 @@ class Reranker(Pretrained):
         return given, values, gold
 
     def _learn(
-        self, values: Tensor, gold: Tensor, scores: Sequence[RowScores], detection: Detection | None
+        self,
+        texts: Sequence[str],
+        values: Tensor,
+        gold: Tensor,
+        scores: Sequence[RowScores],
+        detection: Detection | None,
     ) -> list[float]:
         """Learn the rule and what goes with it; return the seconds that each view took."""
-        learnt = fitting.learnt(self.rule, values, gold, scores, detection=detection, deploy=self.deploy)
+        learnt = fitting.learnt(
+            self.rule, values, gold, scores, detection=detection, deploy=self.deploy, alike=first_alike(texts)
+        )
         self._fitted, self._conformal, self._calibration = learnt.rule, learnt.conformal, learnt.calibration
         self.report_ = learnt.report
         return learnt.seconds

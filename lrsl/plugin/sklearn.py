@@ -23,7 +23,7 @@ from lrsl.errors import nearest
 from lrsl.nn.onnx import TORCH
 from lrsl.plugin.reranker import Reranker
 from lrsl.reranking.detector import Detector
-from lrsl.reranking.folds import together
+from lrsl.reranking.folds import first_alike, together
 from lrsl.reranking.fusion import Fusion
 from lrsl.reranking.positional import FLOOR, texts_of
 from lrsl.reranking.threshold import ThresholdRule
@@ -224,7 +224,7 @@ class RerankedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             dealt = torch.empty(len(texts), dtype=torch.int64)
             for fold, (_, rows) in enumerate(splits.split(texts, gold)):
                 dealt[torch.from_numpy(rows)] = fold
-        dealt = together(dealt, texts.tolist(), torch.from_numpy(gold))
+        dealt = together(dealt, first_alike(texts.tolist()), torch.from_numpy(gold))
         for fold in dealt.unique():
             others, rows = (part.nonzero().flatten().numpy() for part in (dealt != fold, dealt == fold))
             if len(left := np.unique(labels[others])) < 2:

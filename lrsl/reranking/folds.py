@@ -13,7 +13,7 @@ SEED = 0  # of the order in which rows are dealt out: the same rows give the sam
 
 
 def folds(
-    n: int, number: int, texts: Sequence[str] | None = None, labels: Tensor | None = None
+    n: int, number: int, alike: Tensor | None = None, labels: Tensor | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Give, for each of a number of folds, the rows to learn on and the rows to look at, both in ascending order.
 
@@ -22,24 +22,27 @@ def folds(
     Args:
         n: number of rows.
         number: number of folds, at least 2.
-        texts: those of the rows, where rows of the same text are to be kept together.
+        alike: of each row the first with the same text, `(n,)`, where these are to be kept together (`first_alike`).
+            Any numbers will do that are the same for the same text.
         labels: those of the rows, `(n,)`, where what is learnt takes two.
     """
     dealt = torch.empty(n, dtype=torch.int64)
     dealt[torch.randperm(n, generator=torch.Generator().manual_seed(SEED))] = torch.arange(n) % number
-    if texts is not None:
-        dealt = together(dealt, texts, labels)
+    if alike is not None:
+        dealt = together(dealt, alike, labels)
     for fold in dealt.unique().tolist():
         yield (dealt != fold).nonzero().flatten(), (dealt == fold).nonzero().flatten()
 
 
-def together(dealt: Tensor, texts: Sequence[str], labels: Tensor | None = None) -> Tensor:
-    """Return the fold of each row, `(n,)`, rows of the same text being in the fold of the first of them.
+def together(dealt: Tensor, alike: Tensor, labels: Tensor | None = None) -> Tensor:
+    """Return the fold of each row, `(n,)`, rows that are alike being in the fold of the first of them.
 
     So what is learnt on the other folds has not seen the text. Where these would be empty or, with labels `(n,)`, have
     one label alone, as where all rows of one of two labels are of one text, nothing is changed.
     """
-    kept = dealt[first_alike(texts)]
+    _, text = alike.unique(return_inverse=True)
+    rows = torch.arange(len(text))
+    kept = dealt[torch.full_like(rows, len(rows)).scatter_reduce(0, text, rows, "amin")[text]]
     least = 1 if labels is None else 2
     numbers = torch.zeros_like(kept) if labels is None else labels
     learnable = all(len(numbers[kept != fold].unique()) >= least for fold in kept.unique())

@@ -67,6 +67,7 @@ def verdict(
     labels: Tensor,
     scores: Sequence[Tensor],
     *,
+    alike: Tensor | None = None,
     criterion: str | None = None,
     folds: int = 10,
 ) -> Verdict:
@@ -80,17 +81,20 @@ def verdict(
     alone would do is never booked as a gain of reranking. Accuracy counts the few rows whose answer changes, likelihood
     every hard row, so that it tells a gain from chance on far fewer rows.
 
-    Bounds are Student's, over rows; that folds share the rows they learn from is left out of account.
+    Bounds are Student's, over rows; that folds share the rows they learn from is left out of account. Rows of one text
+    are in one fold, and no more evidence than one of them: errors are clustered over texts, which are what is counted.
 
     A rule is deployed where the lower bound of the gain in accuracy is above 0; with the criterion `likelihood` also
     where that of the gain in likelihood is, this gain comes to 0.03 nats per hard row, and the gain in accuracy is not
-    more than half a standard error below 0. With fewer than 10 hard rows it never is.
+    more than half a standard error below 0. With fewer than 10 hard rows, or
+    texts, it never is.
 
     Args:
         rule: what is judged, not fitted.
         logits: the classifier's on held-out rows, `(n, classes)`.
         labels: their true labels, `(n,)`.
         scores: each view's, `(n, classes)`, NaN for labels that a view has not scored.
+        alike: of each row the first with the same text, `(n,)`; without it each row is taken to have a text of its own.
         criterion: by what to decide, `likelihood` or `accuracy`; unless given `likelihood` for a fusion that gives
             probabilities, else `accuracy`.
         folds: number of folds, at least 2; no more than rows are dealt.
@@ -111,17 +115,20 @@ def verdict(
     if len(logits) < 2:
         none = (math.nan, math.nan, math.nan)
         return Verdict(False, *none, *none, len(logits), 0, f"reranking off: {len(logits)} held-out rows tell nothing")
+    alike = torch.arange(len(logits)) if alike is None else alike
     change = torch.zeros(len(logits), dtype=torch.float64)
     likelier: list[Tensor] = []
+    hard: list[Tensor] = []
     nowhere = True
     held_out = Rows(logits, labels, scores)
-    for learnt_on, rows in dealt(len(logits), folds):
+    for learnt_on, rows in dealt(len(logits), folds, alike):
         seen = held_out.of(learnt_on)
         fitted = rule.fit(seen.logits, seen.labels, [recorded_scores(score) for score in seen.scores])
-        change[rows], gains = _judged(fitted, seen, held_out.of(rows))
+        change[rows], gains, of_hard = _judged(fitted, seen, held_out.of(rows))
         likelier.append(gains)
+        hard.append(rows[of_hard.cpu()])
         nowhere &= fitted.detection.threshold == NOTHING_HARD
-    accuracy, likelihood = Mean.of(change), Mean.of(torch.cat(likelier))
+    accuracy, likelihood = Mean.of(change, alike), Mean.of(torch.cat(likelier), alike[torch.cat(hard)])
     deploy, reason = _decided(accuracy, likelihood, criterion, nowhere=nowhere)
     return Verdict(deploy, *accuracy.interval, *likelihood.interval, accuracy.n, likelihood.n, reason)
 
@@ -139,8 +146,8 @@ class Rows:
         return Rows(self.logits[rows], self.labels[rows], [score[rows] for score in self.scores])
 
 
-def _judged(fitted: FittedRule, seen: Rows, new: Rows) -> tuple[Tensor, Tensor]:
-    """Return the new rows' gain in accuracy, `(rows,)`, and the hard ones' gain in likelihood, `(hard rows,)`."""
+def _judged(fitted: FittedRule, seen: Rows, new: Rows) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the new rows' gain in accuracy, `(rows,)`, the hard ones' in likelihood, and which are hard, `(rows,)`."""
     learnt, found = (
         fitted.rerank(rows.logits, [recorded_scores(score) for score in rows.scores]) for rows in (seen, new)
     )
@@ -150,28 +157,31 @@ def _judged(fitted: FittedRule, seen: Rows, new: Rows) -> tuple[Tensor, Tensor]:
     before = calibrated(log_softmax(of_new), log_softmax(of_seen), seen_labels)
     ranked, learnt_ranked = log_ranked(found.scores[hard], of_new), log_ranked(learnt.scores[learnt_hard], of_seen)
     after = calibrated(ranked, learnt_ranked, seen_labels)
-    return right, (after - before).gather(1, new.labels[hard][:, None])[:, 0]
+    return right, (after - before).gather(1, new.labels[hard][:, None])[:, 0], hard
 
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over rows and its standard error."""
+    """A mean over rows and its standard error, clustered over texts."""
 
     value: float
     error: float
     n: int
+    texts: int
 
     @classmethod
-    def of(cls, values: Tensor) -> Mean:
-        """Return the mean of values `(n,)`; NaN of none, with an error of NaN below 2."""
-        n = len(values)
-        error = values.std().item() / math.sqrt(n) if n > 1 else math.nan
-        return cls(values.mean().item() if n else math.nan, error, n)
+    def of(cls, values: Tensor, alike: Tensor) -> Mean:
+        """Return the mean of values `(n,)` of texts `(n,)`; NaN of none, with an error of NaN below 2 texts."""
+        n, (kinds, text) = len(values), alike.to(values.device).unique(return_inverse=True)
+        texts, mean = len(kinds), values.mean()
+        off = values.new_zeros(texts).index_add(0, text, values - mean)  # of each text, all its rows together
+        error = math.sqrt(texts / (texts - 1) * off.square().sum().item()) / n if texts > 1 else math.nan
+        return cls(mean.item() if n else math.nan, error, n, texts)
 
     @property
     def interval(self) -> tuple[float, float, float]:
         """The mean, and its bounds by Student's distribution."""
-        reach = float(student.ppf(LEVEL, self.n - 1)) * self.error if self.n > 1 else math.nan
+        reach = float(student.ppf(LEVEL, self.texts - 1)) * self.error if self.texts > 1 else math.nan
         return self.value, self.value - reach, self.value + reach
 
 
@@ -179,12 +189,13 @@ def _decided(accuracy: Mean, likelihood: Mean, criterion: str, *, nowhere: bool)
     """Return whether to deploy, and why; `nowhere` says that no row would be hard."""
     if nowhere:
         return False, f"reranking off: nowhere among {accuracy.n:,} held-out rows does it gain anything"
-    if likelihood.n < LEAST_HARD:
+    copies = f", which have {likelihood.texts:,} texts" if likelihood.texts < likelihood.n else ""
+    if likelihood.texts < LEAST_HARD:
         return False, (
-            f"reranking off: {likelihood.n} of {accuracy.n:,} held-out rows are hard, too few to tell whether it pays "
-            f"(at least {LEAST_HARD})"
+            f"reranking off: {likelihood.n} of {accuracy.n:,} held-out rows are hard{copies}, too few to tell whether "
+            f"it pays (at least {LEAST_HARD})"
         )
-    where = f"on {likelihood.n:,} hard of {accuracy.n:,} held-out rows"
+    where = f"on {likelihood.n:,} hard of {accuracy.n:,} held-out rows" + copies
     if not any((accuracy.value, accuracy.error, likelihood.value, likelihood.error)):
         return False, f"reranking off: it changes nothing {where}"
     deploy, reason = (_by_accuracy if criterion == "accuracy" else _by_likelihood)(accuracy, likelihood, where)

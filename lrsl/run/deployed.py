@@ -13,6 +13,7 @@ from lrsl.config.schema import Config
 from lrsl.data.corpus import Corpus
 from lrsl.plugin import report, saving
 from lrsl.plugin.calibration import Calibration, cross_fitted
+from lrsl.reranking.folds import first_alike
 from lrsl.reranking.on_hard.conformal import calibrated
 from lrsl.reranking.view.second_classifier import SecondClassifier
 from lrsl.run.finished import RERANKER
@@ -47,7 +48,8 @@ def keep(
     settings, logits, labels = config.reranker, tested.logits["val"], torch.tensor(corpus.val.labels)
     judged, reranks = tested.telling(settings.deploy), tested.deployed(settings.deploy) is not None
     rule, of_views = judged.named.rule, scores[judged.named.name]["val"]
-    found = cross_fitted(rule, logits, labels, of_views)
+    alike = first_alike(corpus.val.texts)
+    found = cross_fitted(rule, logits, labels, of_views, alike=alike)
     try:
         _check(judged.named.views, corpus)
         about, learnt = saving.saved_rule(
@@ -60,7 +62,7 @@ def keep(
             on_hard=settings.on_hard,
             coverage=settings.coverage,
             names=corpus.labels,
-            conformal=calibrated(rule, logits, labels, of_views, reranks=reranks),
+            conformal=calibrated(rule, logits, labels, of_views, alike=alike, reranks=reranks),
             calibration=Calibration.of(found, logits, labels, reranks=reranks),
         )
     except ValueError as error:

@@ -12,6 +12,7 @@ from torch import Tensor
 from lrsl.config.schema import Config
 from lrsl.data.corpus import Corpus
 from lrsl.errors import InputError
+from lrsl.reranking.folds import first_alike
 from lrsl.reranking.on_hard import NO_LABEL
 from lrsl.reranking.on_hard.conformal import Conformal, calibrated, check_installed, label_sets
 from lrsl.reranking.on_hard.defer import Defer, Endpoint, deferred
@@ -94,6 +95,7 @@ def act(
             tested.logits["val"],
             torch.tensor(corpus.val.labels),
             scores[judged.named.name]["val"],
+            alike=first_alike(corpus.val.texts),
             reranks=chosen is not None,
         )
         sets = label_sets(conformal, ranked, logits, settings.coverage, reranks=chosen is not None)

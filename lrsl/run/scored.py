@@ -16,6 +16,7 @@ from lrsl import files
 from lrsl.data.corpus import Corpus
 from lrsl.errors import InputError
 from lrsl.reranking.checks import check_labels, check_logits
+from lrsl.reranking.folds import first_alike
 from lrsl.run.results import SCORES
 from lrsl.run.rules import ConfiguredView
 from lrsl.run.stages.test import Scores
@@ -32,12 +33,14 @@ class Scored:
         labels: the true labels by split, `(n,)`.
         views: each view's scores by the name of the view and by split, `(n, classes)`, NaN where it gives none.
         settings: what each view was configured with, by its name.
+        alike: of each row the first with the same text, by split, `(n,)`; None of runs that have not kept it.
     """
 
     logits: Mapping[str, Tensor]
     labels: Mapping[str, Tensor]
     views: Mapping[str, Mapping[str, Tensor]]
     settings: Mapping[str, str]
+    alike: Mapping[str, Tensor] | None = None
 
     def of(self, view: ConfiguredView, split: str) -> Tensor | None:
         """Return the scores that a view of these settings gave the texts of a split; None where there was no such."""
@@ -78,6 +81,7 @@ def write(
     for split in SPLITS:
         tensors[f"{split}.logits"] = logits[split].float()
         tensors[f"{split}.labels"] = torch.tensor(getattr(corpus, split).labels)
+        tensors[f"{split}.alike"] = first_alike(getattr(corpus, split).texts).int()
     partial = folder / f"{SCORES}{files.PARTIAL}"
     partial.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, partial, metadata=settings)
@@ -111,6 +115,7 @@ def read(folder: Path) -> Scored:
             {split: tensors[f"{split}.labels"] for split in SPLITS},
             views,
             settings,
+            {split: tensors[f"{split}.alike"].long() for split in SPLITS} if "val.alike" in tensors else None,
         )
     except Exception as error:
         raise InputError(f"{path} is damaged ({error}); run it again with rerun=true") from None
@@ -128,6 +133,9 @@ def _check(tensors: Mapping[str, Tensor]) -> None:
         check_labels(labels, len(logits), logits.shape[1])
         if not logits.is_floating_point() or labels.is_floating_point() or not len(logits):
             raise ValueError(f"{split} has no logits, or no labels")
+        alike = tensors.get(f"{split}.alike", labels)
+        if alike.shape != labels.shape or alike.is_floating_point():
+            raise ValueError(f"{split}.alike has the shape {tuple(alike.shape)}; it must be {tuple(labels.shape)}")
         for name, scores in tensors.items():
             if name.startswith(f"{split}.view.") and (scores.shape != logits.shape or not scores.is_floating_point()):
                 raise ValueError(f"{name} has the shape {tuple(scores.shape)}; it must be {tuple(logits.shape)}")

@@ -25,24 +25,31 @@ def test_the_same_rows_give_the_same_folds_and_not_the_order_they_came_in():
 def test_rows_of_the_same_text_stay_together():
     texts = [f"text {row % 30}" if row % 2 else f"TEXT  {row % 30}" for row in range(100)]
     seen = []
-    for learnt_on, rows in folds(100, 5, texts):
+    for learnt_on, rows in folds(100, 5, first_alike(texts)):
         assert len(learnt_on) + len(rows) == 100
         assert not {row % 30 for row in rows.tolist()} & {row % 30 for row in learnt_on.tolist()}
         seen += rows.tolist()
     assert sorted(seen) == list(range(100))
-    apart = list(folds(100, 5, [str(row) for row in range(100)]))
+    apart = list(folds(100, 5, torch.arange(100)))
     assert all(torch.equal(a, b) for pair in zip(apart, folds(100, 5), strict=True) for a, b in zip(*pair, strict=True))
 
 
+def test_any_numbers_do_that_are_the_same_for_the_same_text():
+    alike = torch.randint(0, 30, (100,), generator=torch.Generator().manual_seed(0))
+    for (learnt_on, rows), (others, same) in zip(folds(100, 5, alike), folds(100, 5, 1000 - 7 * alike), strict=True):
+        assert torch.equal(learnt_on, others)
+        assert torch.equal(rows, same)
+
+
 def test_one_text_alone_is_dealt_as_if_it_were_many():
-    assert [len(rows) for _, rows in folds(10, 5, ["same"] * 10)] == [2] * 5
+    assert [len(rows) for _, rows in folds(10, 5, torch.zeros(10, dtype=torch.int64))] == [2] * 5
 
 
 def test_the_other_folds_keep_two_labels():
-    texts, labels = ["ok"] * 10 + [f"text {row}" for row in range(10)], torch.arange(20) // 10
-    for learnt_on, _ in folds(20, 5, texts, labels):
+    alike, labels = torch.tensor([0] * 10 + [*range(10, 20)]), torch.arange(20) // 10
+    for learnt_on, _ in folds(20, 5, alike, labels):
         assert len(labels[learnt_on].unique()) == 2
-    assert any(len(labels[learnt_on].unique()) == 1 for learnt_on, _ in folds(20, 5, texts))
+    assert any(len(labels[learnt_on].unique()) == 1 for learnt_on, _ in folds(20, 5, alike))
 
 
 def test_texts_are_the_same_but_for_capitals_and_white_space():

@@ -46,6 +46,43 @@ def test_noise_is_rarely_deployed(criterion):
     assert sum(deployed) <= 5  # of 40, at 5 %
 
 
+def test_copies_of_rows_are_no_more_evidence_than_one_of_them():
+    logits, labels, (view,) = drawn(60)
+    logits, labels, view = (part.repeat_interleave(20, 0) for part in (logits, labels, view))
+    alike = torch.arange(60).repeat_interleave(20)
+    together = verdict(RULE, logits, labels, [view], alike=alike, folds=3)
+    apart = verdict(RULE, logits, labels, [view], folds=3)
+    for bounds in ("gain", "likelihood"):
+        width, too_narrow = (
+            getattr(found, f"{bounds}_high") - getattr(found, f"{bounds}_low") for found in (together, apart)
+        )
+        assert width > 3 * too_narrow
+    assert "hard of 1,200 held-out rows, which have " in together.reason
+    assert "which have" not in apart.reason
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 4))
+def test_copies_leave_bounds_as_wide_as_they_were(seed, copies):
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(20, generator=generator, dtype=torch.float64)
+    alike = torch.arange(20)
+    one = Mean.of(values, alike)
+    many = Mean.of(values.repeat(copies), alike.repeat(copies))
+    assert many.interval == pytest.approx(one.interval)
+    assert (many.n, many.texts) == (20 * copies, 20)
+    assert one.error == pytest.approx(values.std().item() / math.sqrt(20))
+
+
+def test_hard_rows_of_few_texts_are_too_few():
+    logits, labels, (view,) = drawn(16)
+    times = [part.repeat_interleave(10, 0) for part in (logits, labels, view)]
+    found = verdict(RULE, times[0], times[1], times[2:], alike=torch.arange(16).repeat_interleave(10))
+    assert not found.deploy
+    assert found.n_hard >= 10
+    assert "held-out rows are hard, which have " in found.reason
+    assert "texts, too few to tell whether it pays (at least 10)" in found.reason
+
+
 def test_a_view_of_no_weight_changes_nothing_at_all():
     found = verdict(replace(RULE, fusion=LogLinear(penalty=1e9)), *drawn())
     assert (found.gain, found.gain_low, found.gain_high) == (0.0, 0.0, 0.0)
@@ -177,18 +214,18 @@ def test_a_loss_in_accuracy_is_not_deployed_however_likely_the_labels_become():
 
 def test_a_gain_in_likelihood_that_is_certain_and_tiny_is_not_worth_it():
     """On thousands of rows a hundredth of a nat is beyond chance, and mends nothing."""
-    none = Mean(-0.0007, 0.003, 3000)
-    deploy, reason = _decided(none, Mean(0.012, 0.003, 1990), "likelihood", nowhere=False)
+    none = Mean(-0.0007, 0.003, 3000, 3000)
+    deploy, reason = _decided(none, Mean(0.012, 0.003, 1990, 1990), "likelihood", nowhere=False)
     assert not deploy
     assert reason == (
         "reranking off: the true labels get hardly likelier, +0.012 nats per hard row (at least +0.007), and -0.07 "
         "points of accuracy (at least -0.56) on 1,990 hard of 3,000 held-out rows may be chance"
     )
-    assert _decided(none, Mean(WORTH, 0.003, 1990), "likelihood", nowhere=False)[0]
-    loss, reason = _decided(replace(none, value=-0.02), Mean(0.012, 0.003, 1990), "likelihood", nowhere=False)
+    assert _decided(none, Mean(WORTH, 0.003, 1990, 1990), "likelihood", nowhere=False)[0]
+    loss, reason = _decided(replace(none, value=-0.02), Mean(0.012, 0.003, 1990, 1990), "likelihood", nowhere=False)
     assert not loss
     assert reason.endswith("are a loss")
-    deploy, reason = _decided(replace(none, value=0.01), Mean(0.012, 0.003, 1990), "likelihood", nowhere=False)
+    deploy, reason = _decided(replace(none, value=0.01), Mean(0.012, 0.003, 1990, 1990), "likelihood", nowhere=False)
     assert deploy  # the answers tell it
     assert "though the true labels get hardly likelier" in reason
 
@@ -236,7 +273,7 @@ def test_bounds_are_students():
     from scipy import stats
 
     values = torch.tensor([0.3, -0.1, 0.5, 0.2, 0.0], dtype=torch.float64)
-    mean, low, high = Mean.of(values).interval
+    mean, low, high = Mean.of(values, torch.arange(len(values))).interval
     assert mean == pytest.approx(0.18)
     assert (low, high) == pytest.approx(stats.t.interval(0.9, 4, loc=mean, scale=stats.sem(values.numpy())))
 

@@ -83,6 +83,7 @@ def calibrated(
     labels: Tensor,
     scores: Sequence[Tensor],
     *,
+    alike: Tensor | None = None,
     reranks: bool = True,
     folds: int = 10,
 ) -> Conformal:
@@ -98,6 +99,7 @@ def calibrated(
         logits: the classifier's on held-out rows, `(n, classes)`.
         labels: their true labels, `(n,)`.
         scores: each view's, `(n, classes)`, NaN for labels that a view has not scored.
+        alike: of each row the first with the same text, `(n,)`, where no fold is to have copies of another's rows.
         reranks: whether hard rows are reranked; else the classifier's probabilities are taken as they are.
         folds: number of folds, at least 2; no more than rows are dealt.
 
@@ -111,7 +113,8 @@ def calibrated(
     if len(logits) < 2:
         return Conformal(torch.zeros(0, dtype=torch.float64), 1.0)
     every = torch.arange(len(logits))
-    found = [_judged(rule, (logits, labels, scores), seen, new, reranks)[1] for seen, new in dealt(len(logits), folds)]
+    turns = dealt(len(logits), folds, alike)
+    found = [_judged(rule, (logits, labels, scores), seen, new, reranks)[1] for seen, new in turns]
     return Conformal(torch.cat(found), _judged(rule, (logits, labels, scores), every, every[:0], reranks)[0])
 
 

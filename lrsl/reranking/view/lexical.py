@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lrsl.reranking.folds import together
+from lrsl.reranking.folds import first_alike, together
 from lrsl.reranking.gaps import without_gaps
 from lrsl.reranking.view import FittedView, Given, View
 from lrsl.reranking.view.examples import read, written
@@ -150,7 +150,7 @@ class FittedLexical(FittedView):
         view, texts, labels = self.training
         folds = torch.empty_like(labels)
         folds[labels.argsort(stable=True)] = torch.arange(len(labels)) % FOLDS
-        folds = together(folds, texts, labels)
+        folds = together(folds, first_alike(texts), labels)
         scores = torch.zeros(len(rows), len(self.parameters["bias"]))
         for fold in folds[rows].unique().tolist():
             others = (folds != fold).nonzero().flatten()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lrsl.config.schema import TrainerConfig
+from lrsl.reranking.folds import first_alike
 from lrsl.reranking.rule import FittedRule, Reranked, RowScores, recorded_scores
 from lrsl.reranking.threshold.fixed import Fixed
 from lrsl.reranking.verdict import Verdict, verdict
@@ -139,7 +140,8 @@ class Judge:
     def _judged(self, named: NamedRule, scores: Scores, fitted: FittedRule, reranked: Reranked) -> Judged:
         labels = torch.tensor(self.context.corpus.val.labels)
         validation = fitted.rerank(self.logits["val"], _recorded(scores["val"]))
-        pays = verdict(named.rule, self.logits["val"], labels, scores["val"])
+        alike = first_alike(self.context.corpus.val.texts)
+        pays = verdict(named.rule, self.logits["val"], labels, scores["val"], alike=alike)
         if_hard = fitted.fusion(self.logits["test"], scores["test"]).argmax(dim=-1)
         return Judged(named, fitted, validation, reranked, pays, if_hard)
 
