@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from lrsl.reranking.view.instances import Instances
     from lrsl.reranking.view.label_similarity import LabelSimilarity
     from lrsl.reranking.view.lexical import Lexical
+    from lrsl.reranking.view.linear_probe import LinearProbe
     from lrsl.reranking.view.llm import LLMChoice
     from lrsl.reranking.view.second_classifier import SecondClassifier
 
@@ -72,6 +73,7 @@ __all__ = [
     "LLMChoice",
     "LabelSimilarity",
     "Lexical",
+    "LinearProbe",
     "LogLinear",
     "Margin",
     "MaxProbability",

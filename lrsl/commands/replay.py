@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from torch import Tensor
 
+    from lrsl.run.rescored import Rescored
     from lrsl.run.rules import NamedRule
     from lrsl.run.scored import Scored
 
@@ -49,9 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         rules = [_parsed(text) for text in given.rule]
         if given.verdicts:
-            _show_verdicts(given.folder, rules, given.verdicts)
+            _show_verdicts(given.folder, rules, given.verdicts, _anew(given.data_dir))
         else:
-            _show(given.folder, rules)
+            _show(given.folder, rules, _anew(given.data_dir))
     except InputError as error:
         print(error, file=sys.stderr)
         return 1
@@ -75,6 +76,13 @@ def _parser() -> argparse.ArgumentParser:
         "May be given several times; without it the fitted rule is replayed",
     )
     parser.add_argument(
+        "--data-dir",
+        type=Path,
+        metavar="FOLDER",
+        help="where the data of the runs lie. Views that no run has asked, and that need no text embedding, such as "
+        "lexical and linear_probe, are fitted on them now",
+    )
+    parser.add_argument(
         "--verdicts",
         type=_draws,
         metavar="N",
@@ -82,6 +90,16 @@ def _parser() -> argparse.ArgumentParser:
         "times as many as validation had are drawn, by which to fit and judge; the rest tells what came of it",
     )
     return parser
+
+
+def _anew(data_dir: Path | None) -> Rescored | None:
+    """Return what fits views on the data of runs, where these are given."""
+    from lrsl.paths import is_folder  # noqa: PLC0415
+    from lrsl.run.rescored import Rescored  # noqa: PLC0415
+
+    if data_dir is not None and not is_folder(data_dir):
+        raise InputError(f"--data-dir {data_dir} is no folder; name the one that holds the data of the runs")
+    return None if data_dir is None else Rescored(data_dir)
 
 
 def _draws(text: str) -> int:
@@ -99,7 +117,7 @@ def _parsed(text: str) -> Any:
         raise InputError(f"--rule {text} is no YAML: {' '.join(str(error).split())}") from None
 
 
-def _show(folders: Sequence[Path], rules: Sequence[Any]) -> None:
+def _show(folders: Sequence[Path], rules: Sequence[Any], anew: Rescored | None) -> None:
     from rich.table import Table  # noqa: PLC0415
 
     from lrsl import metrics  # noqa: PLC0415
@@ -116,7 +134,7 @@ def _show(folders: Sequence[Path], rules: Sequence[Any]) -> None:
         replayed: dict[str, list[Replayed]] = defaultdict(list)
         for folder, content in runs:
             for rule in _rules(rules, int(content["k"])):
-                replayed[rule.name].append(replay(folder, rule))
+                replayed[rule.name].append(replay(folder, rule, anew))
         for name, each in replayed.items():
             import numpy as np  # noqa: PLC0415
 
@@ -136,7 +154,7 @@ def _show(folders: Sequence[Path], rules: Sequence[Any]) -> None:
     _print(Screen(), table)
 
 
-def _show_verdicts(folders: Sequence[Path], rules: Sequence[Any], draws: int) -> None:
+def _show_verdicts(folders: Sequence[Path], rules: Sequence[Any], draws: int, anew: Rescored | None) -> None:
     from rich.table import Table  # noqa: PLC0415
 
     from lrsl.reranking.distribution import CRITERIA  # noqa: PLC0415
@@ -151,7 +169,7 @@ def _show_verdicts(folders: Sequence[Path], rules: Sequence[Any], draws: int) ->
         for folder, content in runs:
             for rule in _rules(rules, int(content["k"])):
                 print(f"{folder}: {rule.name} …", file=sys.stderr, flush=True)
-                judged[rule.name] += judge_draws(folder, rule, draws)
+                judged[rule.name] += judge_draws(folder, rule, draws, anew)
         for (name, each), criterion in product(judged.items(), CRITERIA):
             on = [drawn.gain for drawn in each if drawn.deploys[criterion]]
             off = [drawn.gain for drawn in each if not drawn.deploys[criterion]]
@@ -231,8 +249,13 @@ def _rules(given: Sequence[Any], k: int) -> list[NamedRule]:
     return rules
 
 
-def replay(folder: Path, named: NamedRule) -> Replayed:
+def replay(folder: Path, named: NamedRule, anew: Rescored | None = None) -> Replayed:
     """Fit a rule on a run's validation scores and apply it to its test scores.
+
+    Args:
+        folder: the run's.
+        named: the rule.
+        anew: gives the scores of views that the run has not asked; without it these are refused.
 
     Raises:
         InputError: the run has not kept its scores, or lacks those of a view.
@@ -240,7 +263,7 @@ def replay(folder: Path, named: NamedRule) -> Replayed:
     from lrsl.reranking.rule import recorded_scores  # noqa: PLC0415
     from lrsl.reranking.verdict import verdict  # noqa: PLC0415
 
-    kept, val, test = _kept(folder, named)
+    kept, val, test = _kept(folder, named, anew)
     logits, labels = kept.logits["test"], kept.labels["test"]
     fitted = named.rule.fit(kept.logits["val"], kept.labels["val"], [recorded_scores(score) for score in val])
     reranked = fitted.rerank(logits, [recorded_scores(score) for score in test])
@@ -263,7 +286,7 @@ class Drawn:
     gain: float
 
 
-def judge_draws(folder: Path, named: NamedRule, draws: int) -> list[Drawn]:
+def judge_draws(folder: Path, named: NamedRule, draws: int, anew: Rescored | None = None) -> list[Drawn]:
     """Judge a rule on rows drawn from validation and test of a run, as many as validation has, time and again.
 
     The same rows are drawn for every rule. A run's test rows thus tell how far verdicts can be trusted, and nothing
@@ -279,16 +302,19 @@ def judge_draws(folder: Path, named: NamedRule, draws: int) -> list[Drawn]:
     from lrsl.reranking.verdict import verdict  # noqa: PLC0415
     from lrsl.run import scored  # noqa: PLC0415
 
-    kept, val, test = _kept(folder, named)
+    kept, val, test = _kept(folder, named, anew)
     logits, labels = (torch.cat([of[split] for split in scored.SPLITS]) for of in (kept.logits, kept.labels))
     scores = [torch.cat(both) for both in zip(val, test, strict=True)]
+    alike = _alike(kept)
     generator = torch.Generator().manual_seed(0)
     drawn = []
     for _ in range(draws):
         seen, others = torch.randperm(len(labels), generator=generator).tensor_split([len(kept.labels["val"])])
         of_seen, of_others = ([score[rows] for score in scores] for rows in (seen, others))
         says = {
-            criterion: verdict(named.rule, logits[seen], labels[seen], of_seen, criterion=criterion).deploy
+            criterion: verdict(
+                named.rule, logits[seen], labels[seen], of_seen, alike=alike[seen], criterion=criterion
+            ).deploy
             for criterion in CRITERIA
         }
         fitted = named.rule.fit(logits[seen], labels[seen], [recorded_scores(score) for score in of_seen])
@@ -298,19 +324,34 @@ def judge_draws(folder: Path, named: NamedRule, draws: int) -> list[Drawn]:
     return drawn
 
 
-def _kept(folder: Path, named: NamedRule) -> tuple[Scored, list[Tensor], list[Tensor]]:
-    """Return what a run has kept, and of it the scores of a rule's views on validation and test."""
+def _alike(kept: Scored) -> Tensor:
+    """Return a number for each row of validation and test, `(n,)`, the same for rows of one text in one of them."""
+    import torch  # noqa: PLC0415
+
+    n, m = (len(kept.labels[split]) for split in ("val", "test"))
+    if kept.alike is None:
+        return torch.arange(n + m)
+    return torch.cat([kept.alike["val"], n + kept.alike["test"]])
+
+
+def _kept(folder: Path, named: NamedRule, anew: Rescored | None) -> tuple[Scored, list[Tensor], list[Tensor]]:
+    """Return what a run has kept, and of a rule's views the scores on validation and test."""
     from lrsl.run import scored  # noqa: PLC0415
 
     kept = scored.read(folder)
-    of_val, of_test = ([kept.of(view, split) for view in named.views] for split in scored.SPLITS)
-    for view, scores in zip(named.views, of_val, strict=True):
-        if scores is None:
-            raise InputError(
-                f"{folder} has no scores of the view {view.name} with {dict(view.settings)}; "
-                f"it has {', '.join(f'{name} with {of}' for name, of in sorted(kept.settings.items()))}"
-            )
-    val, test = ([score for score in scores if score is not None] for scores in (of_val, of_test))
+    val, test = [], []
+    for view in named.views:
+        of_val, of_test = (kept.of(view, split) for split in scored.SPLITS)
+        if of_val is None or of_test is None:
+            if anew is None:
+                raise InputError(
+                    f"{folder} has no scores of the view {view.name} with {dict(view.settings)}; it has "
+                    f"{', '.join(f'{name} with {of}' for name, of in sorted(kept.settings.items()))}. One that needs "
+                    "no text embedding is fitted now with --data-dir FOLDER"
+                )
+            of_val, of_test = (anew(folder, view)[split] for split in scored.SPLITS)
+        val.append(of_val)
+        test.append(of_test)
     return kept, val, test
 
 

@@ -18,6 +18,7 @@ PUBLIC = {
     "Instances": "lrsl.reranking.view.instances",
     "ClassMean": "lrsl.reranking.view.class_mean",
     "Lexical": "lrsl.reranking.view.lexical",
+    "LinearProbe": "lrsl.reranking.view.linear_probe",
     "CrossEncoder": "lrsl.reranking.view.cross_encoder",
     "LLMChoice": "lrsl.reranking.view.llm",
     "SecondClassifier": "lrsl.reranking.view.second_classifier",

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import tiny
@@ -14,6 +14,7 @@ from lrsl.commands.main import main
 from lrsl.config.schema import Config
 from lrsl.errors import InputError
 from lrsl.run import pipeline, scored
+from lrsl.run.rescored import Rescored
 from lrsl.run.rules import rule_of, rules_beside
 
 EVERY = {"_target_": "lrsl.Budget", "share": 1.0}  # every row is hard
@@ -23,7 +24,10 @@ EVERY = {"_target_": "lrsl.Budget", "share": 1.0}  # every row is hard
 def runs(tiny_corpus, tiny_bert, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     config = replace(tiny.config(tiny_corpus, tiny_bert), cache=True, cache_dir=str(tmp_path_factory.mktemp("store")))
-    return folder, [pipeline.run(replace(config, seed=seed), folder / f"seed{seed}") for seed in (0, 1)]
+    found = [pipeline.run(replace(config, seed=seed), folder / f"seed{seed}") for seed in (0, 1)]
+    for seed in (0, 1):
+        (folder / f"seed{seed}" / "config.json").write_text(json.dumps(asdict(replace(config, seed=seed))))
+    return folder, found
 
 
 def test_the_run_s_own_rule_comes_out_as_in_the_run(runs):
@@ -122,6 +126,65 @@ def test_scores_of_other_settings_are_not_taken_for_them(runs):
     strict = {"_target_": "lrsl.Lexical", "strength": 1.0}
     with pytest.raises(InputError, match=r"no scores of the view lexical with .*1\.0.*; it has"):
         replay.replay(folder / "seed0", rule_of("rules", {"name": "mine", "views": [strict]}, Config()))
+
+
+def words(**settings):
+    return rule_of("rules", {"name": "words", "views": [{"_target_": "lrsl.Lexical", **settings}]}, Config())
+
+
+def test_a_view_that_was_not_asked_is_fitted_on_the_run_s_data(runs, tiny_corpus):
+    folder, _ = runs
+    kept = scored.read(folder / "seed0")
+    again = Rescored(tiny_corpus)(folder / "seed0", words().views[0])
+    for split, scores in again.items():
+        assert torch.equal(scores, kept.views["lexical"][split])
+    strict = words(strength=0.01)
+    assert replay.replay(folder / "seed0", strict, Rescored(tiny_corpus)).after.shape == (60,)
+    assert replay.judge_draws(folder / "seed0", strict, 1, Rescored(tiny_corpus))
+
+
+def test_the_command_fits_a_probe_on_the_data_it_is_given(runs, tiny_corpus, tiny_bert, capsys):
+    folder, _ = runs
+    probe = f"{{name: probe, views: [lexical, {{_target_: lrsl.LinearProbe, pretrained: {tiny_bert}}}]}}"
+    assert main(["replay", str(folder), "--rule", probe]) == 1
+    assert "One that needs no text embedding is fitted now with --data-dir FOLDER" in capsys.readouterr().err
+    assert main(["replay", str(folder), "--rule", probe, "--data-dir", str(tiny_corpus)]) == 0
+    assert "probe" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("view", "message"),
+    [
+        ("class_mean", "no scores of the view class_mean: this view needs a text embedding, and none is given"),
+        ("second_classifier", "no scores of the view second_classifier: the view 'second classifier' needs another"),
+        ("cross_encoder", "no scores of the view cross_encoder: it scores the labels that the run's classifier holds"),
+    ],
+)
+def test_what_takes_more_than_the_data_is_refused(runs, tiny_corpus, tiny_bert, view, message):
+    folder, _ = runs
+    if view == "cross_encoder":
+        view = {"_target_": "lrsl.CrossEncoder", "pretrained": str(tiny_bert)}
+    rule = rule_of("rules", {"name": "mine", "views": [view]}, Config())
+    with pytest.raises(InputError, match=message):
+        replay.replay(folder / "seed0", rule, Rescored(tiny_corpus))
+
+
+def test_other_data_are_refused(runs, tiny_corpus, tmp_path, capsys):
+    other = shutil.copytree(runs[0], tmp_path / "other")
+    results = json.loads((other / "seed0" / "results.json").read_text())
+    (other / "seed0" / "results.json").write_text(json.dumps(results | {"data": "of another day"}))
+    with pytest.raises(InputError, match=r"the data in .* are not those of .*seed0; name a folder that has these"):
+        replay.replay(other / "seed0", words(strength=0.01), Rescored(tiny_corpus))
+    assert main(["replay", str(other), "--data-dir", str(tmp_path / "nowhere")]) == 1
+    assert capsys.readouterr().err.startswith(f"--data-dir {tmp_path / 'nowhere'} is no folder; name the one that")
+
+
+def test_copies_among_the_rows_are_known_again(runs):
+    kept = scored.read(runs[0] / "seed0")
+    assert {split: len(alike) for split, alike in kept.alike.items()} == {"val": 48, "test": 60}
+    both = replay._alike(kept)
+    assert both[48:].min() >= 48
+    assert torch.equal(replay._alike(replace(kept, alike=None)), torch.arange(108))
 
 
 def test_damaged_scores_are_one_sentence(tmp_path):

@@ -22,6 +22,7 @@ from lrsl.reranking.saving import described, made_again
         (lrsl.Instances(neighbours=3), lrsl.View),
         (lrsl.ClassMean(), lrsl.View),
         (lrsl.Lexical(strength=1.0), lrsl.View),
+        (lrsl.LinearProbe("somewhere", max_length=64), lrsl.View),
         (lrsl.CrossEncoder("somewhere", k=4), lrsl.View),
         (lrsl.LLMChoice("some-model", api_key_env="OTHER_API_KEY"), lrsl.View),
         (lrsl.SecondClassifier("seed 1"), lrsl.View),

@@ -17,7 +17,8 @@ from lrsl.data import load_corpus
 from lrsl.errors import InputError
 from lrsl.reranking.view.cross_encoder import CrossEncoder
 from lrsl.run import finished, pipeline, scored
-from lrsl.run.rules import papers_rule
+from lrsl.run.rescored import Rescored
+from lrsl.run.rules import papers_rule, rules_beside
 from lrsl.run.stages import classifier as classifier_stage
 from lrsl.run.stages import folds as folds_stage
 from lrsl.run.stages.folds import Folds
@@ -51,6 +52,15 @@ def whole(config, tmp_path_factory):
 @pytest.fixture(scope="module")
 def corpus(config):
     return load_corpus(config.dataset, None)
+
+
+def test_a_view_is_fitted_again_on_the_same_folds(config, whole):
+    _, folder = whole
+    (folder / "config.json").write_text(json.dumps(asdict(config)), encoding="utf-8")
+    lexical = next(view for rule in rules_beside(config) for view in rule.views if view.name == "lexical")
+    again = Rescored(folder)(folder, lexical)
+    for split, scores in again.items():
+        assert torch.equal(scores, scored.read(folder).views["lexical"][split])
 
 
 @pytest.fixture

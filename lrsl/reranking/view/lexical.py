@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lrsl.reranking.folds import first_alike, together
-from lrsl.reranking.gaps import without_gaps
 from lrsl.reranking.view import FittedView, Given, View
 from lrsl.reranking.view.examples import read, written
+from lrsl.reranking.view.regression import check_two_labels, log_probabilities, out_of_fold, weights_of
 
-FOLDS = 5
 WORD_LENGTH = 20
 """Texts with less than one space in so many characters are taken as written without spaces."""
 
@@ -72,9 +70,7 @@ class Lexical(View):
         from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415
         from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
 
-        known = labels.unique()
-        if len(known) < 2:
-            raise ValueError(f"all training rows have label {int(known[0])}; the lexical view needs two or more")
+        check_two_labels(labels, "lexical")
         spaced = sum(text.count(" ") for text in texts) * WORD_LENGTH >= sum(map(len, texts))
         kinds = ("words", "characters") if spaced else ("sequences",)
         learnt: dict[str, Tensor] = {}
@@ -93,12 +89,7 @@ class Lexical(View):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             regression.fit(hstack(parts).tocsr(), labels.numpy())
-        weights, bias = torch.from_numpy(regression.coef_).float(), torch.from_numpy(regression.intercept_).float()
-        if len(known) == 2:  # scikit-learn keeps the second label's only
-            weights, bias = torch.cat([0 * weights, weights]), torch.cat([0 * bias, bias])
-        learnt["weights"] = weights.new_zeros(classes, weights.shape[1]).index_copy_(0, known, weights)
-        learnt["bias"] = bias.new_full((classes,), torch.nan).index_copy_(0, known, bias)
-        return learnt
+        return learnt | weights_of(regression, classes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,9 +124,7 @@ class FittedLexical(FittedView):
         if not texts:
             return bias.new_zeros(0, len(bias))
         counted = hstack([terms.transform(texts) for terms in self.terms]).tocsr()
-        scores = torch.from_numpy(np.asarray(counted @ weights.numpy().T)) + bias
-        known = ~bias.isnan()
-        return without_gaps(scores.masked_fill(~known, -torch.inf).log_softmax(-1).where(known, torch.nan))
+        return log_probabilities(torch.from_numpy(np.asarray(counted @ weights.numpy().T)), bias)
 
     def of_training(self, rows: Tensor) -> Tensor | None:
         """Return the log-probabilities `(n, classes)` of training rows from a regression on four fifths without them.
@@ -148,16 +137,13 @@ class FittedLexical(FittedView):
         if self.training is None:
             return None
         view, texts, labels = self.training
-        folds = torch.empty_like(labels)
-        folds[labels.argsort(stable=True)] = torch.arange(len(labels)) % FOLDS
-        folds = together(folds, first_alike(texts), labels)
-        scores = torch.zeros(len(rows), len(self.parameters["bias"]))
-        for fold in folds[rows].unique().tolist():
-            others = (folds != fold).nonzero().flatten()
-            trained = view._trained([texts[row] for row in others.tolist()], labels[others], scores.shape[1])
-            asked = (folds[rows] == fold).nonzero().flatten()
-            scores[asked] = FittedLexical(trained)([texts[row] for row in rows[asked].tolist()])
-        return scores
+        classes = len(self.parameters["bias"])
+
+        def trained(others: Tensor) -> Callable[[Tensor], Tensor]:
+            learnt = FittedLexical(view._trained([texts[row] for row in others.tolist()], labels[others], classes))
+            return lambda asked: learnt([texts[row] for row in asked.tolist()])
+
+        return out_of_fold(rows, texts, labels, classes, trained)
 
     def learnt(self) -> Mapping[str, Tensor]:
         """Return terms, frequencies and regression."""

@@ -7,7 +7,8 @@ import torch
 from tiny import LABELS, samples
 
 from lrsl.reranking.view import Given
-from lrsl.reranking.view.lexical import FOLDS, Lexical
+from lrsl.reranking.view.lexical import Lexical
+from lrsl.reranking.view.regression import FOLDS
 
 TEXTS, GOLD = samples(120, seed=3)
 UNSEEN, ANSWERS = samples(60, seed=4)

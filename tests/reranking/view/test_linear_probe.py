@@ -1,0 +1,109 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from sklearn.linear_model import LogisticRegression
+from tiny import LABELS, samples, write_bert
+
+import lrsl
+from lrsl.embedding.text_embedding import encode, load_embedding
+from lrsl.errors import InputError
+from lrsl.reranking.view import Given
+from lrsl.reranking.view.linear_probe import LinearProbe
+
+TEXTS, GOLD = samples(120, seed=3)
+UNSEEN, ANSWERS = samples(60, seed=4)
+
+
+@pytest.fixture(scope="module")
+def probe(tiny_bert):
+    return LinearProbe(str(tiny_bert))
+
+
+@pytest.fixture(scope="module")
+def fitted(probe):
+    return probe.fit(Given(LABELS, TEXTS, GOLD))
+
+
+def test_it_is_scikit_learns_regression_on_the_vectors_of_the_encoder(fitted, tiny_bert):
+    encoder = load_embedding(str(tiny_bert))
+    regression = LogisticRegression(C=10, max_iter=300).fit(encode(encoder, TEXTS).numpy(), np.array(GOLD))
+    expected = torch.from_numpy(regression.predict_log_proba(encode(encoder, UNSEEN).numpy())).float()
+    torch.testing.assert_close(fitted(UNSEEN), expected, rtol=1e-3, atol=1e-3)
+    assert (fitted(UNSEEN).argmax(-1) == torch.tensor(ANSWERS)).double().mean() > 0.5
+    assert fitted([]).shape == (0, 4)
+
+
+def test_neither_texts_nor_vectors_are_kept_and_the_same_comes_back(fitted, probe):
+    learnt = {name: value.clone() for name, value in fitted.learnt().items()}
+    assert set(learnt) == {"weights", "bias", "encoder"}
+    restored = probe.restore(learnt, Given(LABELS))
+    assert torch.equal(restored(UNSEEN), fitted(UNSEEN))
+    assert restored.of_training(torch.tensor([0])) is None
+
+
+def test_a_label_without_rows_gets_the_smallest_score_of_the_row(probe):
+    kept = [row for row, label in enumerate(GOLD) if label != 2]
+    scores = probe.fit(Given(LABELS, [TEXTS[row] for row in kept], [GOLD[row] for row in kept]))(UNSEEN)
+    assert torch.equal(scores[:, 2], scores[:, [0, 1, 3]].amin(-1))
+    torch.testing.assert_close(scores[:, [0, 1, 3]].exp().sum(-1), torch.ones(60))
+
+
+def test_training_rows_are_scored_by_a_regression_without_them_or_their_copies(probe, fitted):
+    left_out = fitted.of_training(torch.arange(120))
+    torch.testing.assert_close(fitted.of_training(torch.tensor([7, 3])), left_out[[7, 3]])
+    gold = torch.tensor(GOLD)[:, None]
+    wrong = torch.arange(120) % 10 == 9
+    assert left_out.gather(1, gold)[wrong].mean() < fitted(TEXTS).gather(1, gold)[wrong].mean() - 0.3
+    twice = probe.fit(Given(LABELS, [*TEXTS, *TEXTS[:40]], [*GOLD, *GOLD[:40]])).of_training(torch.arange(160))
+    torch.testing.assert_close(twice[120:], twice[:40])
+
+
+def test_another_encoder_by_the_same_name_is_refused(tmp_path):
+    folder = write_bert(tmp_path / "encoder")
+    view = LinearProbe(str(folder))
+    learnt = view.fit(Given(LABELS, TEXTS, GOLD)).learnt()
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: value + 1 for name, value in weights.items()}, folder / "model.safetensors", {"format": "pt"})
+    restored = view.restore(learnt, Given(LABELS))
+    with pytest.raises(ValueError, match=r"view\.pretrained=.*encoder has other weights than when the view was fitted"):
+        restored(UNSEEN)
+
+
+def test_an_encoder_that_is_nowhere_is_one_sentence(tmp_path):
+    with pytest.raises(InputError, match=r"view\.pretrained="):
+        LinearProbe(str(tmp_path / "nowhere")).fit(Given(LABELS, TEXTS, GOLD))
+
+
+@pytest.mark.parametrize(
+    ("texts", "labels", "message"),
+    [
+        ([], [], "learns from training rows, and there are none"),
+        (["a", "b"], [1, 1], "all training rows have label 1; the linear_probe view needs two or more"),
+    ],
+)
+def test_what_cannot_be_learnt_from_is_one_sentence(probe, texts, labels, message):
+    with pytest.raises(ValueError, match=message):
+        probe.fit(Given(LABELS, texts, labels))
+
+
+@pytest.mark.parametrize("settings", [{"strength": 0.0}, {"max_length": 0}])
+def test_settings_out_of_range_are_refused(settings):
+    with pytest.raises(ValueError, match=f"{min(settings)} is 0"):
+        LinearProbe(**settings)
+
+
+def test_a_reranker_with_it_is_saved_without_its_encoder_and_says_so(probe, tiny_bert, tmp_path):
+    torch.manual_seed(0)
+    logits = torch.randn(60, 4)
+    logits[torch.arange(60), torch.tensor(ANSWERS)] += 1
+    reranker = lrsl.Reranker(None, LABELS, views=[probe], deploy="always")
+    reranker.fit(logits, ANSWERS, UNSEEN, train=(TEXTS, GOLD, None))
+    reranker.save_pretrained(tmp_path / "saved")
+    assert sorted(path.name for path in (tmp_path / "saved").iterdir() if path.is_dir()) == []
+    again = lrsl.Reranker.from_pretrained(tmp_path / "saved")
+    assert torch.equal(again.rerank(logits, UNSEEN), reranker.rerank(logits, UNSEEN))
+    card = (tmp_path / "saved" / "README.md").read_text(encoding="utf-8")
+    assert f"It asks the encoder {json.dumps(str(tiny_bert))}, which is not in this folder" in card
