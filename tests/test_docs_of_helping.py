@@ -16,7 +16,13 @@ import torch
 from torch.utils.data import DataLoader
 
 import lrsl
-from lrsl.commands import main
+from lrsl.commands import main, replay
+from lrsl.config.schema import Config
+from lrsl.embedding import text_embedding
+from lrsl.reranking.rule import recorded_scores
+from lrsl.reranking.view import linear_probe
+from lrsl.run.rescored import Rescored
+from lrsl.run.rules import rule_of
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -184,3 +190,49 @@ def test_lightning(tiny_bert, capsys, tmp_path, monkeypatch):
     assert 0 < names["figures"]["test/hard_fraction"] == pytest.approx(hard.float().mean().item())
     origin = names["callback"].test_logits.argmax(-1)
     assert torch.equal(names["answers"][~hard], origin[~hard])
+
+
+FOLDERS = (
+    {"all rows": "banking77", "all rows, folds": "banking77-folds"}
+    | {f"{number} per label": f"banking77-{number}-per-class" for number in (3, 5, 10, 20)}
+    | {"5 per label, folds": "banking77-5-per-class-folds"}
+)
+
+
+def test_what_a_probe_brings_comes_out_again(data_dir, monkeypatch):
+    """One row of the table by `lrsl replay`, which embeds each text once here; that of `fitted` in all."""
+    known = {}
+
+    def encode(embedding, texts):
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        known.update(zip(new, text_embedding.encode(embedding, new), strict=True))
+        return torch.stack([known[text] for text in texts])
+
+    monkeypatch.setattr(linear_probe, "encode", encode)
+    section = read("how-to/when-it-pays.md").partition("## With a frozen encoder beside")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in re.findall(r"^\| .*", section, re.MULTILINE)][1:]
+    of_fitted, of_both = (
+        rule_of("rules", {"name": "it", "views": [*views, *more]}, Config())
+        for views in [["label_similarity", "instances", "lexical"]]
+        for more in ([], ["linear_probe"])
+    )
+    for what, seeds, fitted, probe in rows:
+        folders = sorted((ROOT / "experiments" / "results" / FOLDERS[what]).glob("seed*"))
+        assert int(seeds) == len(folders)
+        assert f"{_gain(folders, of_fitted):+.2f}" == fitted
+        if what == "5 per label":
+            assert f"{_gain(folders, of_both, Rescored(data_dir)):+.2f}" == probe.partition(" ")[0]
+    assert {row[0] for row in rows} >= {"5 per label", "all rows"}
+
+
+def _gain(folders, named, anew=None):
+    """Return the mean gain in points; a replay without its verdict, which takes most of the time."""
+    gains = []
+    for folder in folders:
+        kept, val, test = replay._kept(folder, named, anew)
+        labels = kept.labels["test"]
+        rule = named.rule.fit(kept.logits["val"], kept.labels["val"], [recorded_scores(score) for score in val])
+        answers = rule.rerank(kept.logits["test"], [recorded_scores(score) for score in test]).labels
+        right, before = ((found == labels).double().mean() for found in (answers, kept.logits["test"].argmax(-1)))
+        gains.append(100 * float(right - before))
+    return statistics.mean(gains)

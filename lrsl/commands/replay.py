@@ -265,9 +265,11 @@ def replay(folder: Path, named: NamedRule, anew: Rescored | None = None) -> Repl
 
     kept, val, test = _kept(folder, named, anew)
     logits, labels = kept.logits["test"], kept.labels["test"]
-    fitted = named.rule.fit(kept.logits["val"], kept.labels["val"], [recorded_scores(score) for score in val])
-    reranked = fitted.rerank(logits, [recorded_scores(score) for score in test])
     alike = None if kept.alike is None else kept.alike["val"]
+    fitted = named.rule.fit(
+        kept.logits["val"], kept.labels["val"], [recorded_scores(score) for score in val], alike=alike
+    )
+    reranked = fitted.rerank(logits, [recorded_scores(score) for score in test])
     pays = verdict(named.rule, kept.logits["val"], kept.labels["val"], val, alike=alike).deploy
     before, after = (answers == labels for answers in (logits.argmax(-1), reranked.labels))
     return Replayed(before.numpy(), after.numpy(), reranked.hard.double().mean().item(), pays)
@@ -317,7 +319,9 @@ def judge_draws(folder: Path, named: NamedRule, draws: int, anew: Rescored | Non
             ).deploy
             for criterion in CRITERIA
         }
-        fitted = named.rule.fit(logits[seen], labels[seen], [recorded_scores(score) for score in of_seen])
+        fitted = named.rule.fit(
+            logits[seen], labels[seen], [recorded_scores(score) for score in of_seen], alike=alike[seen]
+        )
         answers = fitted.rerank(logits[others], [recorded_scores(score) for score in of_others]).labels
         before, after = (labels[others] == answer for answer in (logits[others].argmax(-1), answers))
         drawn.append(Drawn(says, (after.double().mean() - before.double().mean()).item()))
@@ -334,7 +338,7 @@ def _alike(kept: Scored) -> Tensor:
     return torch.cat([kept.alike["val"], n + kept.alike["test"]])
 
 
-def _kept(folder: Path, named: NamedRule, anew: Rescored | None) -> tuple[Scored, list[Tensor], list[Tensor]]:
+def _kept(folder: Path, named: NamedRule, anew: Rescored | None = None) -> tuple[Scored, list[Tensor], list[Tensor]]:
     """Return what a run has kept, and of a rule's views the scores on validation and test."""
     from lrsl.run import scored  # noqa: PLC0415
 

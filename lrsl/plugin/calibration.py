@@ -59,7 +59,8 @@ def cross_fitted(
     hard, answers = torch.zeros(len(logits), dtype=torch.bool), torch.empty_like(labels)
     likely = log_softmax(logits)
     for seen, new in dealt(len(logits), folds, alike):
-        fitted = rule.fit(logits[seen], labels[seen], [recorded_scores(score[seen]) for score in scores])
+        copies = None if alike is None else alike[seen]
+        fitted = rule.fit(logits[seen], labels[seen], [recorded_scores(score[seen]) for score in scores], alike=copies)
         made = fitted.rerank(logits[new], [recorded_scores(score[new]) for score in scores])
         hard[new], answers[new] = made.hard, made.labels
         likely[new[made.hard]] = log_ranked(made.scores[made.hard], logits[new][made.hard])

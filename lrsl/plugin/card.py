@@ -154,9 +154,6 @@ def _limits(about: Mapping[str, Any]) -> Iterator[str]:
     kinds = {view["kind"] for view in about["rule"]["views"]}
     if "lrsl.Lexical" in kinds:
         yield "It holds words and pairs of words of the training texts."
-    for view in about["rule"]["views"]:
-        if view["kind"] == "lrsl.LinearProbe":
-            yield f"It asks the encoder {_json(view['settings']['pretrained'])}, which is not in this folder."
     if "lrsl.Instances" in kinds:
         yield "It holds the vectors of the training texts."
     if any(not str(kind).startswith("lrsl.") for kind in kinds):

@@ -249,7 +249,7 @@ def learnt(
         alike: of each row the first with the same text, `(n,)`; None where no text is known.
     """
     scores, seconds = scores_and_seconds(views, logits)
-    fitted = rule.fit(logits, labels, [recorded_scores(score) for score in scores], detection)
+    fitted = rule.fit(logits, labels, [recorded_scores(score) for score in scores], detection, alike=alike)
     reranked = fitted.rerank(logits, [recorded_scores(score) for score in scores])
     judged = verdict(rule, logits, labels, scores, alike=alike)
     found = cross_fitted(rule, logits, labels, scores, alike=alike)

@@ -40,7 +40,7 @@ def together(dealt: Tensor, alike: Tensor, labels: Tensor | None = None) -> Tens
     So what is learnt on the other folds has not seen the text. Where these would be empty or, with labels `(n,)`, have
     one label alone, as where all rows of one of two labels are of one text, nothing is changed.
     """
-    _, text = alike.unique(return_inverse=True)
+    _, text = alike.cpu().unique(return_inverse=True)
     rows = torch.arange(len(text))
     kept = dealt[torch.full_like(rows, len(rows)).scatter_reduce(0, text, rows, "amin")[text]]
     least = 1 if labels is None else 2

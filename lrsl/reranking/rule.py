@@ -174,7 +174,13 @@ class Rule:
         return Detection(detector, float(self.threshold.fit(detector(logits), logits, labels)))
 
     def fit(
-        self, logits: Tensor, labels: Tensor, scores: Sequence[RowScores], detection: Detection | None = None
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        scores: Sequence[RowScores],
+        detection: Detection | None = None,
+        *,
+        alike: Tensor | None = None,
     ) -> FittedRule:
         """Learn everything from held-out rows.
 
@@ -183,19 +189,22 @@ class Rule:
             labels: true labels, `(n,)`.
             scores: what each view makes of the held-out rows.
             detection: which samples are hard, where that is known already.
+            alike: of each row the first with the same text, `(n,)`, where no fold is to have copies of another's rows.
         """
         if detection is None and not self.threshold.needs_answers:
             detection = self.detection(logits, labels)
         rows = torch.arange(len(logits))
         given = [score(rows, logits) for score in scores]
-        detection = detection or self._detection_on_answers(logits, labels, given)
+        detection = detection or self._detection_on_answers(logits, labels, given, alike)
         return FittedRule(detection, self.fusion.fit(logits, labels, given, detection.is_hard(logits)))
 
-    def _detection_on_answers(self, logits: Tensor, labels: Tensor, scores: Sequence[Tensor]) -> Detection:
+    def _detection_on_answers(
+        self, logits: Tensor, labels: Tensor, scores: Sequence[Tensor], alike: Tensor | None
+    ) -> Detection:
         """Learn which samples are hard from what reranking would answer, by fusions that did not see the row."""
         fused = torch.empty_like(logits, dtype=torch.promote_types(logits.dtype, torch.float32))
         probabilities = self.fusion.gives_probabilities
-        for learnt_on, rows in folds(len(logits), FOLDS):
+        for learnt_on, rows in folds(len(logits), FOLDS, alike):
             every = torch.ones_like(learnt_on, dtype=torch.bool)
             seen = [score[learnt_on] for score in scores]
             fusion = self.fusion.fit(logits[learnt_on], labels[learnt_on], seen, every)

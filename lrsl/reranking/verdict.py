@@ -81,8 +81,8 @@ def verdict(
     alone would do is never booked as a gain of reranking. Accuracy counts the few rows whose answer changes, likelihood
     every hard row, so that it tells a gain from chance on far fewer rows.
 
-    Bounds are Student's, over rows; that folds share the rows they learn from is left out of account. Rows of one text
-    are in one fold, and no more evidence than one of them: errors are clustered over texts, which are what is counted.
+    Bounds are Student's, over texts; that folds share the rows they learn from is left out of account. Rows of one text
+    are in one fold, and no more evidence than one of them: errors are those of leaving out one text after the other.
 
     A rule is deployed where the lower bound of the gain in accuracy is above 0; with the criterion `likelihood` also
     where that of the gain in likelihood is, this gain comes to 0.03 nats per hard row, and the gain in accuracy is not
@@ -123,7 +123,9 @@ def verdict(
     held_out = Rows(logits, labels, scores)
     for learnt_on, rows in dealt(len(logits), folds, alike):
         seen = held_out.of(learnt_on)
-        fitted = rule.fit(seen.logits, seen.labels, [recorded_scores(score) for score in seen.scores])
+        fitted = rule.fit(
+            seen.logits, seen.labels, [recorded_scores(score) for score in seen.scores], alike=alike[learnt_on]
+        )
         change[rows], gains, of_hard = _judged(fitted, seen, held_out.of(rows))
         likelier.append(gains)
         hard.append(rows[of_hard.cpu()])
@@ -162,7 +164,7 @@ def _judged(fitted: FittedRule, seen: Rows, new: Rows) -> tuple[Tensor, Tensor, 
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over rows and its standard error, clustered over texts."""
+    """A mean over rows and its standard error, by leaving out one text after the other (jackknife)."""
 
     value: float
     error: float
@@ -172,10 +174,11 @@ class Mean:
     @classmethod
     def of(cls, values: Tensor, alike: Tensor) -> Mean:
         """Return the mean of values `(n,)` of texts `(n,)`; NaN of none, with an error of NaN below 2 texts."""
-        n, (kinds, text) = len(values), alike.to(values.device).unique(return_inverse=True)
-        texts, mean = len(kinds), values.mean()
-        off = values.new_zeros(texts).index_add(0, text, values - mean)  # of each text, all its rows together
-        error = math.sqrt(texts / (texts - 1) * off.square().sum().item()) / n if texts > 1 else math.nan
+        n = len(values)
+        _, text, sizes = alike.to(values.device).unique(return_inverse=True, return_counts=True)
+        texts, mean = len(sizes), values.mean()
+        off = values.new_zeros(texts).index_add(0, text, values - mean) / (n - sizes)  # of the mean without that text
+        error = math.sqrt((texts - 1) / texts * off.square().sum().item()) if texts > 1 else math.nan
         return cls(mean.item() if n else math.nan, error, n, texts)
 
     @property

@@ -37,6 +37,7 @@ from lrsl.run.stages.classifier import TrainedClassifier, mine_confused_labels, 
 from lrsl.run.stages.context import RunContext
 from lrsl.run.stages.embedding import TextEmbedding, embedding_off_the_shelf, finetune_embedding
 from lrsl.run.stages.folds import Folds, RefittedClassifier, RefittedEmbedding
+from lrsl.run.stages.made_of import named
 from lrsl.run.stages.test import Judge, Scores, Tested
 from lrsl.run.store import Store
 from lrsl.run.suspects import suspect_labels
@@ -73,7 +74,7 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
         context = RunContext(config, corpus if folds is None else folds.corpus, folder, tracker, store)
         watch = Stopwatch(context.earlier)
         with enough_memory("embedding", "embedding", config.embedding):
-            check_embedding(context, [paper, *beside])
+            check_views(context, [paper, *beside])
         cut = foretell(context, corpus)
         with watch("classifier"), enough_memory("classifier", "model", config.model):
             classifier = classifier_of(context, paper.rule, folds)
@@ -120,6 +121,18 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
         track(context, measured, figures=figures)
     results.show(measured.results)
     return measured.results
+
+
+def check_views(context: RunContext, rules: Sequence[NamedRule]) -> None:
+    """Check, before hours of training, what views ask: weights and files they name, and an embedding that tells labels.
+
+    Raises:
+        InputError: something is not there, or two labels have one vector.
+    """
+    check_embedding(context, rules)
+    for rule in rules:
+        for view in rule.views:
+            named(view.settings)
 
 
 def corpus_of(config: Config) -> Corpus:

@@ -73,6 +73,14 @@ def test_copies_leave_bounds_as_wide_as_they_were(seed, copies):
     assert one.error == pytest.approx(values.std().item() / math.sqrt(20))
 
 
+def test_one_text_that_stands_often_is_no_more_than_one_text():
+    gains = torch.cat([torch.ones(100), torch.zeros(10)]).double()
+    alike = torch.cat([torch.zeros(100, dtype=torch.int64), torch.arange(100, 110)])
+    found = Mean.of(gains, alike)
+    assert found.value == pytest.approx(100 / 110)
+    assert found.interval[1] < 0  # ten texts gain nothing, and one does
+
+
 def test_hard_rows_of_few_texts_are_too_few():
     logits, labels, (view,) = drawn(16)
     times = [part.repeat_interleave(10, 0) for part in (logits, labels, view)]

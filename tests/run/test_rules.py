@@ -155,3 +155,12 @@ def test_the_table_shows_what_there_is(whole, capsys):
 
 def test_every_field_of_a_rule_is_a_part_of_one():
     assert [field.name for field in dataclasses.fields(RuleConfig)] == ["detector", "threshold", "views", "fusion"]
+
+
+def test_weights_that_a_view_names_are_missed_before_anything_is_trained(tiny_corpus, tiny_bert, tmp_path):
+    config = tiny.config(tiny_corpus, tiny_bert)
+    probe = {"_target_": "lrsl.LinearProbe", "pretrained": str(tmp_path / "nowhere")}
+    fitted = replace(config.reranker.fitted, views=["lexical", probe])
+    with pytest.raises(InputError, match=r"view\.pretrained=.*nowhere"):
+        pipeline.run(replace(config, reranker=replace(config.reranker, fitted=fitted)), tmp_path / "run")
+    assert not (tmp_path / "run" / "classifier").exists()

@@ -17,6 +17,7 @@ from lrsl.reranking.folds import folds as dealt
 from lrsl.reranking.positional import check_no_probabilities
 from lrsl.reranking.rule import Reranked, Rule, recorded_scores
 
+HeldOut = tuple[Tensor, Tensor, Sequence[Tensor], Tensor | None]  # logits, labels, scores, and which are alike
 ROUNDING = 1e-9  # 1 - 0.9 is not quite 0.1
 
 
@@ -114,8 +115,9 @@ def calibrated(
         return Conformal(torch.zeros(0, dtype=torch.float64), 1.0)
     every = torch.arange(len(logits))
     turns = dealt(len(logits), folds, alike)
-    found = [_judged(rule, (logits, labels, scores), seen, new, reranks)[1] for seen, new in turns]
-    return Conformal(torch.cat(found), _judged(rule, (logits, labels, scores), every, every[:0], reranks)[0])
+    held_out = logits, labels, scores, alike
+    found = [_judged(rule, held_out, seen, new, reranks)[1] for seen, new in turns]
+    return Conformal(torch.cat(found), _judged(rule, held_out, every, every[:0], reranks)[0])
 
 
 def label_sets(
@@ -174,12 +176,11 @@ def _crepes() -> Any:
     return crepes
 
 
-def _judged(
-    rule: Rule, held_out: tuple[Tensor, Tensor, Sequence[Tensor]], seen: Tensor, new: Tensor, reranks: bool
-) -> tuple[float, Tensor]:
+def _judged(rule: Rule, held_out: HeldOut, seen: Tensor, new: Tensor, reranks: bool) -> tuple[float, Tensor]:
     """Return the temperature that the rows seen ask for, and the non-conformity of the hard ones among the new."""
-    logits, labels, scores = held_out
-    fitted = rule.fit(logits[seen], labels[seen], [recorded_scores(score[seen]) for score in scores])
+    logits, labels, scores, alike = held_out
+    copies = None if alike is None else alike[seen]
+    fitted = rule.fit(logits[seen], labels[seen], [recorded_scores(score[seen]) for score in scores], alike=copies)
     learnt, found = (
         fitted.rerank(logits[rows], [recorded_scores(score[rows]) for score in scores]) for rows in (seen, new)
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +10,10 @@ import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
+from lrsl.embedding.packed import packed, unpacked
 from lrsl.embedding.text_embedding import encode, load_embedding
-from lrsl.nn.pretrained import fingerprint
+from lrsl.reranking.saving import under
 from lrsl.reranking.view import FittedView, Given, View
-from lrsl.reranking.view.examples import read, written
 from lrsl.reranking.view.regression import check_two_labels, log_probabilities, out_of_fold, weights_of
 
 KEY = "view.pretrained"
@@ -28,8 +27,8 @@ class LinearProbe(View):
     embedding to the same mistakes. It may be the one that the text embedding was fine-tuned from, or a larger one. A
     label without training rows gets the smallest score of the row.
 
-    What is saved are the regression and the encoder's name; where the encoder is not there, or is another by then,
-    nothing is answered.
+    The encoder is saved with what was learnt, so that nothing has to be there when it is loaded again. It is computed
+    by torch, whatever backend the text embedding has.
 
     Args:
         pretrained: hub id or local folder of the encoder.
@@ -50,7 +49,7 @@ class LinearProbe(View):
         """Check the settings."""
         for name in ("strength", "max_length"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
+            if not (value is None and name == "max_length") and not value > 0:
                 raise ValueError(f"{name} is {value}; it must be above 0")
 
     def fit(self, given: Given) -> FittedLinearProbe:
@@ -62,29 +61,20 @@ class LinearProbe(View):
         """
         labels = given.training_labels
         check_two_labels(labels, "linear_probe")
-        encoder = self._encoder(given)
+        encoder = _ready(load_embedding(self.pretrained, max_length=self.max_length, key=KEY))
         vectors = encode(encoder, given.texts)
         learnt = self._trained(vectors, labels, len(given.label_texts))
-        learnt["encoder"] = written(fingerprint(self.pretrained, KEY))
-        return FittedLinearProbe(learnt, lambda: encoder, (self, vectors, list(given.texts), labels))
+        return FittedLinearProbe(learnt, encoder, (self, vectors, list(given.texts), labels))
 
     def restore(self, learnt: Mapping[str, Tensor], given: Given) -> FittedLinearProbe:
-        """Return what `fit` returned, without the training rows; the encoder is loaded when it is first asked."""
+        """Return what `fit` returned, without the training rows and without `pretrained`.
 
-        def load() -> SentenceTransformer:
-            if fingerprint(self.pretrained, KEY) != read(learnt["encoder"]):
-                raise ValueError(
-                    f"{KEY}={self.pretrained} has other weights than when the view was fitted; fit it again, or bring "
-                    "back what was there"
-                )
-            return self._encoder(given)
-
-        return FittedLinearProbe(learnt, load)
-
-    def _encoder(self, given: Given) -> SentenceTransformer:
-        """Return the encoder, where the text embedding computes."""
-        encoder = load_embedding(self.pretrained, max_length=self.max_length, key=KEY)
-        return encoder if given.load_embedding is None else encoder.to(given.embedding.device)
+        Raises:
+            ValueError: a saved file has a name that no setting, vocabulary or weights have.
+            InputError: a setting names code, or the files are damaged.
+        """
+        encoder = _ready(unpacked(under("encoder", learnt), "the saved view LinearProbe"))
+        return FittedLinearProbe({name: learnt[name] for name in ("weights", "bias")}, encoder)
 
     def _trained(self, vectors: Tensor, labels: Tensor, classes: int) -> dict[str, Tensor]:
         """Return weights `(classes, d)` and bias `(classes,)` of a regression on vectors `(rows, d)`."""
@@ -102,25 +92,14 @@ class FittedLinearProbe(FittedView):
     """A logistic regression on the vectors of a frozen encoder.
 
     Attributes:
-        parameters: weights `(classes, d)`, bias `(classes,)`, NaN for labels without training rows, and the hash of the
-            encoder's weights.
-        load: gives the encoder.
+        parameters: weights `(classes, d)` and bias `(classes,)`, NaN for labels without training rows.
+        encoder: gives the vectors.
         training: the view, the training texts' vectors, the texts and their labels; None once restored.
     """
 
     parameters: Mapping[str, Tensor]
-    load: Callable[[], SentenceTransformer]
+    encoder: SentenceTransformer
     training: tuple[LinearProbe, Tensor, Sequence[str], Tensor] | None = None
-
-    @functools.cached_property
-    def encoder(self) -> SentenceTransformer:
-        """The encoder, loaded when it is first asked for.
-
-        Raises:
-            InputError: it is not there any more.
-            ValueError: it has other weights by now.
-        """
-        return self.load()
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Return the log-probabilities `(n, classes)`."""
@@ -149,8 +128,12 @@ class FittedLinearProbe(FittedView):
         return out_of_fold(rows, texts, labels, classes, trained)
 
     def learnt(self) -> Mapping[str, Tensor]:
-        """Return the regression, and which encoder it is of."""
-        return self.parameters
+        """Return the regression, and the encoder's files as bytes."""
+        return {**self.parameters, **{f"encoder.{name}": content for name, content in packed(self.encoder).items()}}
+
+
+def _ready(encoder: SentenceTransformer) -> SentenceTransformer:
+    return encoder.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 
 def _scores(learnt: Mapping[str, Tensor], vectors: Tensor) -> Tensor:

@@ -134,8 +134,9 @@ class Judge:
         return self._judged(named, scores, fitted, fitted.rerank(self.logits["test"], _recorded(scores["test"])))
 
     def _fitted(self, named: NamedRule, scores: Scores) -> FittedRule:
-        labels = torch.tensor(self.context.corpus.val.labels)
-        return named.rule.fit(self.logits["val"], labels, _recorded(scores["val"]))
+        val = self.context.corpus.val
+        labels, alike = torch.tensor(val.labels), first_alike(val.texts)
+        return named.rule.fit(self.logits["val"], labels, _recorded(scores["val"]), alike=alike)
 
     def _judged(self, named: NamedRule, scores: Scores, fitted: FittedRule, reranked: Reranked) -> Judged:
         labels = torch.tensor(self.context.corpus.val.labels)

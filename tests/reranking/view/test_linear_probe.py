@@ -1,9 +1,10 @@
 import json
+import pickle
+import shutil
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 from tiny import LABELS, samples, write_bert
 
@@ -38,7 +39,8 @@ def test_it_is_scikit_learns_regression_on_the_vectors_of_the_encoder(fitted, ti
 
 def test_neither_texts_nor_vectors_are_kept_and_the_same_comes_back(fitted, probe):
     learnt = {name: value.clone() for name, value in fitted.learnt().items()}
-    assert set(learnt) == {"weights", "bias", "encoder"}
+    assert {name for name in learnt if not name.startswith("encoder.")} == {"weights", "bias"}
+    assert "encoder.model.safetensors" in learnt
     restored = probe.restore(learnt, Given(LABELS))
     assert torch.equal(restored(UNSEEN), fitted(UNSEEN))
     assert restored.of_training(torch.tensor([0])) is None
@@ -61,15 +63,31 @@ def test_training_rows_are_scored_by_a_regression_without_them_or_their_copies(p
     torch.testing.assert_close(twice[120:], twice[:40])
 
 
-def test_another_encoder_by_the_same_name_is_refused(tmp_path):
+def test_nothing_has_to_be_there_when_it_is_loaded_again(tmp_path):
     folder = write_bert(tmp_path / "encoder")
-    view = LinearProbe(str(folder))
-    learnt = view.fit(Given(LABELS, TEXTS, GOLD)).learnt()
-    weights = load_file(folder / "model.safetensors")
-    save_file({name: value + 1 for name, value in weights.items()}, folder / "model.safetensors", {"format": "pt"})
+    view = LinearProbe(str(folder), max_length=7)
+    made = view.fit(Given(LABELS, TEXTS, GOLD))
+    learnt = made.learnt()
+    shutil.rmtree(folder)
     restored = view.restore(learnt, Given(LABELS))
-    with pytest.raises(ValueError, match=r"view\.pretrained=.*encoder has other weights than when the view was fitted"):
-        restored(UNSEEN)
+    assert torch.equal(restored(UNSEEN), made(UNSEEN))
+    assert restored.encoder.max_seq_length == 7
+    assert torch.equal(pickle.loads(pickle.dumps(made))(UNSEEN), made(UNSEEN))
+
+
+def test_a_file_that_is_none_of_an_encoder_is_not_written(fitted, probe):
+    learnt = {**fitted.learnt(), "encoder.../../outside.json": torch.zeros(1, dtype=torch.uint8)}
+    with pytest.raises(ValueError, match=r"'\.\./\.\./outside\.json' is no file of an embedding"):
+        probe.restore(learnt, Given(LABELS))
+
+
+def test_an_encoder_that_names_code_is_refused(fitted, probe):
+    learnt = dict(fitted.learnt())
+    settings = json.loads(bytes(learnt["encoder.config.json"].numpy()))
+    settings["auto_map"] = {"AutoModel": "theirs.Model"}
+    learnt["encoder.config.json"] = torch.frombuffer(bytearray(json.dumps(settings).encode()), dtype=torch.uint8)
+    with pytest.raises(InputError, match="the saved view LinearProbe would run code"):
+        probe.restore(learnt, Given(LABELS))
 
 
 def test_an_encoder_that_is_nowhere_is_one_sentence(tmp_path):
@@ -95,15 +113,12 @@ def test_settings_out_of_range_are_refused(settings):
         LinearProbe(**settings)
 
 
-def test_a_reranker_with_it_is_saved_without_its_encoder_and_says_so(probe, tiny_bert, tmp_path):
+def test_a_reranker_with_it_comes_back(probe, tmp_path):
     torch.manual_seed(0)
     logits = torch.randn(60, 4)
     logits[torch.arange(60), torch.tensor(ANSWERS)] += 1
     reranker = lrsl.Reranker(None, LABELS, views=[probe], deploy="always")
     reranker.fit(logits, ANSWERS, UNSEEN, train=(TEXTS, GOLD, None))
     reranker.save_pretrained(tmp_path / "saved")
-    assert sorted(path.name for path in (tmp_path / "saved").iterdir() if path.is_dir()) == []
     again = lrsl.Reranker.from_pretrained(tmp_path / "saved")
     assert torch.equal(again.rerank(logits, UNSEEN), reranker.rerank(logits, UNSEEN))
-    card = (tmp_path / "saved" / "README.md").read_text(encoding="utf-8")
-    assert f"It asks the encoder {json.dumps(str(tiny_bert))}, which is not in this folder" in card
