@@ -199,6 +199,7 @@ FOLDERS = (
 )
 
 
+@pytest.mark.timeout(900)
 def test_what_a_probe_brings_comes_out_again(data_dir, monkeypatch):
     """One row of the table by `lrsl replay`, which embeds each text once here; that of `fitted` in all."""
     known = {}

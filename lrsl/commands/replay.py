@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lrsl replay",
-        description="Fit rules on the validation scores that runs have left, and measure them on test. Nothing is "
+        description="Fit rules on the validation scores that runs have left, and measure them on test. No network is "
         "trained. All rules that are tried are shown; choose by `pays`, which is of validation, not by the gain.",
         epilog="example: lrsl replay multirun_outputs --rule '{name: words, views: [lexical], detector: entropy}'",
     )
@@ -350,8 +350,8 @@ def _kept(folder: Path, named: NamedRule, anew: Rescored | None = None) -> tuple
             if anew is None:
                 raise InputError(
                     f"{folder} has no scores of the view {view.name} with {dict(view.settings)}; it has "
-                    f"{', '.join(f'{name} with {of}' for name, of in sorted(kept.settings.items()))}. One that needs "
-                    "no text embedding is fitted now with --data-dir FOLDER"
+                    f"{', '.join(f'{name} with {of}' for name, of in sorted(kept.settings.items()))}. A view that "
+                    "learns from texts alone, as lexical and linear_probe do, is fitted now with --data-dir FOLDER"
                 )
             of_val, of_test = (anew(folder, view)[split] for split in scored.SPLITS)
         val.append(of_val)

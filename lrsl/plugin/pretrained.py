@@ -109,8 +109,8 @@ class Pretrained(ABC):
     ) -> str:
         """Send what `save_pretrained` writes to the hub, and return the address of the commit.
 
-        With it go the label texts, and of views that learn from training rows their vectors (`lrsl.Instances`) or their
-        words and pairs of words (`lrsl.Lexical`).
+        With it go the label texts, and of views that learn from training rows their vectors (`lrsl.Instances`), their
+        words and pairs of words (`lrsl.Lexical`), or a regression and its encoder (`lrsl.LinearProbe`).
 
         Args:
             repo_id: `OWNER/NAME`; made where there is none. What an earlier reranker has left there is replaced, its

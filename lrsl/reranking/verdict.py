@@ -37,8 +37,8 @@ class Verdict:
         gain_low: its lower bound.
         gain_high: its upper bound.
         likelihood_gain: the mean gain in log-likelihood of the true label over the hard rows, in nats; NaN without one.
-        likelihood_low: its lower bound; NaN below 2 hard rows.
-        likelihood_high: its upper bound; NaN below 2 hard rows.
+        likelihood_low: its lower bound; NaN below 2 texts of hard rows.
+        likelihood_high: its upper bound; NaN below 2 texts of hard rows.
         n: number of held-out rows.
         n_hard: how many of them are hard.
         reason: one sentence that says why.

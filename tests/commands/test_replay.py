@@ -147,7 +147,7 @@ def test_the_command_fits_a_probe_on_the_data_it_is_given(runs, tiny_corpus, tin
     folder, _ = runs
     probe = f"{{name: probe, views: [lexical, {{_target_: lrsl.LinearProbe, pretrained: {tiny_bert}}}]}}"
     assert main(["replay", str(folder), "--rule", probe]) == 1
-    assert "One that needs no text embedding is fitted now with --data-dir FOLDER" in capsys.readouterr().err
+    assert "as lexical and linear_probe do, is fitted now with --data-dir FOLDER" in capsys.readouterr().err
     assert main(["replay", str(folder), "--rule", probe, "--data-dir", str(tiny_corpus)]) == 0
     assert "probe" in capsys.readouterr().out
 
