@@ -190,14 +190,18 @@ def test_the_figures_on_few_samples_are_those_recorded(number: int, pages: tuple
         ("banking77-5-per-class-smollm2", "### A small language model"),
         ("banking77-5-per-class-smollm2-nf4", "The same with NF4"),
         ("banking77-folds", "### Trained on validation, too"),
+        ("tsec3-50-per-class-smollm2", "The same number for"),
     ],
 )
-def test_the_figures_of_one_seed_are_those_recorded(folder: str, title: str) -> None:
-    runs = collect([RESULTS / folder])
-    assert len(runs) == 1
+def test_the_figures_of_one_seed_or_two_are_those_recorded(folder: str, title: str) -> None:
+    runs = sorted(collect([RESULTS / folder]), key=lambda run: run.seed)
+    assert len(runs) == 1 + folder.startswith("tsec3")
     section = re.split(r"\n##+ ", DETAILED.partition(title)[2])[0]
     rows_are_recorded(runs, (section,), ("origin", "rerank", "fitted", "similarity"))
-    assert runs[0].results["verdict"]["deployed"] == "fitted"
+    assert all(run.results["verdict"]["deployed"] == "fitted" for run in runs)
+    if len(runs) == 2:
+        gains = [100 * (run.results["fitted"]["accuracy"] - run.results["origin"]["accuracy"]) for run in runs]
+        assert "gains {:+.2f} and {:+.2f}".format(*gains) in section
 
 
 @pytest.mark.parametrize(("number", "word", "draws", "rows"), [(3, "three", 3, (102, 68)), (10, "ten", 2, (264, 140))])
