@@ -1,6 +1,7 @@
 """The rules beside the paper's, from configuration to results."""
 
 import dataclasses
+import json
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ import tiny
 import lrsl
 from lrsl.config.schema import Config, RerankerConfig, RuleConfig
 from lrsl.errors import InputError
-from lrsl.run import pipeline, results
+from lrsl.run import pipeline, results, scored
 from lrsl.run.rules import needs_second_classifier, rules_beside
 
 
@@ -164,3 +165,18 @@ def test_weights_that_a_view_names_are_missed_before_anything_is_trained(tiny_co
     with pytest.raises(InputError, match=r"view\.pretrained=.*nowhere"):
         pipeline.run(replace(config, reranker=replace(config.reranker, fitted=fitted)), tmp_path / "run")
     assert not (tmp_path / "run" / "classifier").exists()
+
+
+def test_a_run_with_a_probe_keeps_a_reranker_that_needs_nothing_else(tiny_corpus, tiny_bert, tmp_path):
+    config = tiny.config(tiny_corpus, tiny_bert)
+    probe = {"_target_": "lrsl.LinearProbe", "pretrained": str(tiny_bert)}
+    fitted = replace(config.reranker.fitted, views=["lexical", probe])
+    found = pipeline.run(replace(config, reranker=replace(config.reranker, fitted=fitted, deploy="fitted")), tmp_path)
+    assert found["verdict"]["deployed"] == "fitted"
+    kept = scored.read(tmp_path)
+    assert set(kept.views) >= {"lexical", "linear_probe"}
+    reranker = lrsl.Reranker.from_pretrained(tmp_path / "reranker")
+    texts = [json.loads(line)["text"] for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]
+    answers = reranker.predict(kept.logits["test"], texts)
+    right = (answers == kept.labels["test"]).double().mean().item()
+    assert right == pytest.approx(found["fitted"]["accuracy"])
