@@ -191,6 +191,7 @@ def test_the_figures_on_few_samples_are_those_recorded(number: int, pages: tuple
         ("banking77-5-per-class-smollm2-nf4", "The same with NF4"),
         ("banking77-folds", "### Trained on validation, too"),
         ("tsec3-50-per-class-smollm2", "The same number for"),
+        ("iflytek119-fewclue-aphan", "With `aphan`, one seed"),
     ],
 )
 def test_the_figures_of_one_seed_or_two_are_those_recorded(folder: str, title: str) -> None:
