@@ -288,6 +288,27 @@ def test_what_folds_bring_with_few_samples_is_as_recorded() -> None:
     assert "where this has {:.2f} and {:.2f}".format(*peers) in told
 
 
+def test_what_a_regression_has_of_few_tweets_is_as_recorded() -> None:
+    files = sorted(RESULTS.glob("peers/tsec3-fc2bdc17/*/seed?.json"))
+    found = [json.loads(path.read_text())["systems"] for path in files]
+    frozen, reranked = (
+        mean_std([100 * systems[name]["accuracy"] for systems in found if name in systems])
+        for name in ("sentence_transformers_lr_refitted", "reranked_lr_out_of_fold")
+    )
+    assert frozen == reranked
+    told = " ".join(DETAILED.split())
+    assert f"MiniLM has {frozen.mean:.2f} ± {frozen.std:.2f} on the same three draws" in told
+    page = (ROOT / "docs/how-to/does-it-help.md").read_text(encoding="utf-8")
+    apart, folds = (collect([RESULTS / f"tsec3-10-per-class{end}"]) for end in ("", "-folds"))
+    own = [
+        100 * mean_std([run.results[system]["accuracy"] for run in runs]).mean
+        for runs, system in ((apart, "fitted"), (apart, "rerank"), (folds, "rerank"))
+    ]
+    assert f"the regression has {frozen.mean:.2f} %" in page
+    assert all(f"{accuracy:.2f} %" in page for accuracy in own)
+    assert f"has more, {own[2]:.2f}." in told
+
+
 def test_what_folds_bring_is_as_recorded() -> None:
     (apart,), (folds,) = (
         [run for run in collect([RESULTS / name]) if run.seed == 0] for name in ("banking77", "banking77-folds")

@@ -304,7 +304,8 @@ def test_the_recorded_page_and_what_is_said_of_it_are_those_of_its_files():
     found = page.read(results / "peers")
     assert (results / "peers" / page.PAGE).read_text(encoding="utf-8") == page.page(found)
     five, ten = (
-        page.by_system(one for one in found if one["corpus"].endswith(f"per_class={number}")) for number in (5, 10)
+        page.by_system(one for one in found if one["corpus"].endswith(f"=banking77 dataset.per_class={number}"))
+        for number in (5, 10)
     )
 
     def mean(of: dict[int, dict[str, float]]) -> str:
