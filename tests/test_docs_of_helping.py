@@ -195,7 +195,11 @@ def test_lightning(tiny_bert, capsys, tmp_path, monkeypatch):
 FOLDERS = (
     {"all rows": "banking77", "all rows, folds": "banking77-folds"}
     | {f"{number} per label": f"banking77-{number}-per-class" for number in (3, 5, 10, 20)}
-    | {"5 per label, folds": "banking77-5-per-class-folds"}
+    | {
+        "5 per label, folds": "banking77-5-per-class-folds",
+        "small telecom34": "telecom34-small",
+        "TSEC, 50 per label": "tsec3-50-per-class",
+    }
 )
 
 
@@ -221,7 +225,7 @@ def test_what_a_probe_brings_comes_out_again(data_dir, monkeypatch):
         folders = sorted((ROOT / "experiments" / "results" / FOLDERS[what]).glob("seed*"))
         assert int(seeds) == len(folders)
         assert f"{_gain(folders, of_fitted):+.2f}" == fitted
-        if what == "5 per label":
+        if what in {"5 per label", "small telecom34"}:
             assert f"{_gain(folders, of_both, Rescored(data_dir)):+.2f}" == probe.partition(" ")[0]
     assert {row[0] for row in rows} >= {"5 per label", "all rows"}
 
