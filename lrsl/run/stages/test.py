@@ -133,15 +133,19 @@ class Judge:
         fitted = self._fitted(named, scores)
         return self._judged(named, scores, fitted, fitted.rerank(self.logits["test"], _recorded(scores["test"])))
 
-    def _fitted(self, named: NamedRule, scores: Scores) -> FittedRule:
+    @property
+    def _held_out(self) -> tuple[Tensor, Tensor]:
+        """Labels of validation, `(n,)`, and of each row the first with the same text, `(n,)`."""
         val = self.context.corpus.val
-        labels, alike = torch.tensor(val.labels), first_alike(val.texts)
+        return torch.tensor(val.labels), first_alike(val.texts)
+
+    def _fitted(self, named: NamedRule, scores: Scores) -> FittedRule:
+        labels, alike = self._held_out
         return named.rule.fit(self.logits["val"], labels, _recorded(scores["val"]), alike=alike)
 
     def _judged(self, named: NamedRule, scores: Scores, fitted: FittedRule, reranked: Reranked) -> Judged:
-        labels = torch.tensor(self.context.corpus.val.labels)
+        labels, alike = self._held_out
         validation = fitted.rerank(self.logits["val"], _recorded(scores["val"]))
-        alike = first_alike(self.context.corpus.val.texts)
         pays = verdict(named.rule, self.logits["val"], labels, scores["val"], alike=alike)
         if_hard = fitted.fusion(self.logits["test"], scores["test"]).argmax(dim=-1)
         return Judged(named, fitted, validation, reranked, pays, if_hard)
