@@ -50,9 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         rules = [_parsed(text) for text in given.rule]
         if given.verdicts:
-            _show_verdicts(given.folder, rules, given.verdicts, _anew(given.data_dir))
+            _show_verdicts(given.folder, rules, given.verdicts, _anew(given.data_dir, given.pretrained))
         else:
-            _show(given.folder, rules, _anew(given.data_dir))
+            _show(given.folder, rules, _anew(given.data_dir, given.pretrained))
     except InputError as error:
         print(error, file=sys.stderr)
         return 1
@@ -79,8 +79,13 @@ def _parser() -> argparse.ArgumentParser:
         "--data-dir",
         type=Path,
         metavar="FOLDER",
-        help="where the data of the runs lie. Views that no run has asked, and that need no text embedding, such as "
-        "lexical and linear_probe, are fitted on them now",
+        help="where the data of the runs lie. Views that no run has asked, and that need nothing it has trained, such "
+        "as lexical and linear_probe, are fitted on them now",
+    )
+    parser.add_argument(
+        "--pretrained",
+        metavar="FOLDER",
+        help="where the text embedding of the runs lies as it was pretrained, if no longer where they say",
     )
     parser.add_argument(
         "--verdicts",
@@ -92,14 +97,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _anew(data_dir: Path | None) -> Rescored | None:
+def _anew(data_dir: Path | None, pretrained: str | None) -> Rescored | None:
     """Return what fits views on the data of runs, where these are given."""
     from lrsl.paths import is_folder  # noqa: PLC0415
     from lrsl.run.rescored import Rescored  # noqa: PLC0415
 
+    if data_dir is None and pretrained is not None:
+        raise InputError("--pretrained has no effect without --data-dir, the data on which views are fitted")
     if data_dir is not None and not is_folder(data_dir):
         raise InputError(f"--data-dir {data_dir} is no folder; name the one that holds the data of the runs")
-    return None if data_dir is None else Rescored(data_dir)
+    return None if data_dir is None else Rescored(data_dir, pretrained)
 
 
 def _draws(text: str) -> int:

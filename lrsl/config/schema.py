@@ -418,7 +418,7 @@ class RuleConfig:
     threshold: Any = "auto"
     """Where hard samples end, such as best_gain or sigma2_mis; `auto` is best_gain, and sigma2_mis where
     nothing is gained, or with another `on_hard` than rerank."""
-    views: list[Any] = field(default_factory=lambda: ["label_similarity", "instances", "lexical"])
+    views: list[Any] = field(default_factory=lambda: ["label_similarity", "instances", "lexical", "linear_probe"])
     """What scores the labels; with none there is no such rule."""
     fusion: Any = "log_linear"
     """How logits and views become one ranking, such as log_linear or paper."""

@@ -171,7 +171,7 @@ def prepared(
         return given, None, None
     rows = (training.texts, training.labels, training.logits)
     embedder, accuracies = finetuned(load(), list(given.label_texts), rows, (list(held_out[0]), held_out[1]), how)
-    return replace(given, load_embedding=lambda: embedder), embedder, accuracies
+    return replace(given, load_embedding=lambda: embedder, load_untuned=load), embedder, accuracies
 
 
 def scores_out_of_fold(

@@ -41,6 +41,7 @@ from lrsl.reranking.view import FittedCandidateView, FittedView, Given, View
 from lrsl.reranking.view.instances import FittedInstances, Instances
 from lrsl.reranking.view.label_similarity import LabelSimilarity
 from lrsl.reranking.view.lexical import Lexical
+from lrsl.reranking.view.linear_probe import LinearProbe
 
 Array = TypeVar("Array", Tensor, NDArray[Any])
 
@@ -69,9 +70,9 @@ class Reranker(Pretrained):
         views: what scores the labels of hard samples; `[LabelSimilarity()]` unless given. With views that need no
             embedding the embedder may be None; it is loaded only when one asks for it.
         fusion: how logits and views become one ranking; `Paper(power)` unless given.
-        rule: `paper`, or `fitted`: margin, label similarity, nearest training texts, words and characters, joined by
-            weights that held-out rows give them (of these views the first alone where `fit` gets no training rows).
-            What is given above replaces its part of either.
+        rule: `paper`, or `fitted`: margin, label similarity, nearest training texts, words and characters, and a
+            regression on the embedder as it was handed in, joined by weights that held-out rows give them (of these
+            views the first alone where `fit` gets no training rows). What is given above replaces its part of either.
         deploy: whether hard rows are reranked: `always`; or `auto`, only where held-out rows say that it pays, so that
             `predict` and `rerank` give the classifier's own answers elsewhere. `always` with the rule `paper`, and
             `auto` with `fitted`, unless given.
@@ -157,7 +158,7 @@ class Reranker(Pretrained):
             threshold or (Sigma2Mis() if papers else fitted_threshold(on_hard)),
             fusion or (Paper(power) if papers else LogLinear()),
         )
-        self._from_rows: list[View] = [] if papers or views is not None else [Instances(), Lexical()]
+        self._from_rows: list[View] = [] if papers or views is not None else [Instances(), Lexical(), LinearProbe()]
         self._from_texts: list[View] = [LabelSimilarity()] if given_views is None else given_views
         self.views: list[View] = self._from_texts
         self.report_: dict[str, Any] = {}

@@ -28,12 +28,13 @@ class Given:
         label_texts: the text of each label, in the order of the logits' columns.
         texts: the training texts; empty where there are none.
         labels: their labels.
-        load_embedding: loads the fine-tuned text embedding.
+        load_embedding: loads the text embedding, fine-tuned where it is.
         candidates: gives the labels `(n, k)`, likeliest first, that a classifier which has not seen a training row
             holds likeliest for it (out-of-fold); n is the number of training rows.
         second: gives the logits `(n, classes)` of another classifier, such as the same one trained with another seed.
         kept: gives a place on disk where a view that is trained keeps what it has reached, to go on from there.
         run: gives what computes the vectors of an embedding, where that is not torch; None where it is.
+        load_untuned: loads the text embedding as it was before it was fine-tuned; None where it was not.
 
     Raises:
         ValueError: the texts or label texts are no strings in an order.
@@ -47,6 +48,7 @@ class Given:
     second: Callable[[Sequence[str]], Tensor] | None = None
     kept: Callable[[], Kept] | None = None
     run: Callable[[SentenceTransformer], Encode | None] | None = None
+    load_untuned: Callable[[], SentenceTransformer] | None = None
 
     def __post_init__(self) -> None:
         """Take the texts by position."""

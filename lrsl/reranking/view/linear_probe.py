@@ -1,10 +1,11 @@
-"""Another encoder, as it was pretrained, with a linear classifier on its vectors."""
+"""An encoder as it was pretrained, with a linear classifier on its vectors."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -13,7 +14,7 @@ from torch import Tensor
 from lrsl.embedding.packed import packed, unpacked
 from lrsl.embedding.text_embedding import encode, load_embedding
 from lrsl.reranking.saving import under
-from lrsl.reranking.view import FittedView, Given, View
+from lrsl.reranking.view import Encode, FittedView, Given, View
 from lrsl.reranking.view.regression import check_two_labels, log_probabilities, out_of_fold, weights_of
 
 KEY = "view.pretrained"
@@ -24,26 +25,27 @@ class LinearProbe(View):
     """Log-probabilities of a logistic regression on the vectors of a frozen sentence encoder.
 
     The encoder is not fine-tuned, which is what makes it a second opinion: fine-tuning brings classifier and text
-    embedding to the same mistakes. It may be the one that the text embedding was fine-tuned from, or a larger one. A
-    label without training rows gets the smallest score of the row.
+    embedding to the same mistakes. Unless another is named it is the text embedding as it was before it was fine-tuned;
+    where it was not, its vectors are shared with the views that use it. A label without training rows gets the smallest
+    score of the row.
 
-    The encoder is saved with what was learnt, so that nothing has to be there when it is loaded again. It is computed
-    by torch, whatever backend the text embedding has.
+    An encoder that is not the text embedding itself is saved with what was learnt, so that nothing has to be there when
+    it is loaded again. It is computed by torch, whatever backend the text embedding has.
 
     Args:
-        pretrained: hub id or local folder of the encoder.
+        pretrained: hub id or local folder of another encoder than the text embedding's.
         strength: the inverse of the L2 penalty (scikit-learn's C).
-        max_length: longest input in tokens; the encoder's own limit unless given.
+        max_length: longest input of that encoder in tokens; its own limit unless given.
 
     Raises:
-        ValueError: a number is not above 0.
+        ValueError: a number is not above 0, or there is a `max_length` without `pretrained`.
     """
 
-    pretrained: str = "sentence-transformers/all-MiniLM-L6-v2"
+    pretrained: str | None = None
     strength: float = 10.0
     max_length: int | None = None
 
-    cost = "one pass of the frozen encoder, and a product per label"
+    cost = "one pass of the encoder as it was pretrained, and a product per label"
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -51,20 +53,24 @@ class LinearProbe(View):
             value = getattr(self, name)
             if not (value is None and name == "max_length") and not value > 0:
                 raise ValueError(f"{name} is {value}; it must be above 0")
+        if self.pretrained is None and self.max_length is not None:
+            raise ValueError("max_length is of the encoder that pretrained names, and none is named; leave it out")
 
     def fit(self, given: Given) -> FittedLinearProbe:
         """Embed the training texts and train on their vectors.
 
         Raises:
             ValueError: there are no training rows, or all have one label.
+            RuntimeError: no encoder is named, and there is no text embedding.
             InputError: the encoder is neither a folder nor reachable, or encodes no texts.
         """
         labels = given.training_labels
         check_two_labels(labels, "linear_probe")
-        encoder = _ready(load_embedding(self.pretrained, max_length=self.max_length, key=KEY))
-        vectors = encode(encoder, given.texts)
+        encoder = self._encoder(given)
+        embeds = given.encode if encoder is None else partial(encode, encoder)
+        vectors = embeds(given.texts)
         learnt = self._trained(vectors, labels, len(given.label_texts))
-        return FittedLinearProbe(learnt, encoder, (self, vectors, list(given.texts), labels))
+        return FittedLinearProbe(learnt, embeds, encoder, (self, vectors, list(given.texts), labels))
 
     def restore(self, learnt: Mapping[str, Tensor], given: Given) -> FittedLinearProbe:
         """Return what `fit` returned, without the training rows and without `pretrained`.
@@ -73,8 +79,18 @@ class LinearProbe(View):
             ValueError: a saved file has a name that no setting, vocabulary or weights have.
             InputError: a setting names code, or the files are damaged.
         """
-        encoder = _ready(unpacked(under("encoder", learnt), "the saved view LinearProbe"))
-        return FittedLinearProbe({name: learnt[name] for name in ("weights", "bias")}, encoder)
+        parameters = {name: learnt[name] for name in ("weights", "bias")}
+        files = under("encoder", learnt)
+        if not files and self.pretrained is None:
+            return FittedLinearProbe(parameters, given.encode)
+        encoder = _ready(unpacked(files, "the saved view LinearProbe"))
+        return FittedLinearProbe(parameters, partial(encode, encoder), encoder)
+
+    def _encoder(self, given: Given) -> SentenceTransformer | None:
+        """Return the frozen encoder; None where that is the text embedding itself, off the shelf."""
+        if self.pretrained is None:
+            return None if given.load_untuned is None else given.load_untuned()
+        return _ready(load_embedding(self.pretrained, max_length=self.max_length, key=KEY))
 
     def _trained(self, vectors: Tensor, labels: Tensor, classes: int) -> dict[str, Tensor]:
         """Return weights `(classes, d)` and bias `(classes,)` of a regression on vectors `(rows, d)`."""
@@ -93,19 +109,21 @@ class FittedLinearProbe(FittedView):
 
     Attributes:
         parameters: weights `(classes, d)` and bias `(classes,)`, NaN for labels without training rows.
-        encoder: gives the vectors.
+        encode: gives the vectors.
+        encoder: what computes them; None where that is the text embedding, which is saved by itself.
         training: the view, the training texts' vectors, the texts and their labels; None once restored.
     """
 
     parameters: Mapping[str, Tensor]
-    encoder: SentenceTransformer
+    encode: Encode
+    encoder: SentenceTransformer | None = None
     training: tuple[LinearProbe, Tensor, Sequence[str], Tensor] | None = None
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Return the log-probabilities `(n, classes)`."""
         if not texts:
             return torch.zeros(0, len(self.parameters["bias"]))
-        return _scores(self.parameters, encode(self.encoder, texts))
+        return _scores(self.parameters, self.encode(texts))
 
     def of_training(self, rows: Tensor) -> Tensor | None:
         """Return the log-probabilities `(n, classes)` of training rows from a regression on four fifths without them.
@@ -129,7 +147,8 @@ class FittedLinearProbe(FittedView):
 
     def learnt(self) -> Mapping[str, Tensor]:
         """Return the regression, and the encoder's files as bytes."""
-        return {**self.parameters, **{f"encoder.{name}": content for name, content in packed(self.encoder).items()}}
+        files = {} if self.encoder is None else packed(self.encoder)
+        return {**self.parameters, **{f"encoder.{name}": content for name, content in files.items()}}
 
 
 def _ready(encoder: SentenceTransformer) -> SentenceTransformer:

@@ -149,8 +149,14 @@ class TextEmbedding:
     @functools.cached_property
     def model(self) -> SentenceTransformer:
         """The sentence-transformers model, in evaluation mode on the trainer's device."""
+        return self._loaded(self.pretrained)
+
+    def _untuned(self) -> SentenceTransformer:
+        return self._loaded(self.context.config.embedding.pretrained)
+
+    def _loaded(self, pretrained: str) -> SentenceTransformer:
         trainer = build_trainer(self.context.config.trainer, "embedding", self.context.folder)
-        model = configured_embedding(self.context.config.embedding, self.pretrained)
+        model = configured_embedding(self.context.config.embedding, pretrained)
         return model.to(trainer.strategy.root_device).eval()
 
     @functools.cached_property
@@ -164,6 +170,7 @@ class TextEmbedding:
             load_embedding=lambda: self.model,
             candidates=None if candidates is None else lambda: candidates,
             kept=lambda: self._kept[self._fitting],
+            load_untuned=self._untuned if self.context.config.embedding.finetune else None,
         )
 
     @property

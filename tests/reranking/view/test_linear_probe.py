@@ -1,18 +1,19 @@
 import json
 import pickle
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
-from tiny import LABELS, samples, write_bert
+from tiny import LABELS, VOCABULARY, samples, write_bert
 
 import lrsl
 from lrsl.embedding.text_embedding import encode, load_embedding
 from lrsl.errors import InputError
 from lrsl.reranking.view import Given
-from lrsl.reranking.view.linear_probe import LinearProbe
+from lrsl.reranking.view.linear_probe import FittedLinearProbe, LinearProbe
 
 TEXTS, GOLD = samples(120, seed=3)
 UNSEEN, ANSWERS = samples(60, seed=4)
@@ -111,6 +112,51 @@ def test_what_cannot_be_learnt_from_is_one_sentence(probe, texts, labels, messag
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(ValueError, match=f"{min(settings)} is 0"):
         LinearProbe(**settings)
+
+
+def test_a_length_is_of_the_encoder_that_is_named():
+    with pytest.raises(ValueError, match="max_length is of the encoder that pretrained names"):
+        LinearProbe(max_length=7)
+
+
+def test_without_a_name_it_asks_the_text_embedding_and_saves_it_no_second_time(fitted, tiny_bert):
+    given = Given(LABELS, TEXTS, GOLD, load_embedding=lambda: load_embedding(str(tiny_bert)))
+    made = LinearProbe().fit(given)
+    torch.testing.assert_close(made(UNSEEN), fitted(UNSEEN))
+    assert set(made.learnt()) == {"weights", "bias"}
+    assert torch.equal(LinearProbe().restore(made.learnt(), replace(given, texts=[], labels=[]))(UNSEEN), made(UNSEEN))
+
+
+def test_without_a_name_it_asks_the_text_embedding_as_it_was_before_it_was_fine_tuned(fitted, tiny_bert, tmp_path):
+    tuned = load_embedding(str(write_bert(tmp_path / "tuned", VOCABULARY[::-1])))
+    untuned = load_embedding(str(tiny_bert))
+    given = Given(LABELS, TEXTS, GOLD, load_embedding=lambda: tuned, load_untuned=lambda: untuned)
+    made = LinearProbe().fit(given)
+    assert torch.equal(made(UNSEEN), fitted(UNSEEN))
+    restored = LinearProbe().restore(made.learnt(), Given(LABELS, load_embedding=lambda: tuned))
+    assert torch.equal(restored(UNSEEN), made(UNSEEN))
+
+
+def test_without_a_name_and_without_an_embedding_it_is_one_sentence():
+    with pytest.raises(RuntimeError, match="needs a text embedding, and none is given"):
+        LinearProbe().fit(Given(LABELS, TEXTS, GOLD))
+
+
+def test_a_reranker_asks_its_embedder_as_it_was_handed_in(tiny_bert, tmp_path):
+    torch.manual_seed(0)
+    logits = torch.randn(60, 4)
+    logits[torch.arange(60), torch.tensor(ANSWERS)] += 1
+    reranker = lrsl.Reranker(str(tiny_bert), LABELS, rule="fitted", deploy="always")
+    reranker.fit(logits, ANSWERS, UNSEEN, train=(TEXTS, GOLD, None), epochs=1)
+    (probe,) = (view for view in reranker._fitted_views if isinstance(view, FittedLinearProbe))
+    expected = LinearProbe(str(tiny_bert)).fit(Given(LABELS, TEXTS, GOLD))
+    torch.testing.assert_close(probe(UNSEEN), expected(UNSEEN))
+    reranker.fit(logits, ANSWERS, UNSEEN, train=(TEXTS, GOLD, None), epochs=1)
+    (again,) = (view for view in reranker._fitted_views if isinstance(view, FittedLinearProbe))
+    assert torch.equal(again(UNSEEN), probe(UNSEEN))
+    reranker.save_pretrained(tmp_path / "saved")
+    loaded = lrsl.Reranker.from_pretrained(tmp_path / "saved")
+    torch.testing.assert_close(loaded.rerank(logits, UNSEEN), reranker.rerank(logits, UNSEEN))
 
 
 def test_a_reranker_with_it_comes_back(probe, tmp_path):
