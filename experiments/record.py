@@ -17,7 +17,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,6 +47,8 @@ RECORDED = collect.recorded()
 INDEX = "README.md"
 HEADER = "| folder | command | commit | seeds | machine |"
 
+REJUDGED = "judged_again"
+"""The key of results.json under which stands at which commit the rules were fitted and judged again."""
 OURS = "synthetic"  # the source of data that this package makes
 
 
@@ -111,7 +113,7 @@ def record(
             if _keep(job.run, job.overrides, place, texts=allowed.texts, labels=labels):
                 described.add(place.parent)
         if allowed.add:
-            summary.save(summary.summarise(_lines(jobs, places)), made)
+            summarise(jobs, places, made)
         for file in (summary.MARKDOWN, summary.CSV):
             if (folder / file).is_file() and not allowed.add:
                 text = (folder / file).read_text(encoding="utf-8")
@@ -119,7 +121,7 @@ def record(
         if (into / name).exists():
             shutil.rmtree(into / name)
         made.rename(into / name)
-    row = _row(name, jobs, commit, machine)
+    row = row_of(name, jobs, commit, machine)
     index = into / INDEX
     text = index.read_text(encoding="utf-8") if index.is_file() else ""
     index.write_text(with_row(text, name, row), encoding="utf-8")
@@ -205,8 +207,14 @@ def _is_one_configuration(run: Run, other: Run) -> bool:
     )
 
 
-def _lines(jobs: Sequence[ReportedJob], places: dict[Path, Path]) -> list[dict[str, Any]]:
-    """Return what a sweep's summary is made of."""
+def summarise(jobs: Sequence[ReportedJob], places: Mapping[Path, Path], folder: Path) -> None:
+    """Write the summary of a sweep into a folder.
+
+    Args:
+        jobs: of the sweep.
+        places: where the run of each lies below the folder.
+        folder: where to.
+    """
     lines = [
         {
             "overrides": list(job.overrides),
@@ -221,7 +229,8 @@ def _lines(jobs: Sequence[ReportedJob], places: dict[Path, Path]) -> list[dict[s
         for job in jobs
         if job.run is not None
     ]
-    return sorted(lines, key=lambda line: (line["configuration"], line["seed"]))
+    in_order = sorted(lines, key=lambda line: (line["configuration"], line["seed"]))
+    summary.save(summary.summarise(in_order), folder)
 
 
 def _left(job: ReportedJob) -> Run | None:
@@ -297,20 +306,34 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def _compressed(path: Path, *, texts: bool) -> bytes:
-    """Return lines of JSON as gzip, the same bytes for the same lines whenever and wherever it is done."""
+    """Return lines of JSON as gzip."""
     with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
         lines = list(file)
     if not texts:
         lines = [json.dumps(json.loads(line) | {"text": ""}, ensure_ascii=False) + "\n" for line in lines]
+    return zipped(lines)
+
+
+def zipped(lines: Sequence[str]) -> bytes:
+    """Return lines as gzip, the same bytes for the same lines whenever and wherever it is done."""
     packed = io.BytesIO()
     with gzip.GzipFile("", "wb", 9, packed, mtime=0) as file:
         file.write("".join(lines).encode())
     return packed.getvalue()
 
 
-def _row(name: str, jobs: Sequence[ReportedJob], commit: str | None, machine: str | None) -> str:
+def row_of(name: str, jobs: Sequence[ReportedJob], commit: str | None = None, machine: str | None = None) -> str:
+    """Return the row that the runs of some jobs have in the index.
+
+    Args:
+        name: the folder they are kept in.
+        jobs: the jobs.
+        commit: the commit, for runs that did not note it.
+        machine: the class of machine, for runs that did not note it.
+    """
     runs = [job.run for job in jobs if job.run is not None and job.run.finished]
     commits = dict.fromkeys(str(run.results.get("commit") or commit) for run in runs)
+    again = dict.fromkeys(str(run.results[REJUDGED]) for run in runs if REJUDGED in run.results)
     machines = dict.fromkeys(
         "; ".join(filter(None, [run.results.get("machine") or machine or "not noted", run.results.get("precision")]))
         for run in runs
@@ -318,7 +341,8 @@ def _row(name: str, jobs: Sequence[ReportedJob], commit: str | None, machine: st
     cells = [
         f"`{name}/`",
         "<br>".join(f"`{command}`" for command in commands(jobs)) or "not noted",
-        ", ".join(f"`{revision}`" for revision in commits),
+        ", ".join(f"`{revision}`" for revision in commits)
+        + (f"; judged again at {', '.join(f'`{revision}`' for revision in again)}" if again else ""),
         significance.spans(sorted({run.seed for run in runs})),
         "<br>".join(machines),
     ]

@@ -51,6 +51,7 @@ COMMANDS = {
     "figures": Command("experiments.figures.__main__", "draw the paper's figures from runs"),
     "report": Command("experiments.report.__main__", "write a sweep's report, one HTML file"),
     "record": Command("experiments.record", "keep a sweep's runs among the recorded results"),
+    "rejudge": Command("experiments.rejudge", "fit and judge the rules of recorded runs again"),
     "completion": Command("lrsl.commands.completion", "print a script that completes lrsl in bash, zsh or fish"),
 }
 HELP = ("-h", "--help")

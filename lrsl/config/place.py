@@ -28,6 +28,7 @@ _IN_A_CHECKOUT = {
     "figures": "python -m experiments.figures",
     "report": "python -m experiments.report",
     "record": "python -m experiments.record",
+    "rejudge": "python -m experiments.rejudge",
 }
 
 

@@ -104,10 +104,10 @@ def run(config: Config, folder: Path, figures: Figures | None = None) -> dict[st
                 for rule in beside
             }
         with watch("test"):
-            judge = Judge(context, logits)
+            judge = Judge(context.corpus, logits)
             scores["rerank"] = {split: [of_view] for split, of_view in similarity.items()}
-            others = judge.beside(beside, scores)
-            tested = Tested(logits, similarity, judge.through_callback(paper, scores["rerank"]), others)
+            papers = judge.through_callback(paper, scores["rerank"], context)
+            tested = Tested(logits, similarity, papers, judge.beside(beside, scores))
             measured = measure(
                 config, context.corpus, tested, act(config, context.corpus, tested, scores, defer), asked=asked
             )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lrsl.config.schema import TrainerConfig
+from lrsl.data.corpus import Corpus
 from lrsl.reranking.folds import first_alike
 from lrsl.reranking.rule import FittedRule, Reranked, RowScores, recorded_scores
 from lrsl.reranking.threshold.fixed import Fixed
@@ -82,26 +83,26 @@ class Judge:
     """Fits rules on validation and applies them to the test.
 
     Args:
-        context: the run.
+        corpus: the data of the run.
         logits: the classifier's on val and test, `(n, classes)`.
     """
 
-    context: RunContext
+    corpus: Corpus
     logits: Mapping[str, Tensor]
 
-    def through_callback(self, named: NamedRule, scores: Scores) -> Judged:
+    def through_callback(self, named: NamedRule, scores: Scores, context: RunContext) -> Judged:
         """Judge the rule with the callback that any trainer can have, which logs what it finds.
 
         Args:
             named: the rule.
             scores: its views' on val and test.
+            context: the run.
         """
-        labels = {split: self.context.split(split).labels for split in ("val", "test")}
+        labels = {"val": self.corpus.val.labels, "test": self.corpus.test.labels}
         fitted = self._fitted(named, scores)
         callback = RerankingCallback(named.rule, _recorded(scores["test"]), fitted.fusion, fitted.detection)
         settings = TrainerConfig(accelerator="cpu", precision="32-true", progress=False)
-        logger = self.context.tracker.logger
-        trainer = build_trainer(settings, "test", self.context.folder, logger=logger, callbacks=[callback])
+        trainer = build_trainer(settings, "test", context.folder, logger=context.tracker.logger, callbacks=[callback])
         recorded = RecordedLogits()
         trainer.validate(recorded, recorded.loader(self.logits["val"], labels["val"]), verbose=False)
         trainer.test(recorded, recorded.loader(self.logits["test"], labels["test"]), verbose=False)
@@ -136,7 +137,7 @@ class Judge:
     @property
     def _held_out(self) -> tuple[Tensor, Tensor]:
         """Labels of validation, `(n,)`, and of each row the first with the same text, `(n,)`."""
-        val = self.context.corpus.val
+        val = self.corpus.val
         return torch.tensor(val.labels), first_alike(val.texts)
 
     def _fitted(self, named: NamedRule, scores: Scores) -> FittedRule:
