@@ -110,7 +110,7 @@ class Pretrained(ABC):
         """Send what `save_pretrained` writes to the hub, and return the address of the commit.
 
         With it go the label texts, and of views that learn from training rows their vectors (`lrsl.Instances`), their
-        words and pairs of words (`lrsl.Lexical`), or a regression and its encoder (`lrsl.LinearProbe`).
+        words and pairs of words (`lrsl.Lexical`), or a regression and the encoder it is on (`lrsl.LinearProbe`).
 
         Args:
             repo_id: `OWNER/NAME`; made where there is none. What an earlier reranker has left there is replaced, its

@@ -44,7 +44,7 @@ def test_the_run_s_own_rule_comes_out_as_in_the_run(runs):
 def test_scores_are_kept_with_the_labels_they_are_of(runs):
     folder, _ = runs
     kept = scored.read(folder / "seed0")
-    assert set(kept.views) == {"label_similarity", "instances", "lexical"}
+    assert set(kept.views) == {"label_similarity", "instances", "lexical", "linear_probe"}
     for split, rows in (("val", 48), ("test", 60)):
         assert kept.logits[split].shape == (rows, 4)
         assert kept.labels[split].shape == (rows,)

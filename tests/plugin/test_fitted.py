@@ -22,8 +22,8 @@ def fitted(tiny_bert):
     return reranker.fit(logits(VAL[0], VAL[1], 0), VAL[1], VAL[0], (*TRAIN, None), epochs=1)
 
 
-def test_it_joins_three_views_and_pays(fitted):
-    assert [type(view).__name__ for view in fitted.views] == ["LabelSimilarity", "Instances", "Lexical"]
+def test_it_joins_views_and_pays(fitted):
+    assert [type(view).__name__ for view in fitted.views] == ["LabelSimilarity", "Instances", "Lexical", "LinearProbe"]
     verdict = fitted.report_["verdict"]
     assert verdict["deploy"]
     assert verdict["reason"].startswith("reranking on: ")

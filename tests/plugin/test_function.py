@@ -33,7 +33,12 @@ def test_a_function_and_its_reranker_are_one(fitted):
     assert np.array_equal(fitted.logits(TEST.texts), logits)
     assert ASKED == [16, 16, 16, 2]
     reranker = fitted.reranker
-    assert [type(view).__name__ for view in reranker.views] == ["LabelSimilarity", "Instances", "Lexical"]
+    assert [type(view).__name__ for view in reranker.views] == [
+        "LabelSimilarity",
+        "Instances",
+        "Lexical",
+        "LinearProbe",
+    ]
     assert fitted.predict(TEST.texts) == [NAMES[label] for label in reranker.predict(logits, TEST.texts)]
     assert np.array_equal(fitted.predict_proba(TEST.texts), reranker.predict_proba(logits, TEST.texts))
     assert fitted.answers(TEST.texts, k=2) == reranker.answers(logits, TEST.texts, 2)

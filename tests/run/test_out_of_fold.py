@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from lrsl.commands.replay import replay
-from lrsl.config.schema import RerankerConfig
+from lrsl.config.schema import RerankerConfig, RuleConfig
 from lrsl.data import load_corpus
 from lrsl.errors import InputError
 from lrsl.reranking.view.cross_encoder import CrossEncoder
@@ -57,10 +57,10 @@ def corpus(config):
 def test_a_view_is_fitted_again_on_the_same_folds(config, whole):
     _, folder = whole
     (folder / "config.json").write_text(json.dumps(asdict(config)), encoding="utf-8")
-    lexical = next(view for rule in rules_beside(config) for view in rule.views if view.name == "lexical")
-    again = Rescored(folder)(folder, lexical)
-    for split, scores in again.items():
-        assert torch.equal(scores, scored.read(folder).views["lexical"][split])
+    asked = {view.name: view for rule in rules_beside(config) for view in rule.views}
+    for name in ("lexical", "linear_probe"):
+        for split, scores in Rescored(folder)(folder, asked[name]).items():
+            assert torch.equal(scores, scored.read(folder).views[name][split])
 
 
 @pytest.fixture
@@ -247,7 +247,7 @@ def test_suspect_labels_are_those_that_are_wrong_more_often_than_not(whole, conf
     for line in found:
         assert texts[line["id"]] == line["text"]
         assert line["probability_likelier"] > 0
-        assert set(line["views"]) <= {"label_similarity", "instances", "lexical", "second_classifier", "cross_encoder"}
+        assert set(line["views"]) <= {*RuleConfig().views, "second_classifier", "cross_encoder"}
 
     def names(line):  # the words of tiny's texts say what they are about
         words = line["text"].split()

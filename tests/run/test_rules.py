@@ -24,7 +24,7 @@ def test_the_fitted_rule_is_there_by_default():
     assert fitted.rule.detector == lrsl.Margin()
     assert fitted.rule.fusion == lrsl.LogLinear()
     assert fitted.rule.threshold == lrsl.BestGain(without_gain="mistakes")
-    assert [view.name for view in fitted.views] == ["label_similarity", "instances", "lexical"]
+    assert [view.name for view in fitted.views] == ["label_similarity", "instances", "lexical", "linear_probe"]
     assert beside(fitted=RuleConfig(views=[])) == []
 
 

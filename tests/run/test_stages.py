@@ -119,9 +119,9 @@ def test_confused_labels_of_another_k_are_other_triplets(config, first, made, tm
 
 
 def test_rules_beside_share_what_views_make(config, first, made, tmp_path):
-    fitted = RuleConfig(views=["label_similarity", "instances", "lexical"])
+    fitted = RuleConfig()
     contents(with_part(config, "reranker", fitted=fitted), tmp_path / "fitted")
-    kept = [*["similarity"] * 4, *["views"] * 2]  # instances and lexical, of val and test, and what they have learnt
+    kept = [*["similarity"] * 6, *["views"] * 3]  # the other three views, of val and test, and what they have learnt
     assert made == kept
     words = {"name": "words", "views": ["lexical"], "detector": "entropy"}
     found, _, _ = contents(with_part(config, "reranker", fitted=fitted, rules=[words]), tmp_path / "more")
