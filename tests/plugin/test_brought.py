@@ -250,7 +250,7 @@ def test_an_embedder_without_a_transformer_is_not_fine_tuned_but_taken_as_it_is(
         Reranker(static, LABELS).fit(*rows, train=given)
     taken = Reranker(static, LABELS, rule="fitted").fit(*rows, train=given, finetune=False)
     assert taken.embedding is static
-    assert len(taken.views) == 3
+    assert len(taken.views) == 4
     assert "embedding_accuracy" not in taken.report_
 
 

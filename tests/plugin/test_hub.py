@@ -68,7 +68,7 @@ def test_a_revision_is_another_reranker(fitted, there):
     again = Reranker.from_pretrained("me/mine", revision="words")
     assert [type(view) for view in again.views] == [Lexical]
     assert torch.equal(again.predict(TEST.logits, TEST.texts), words.predict(TEST.logits, TEST.texts))
-    assert len(Reranker.from_pretrained("me/mine").views) == 3
+    assert len(Reranker.from_pretrained("me/mine").views) == 4
 
 
 def test_of_what_lies_there_data_alone_are_fetched(fitted, there):

@@ -144,7 +144,7 @@ def test_each_fit_begins_with_the_embedder_that_was_handed_in(embedding, tiny_be
         fresh = [reranker.fit(VAL.logits, VAL.labels, VAL.texts, train=train, **RECIPE).report_["embedding_accuracy"]]
         fresh.append(reranker.fit(VAL.logits, VAL.labels, VAL.texts, train, **RECIPE).report_["embedding_accuracy"])
         assert fresh[0] == fresh[1]
-        assert len(reranker.views) == 3
+        assert len(reranker.views) == 4
         reranker.fit(VAL.logits, VAL.labels, VAL.texts)
         assert len(reranker.views) == 1
         assert torch.equal(encode(reranker.embedding, LABELS), encode(embedding, LABELS))
