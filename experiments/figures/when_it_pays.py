@@ -27,6 +27,9 @@ SYSTEMS = {
 }
 """What is compared with the classifier, and what it is called."""
 
+HEADROOM = 0.3
+"""What is kept free above the lines for the legend, in parts of what they take."""
+
 CAPTION = (
     "Gain on test over the classifier, in points, against the number of training samples per label, with as many for "
     "validation: mean over the seeds, each of which drew its own samples. Bars are 95 % intervals, clustered over the "
@@ -114,4 +117,6 @@ def draw(numbers: Sequence[str], systems: Mapping[str, Mapping[str, Point]], axe
     axes.set_xlim(-0.5, len(numbers) - 0.5)
     axes.set_xlabel("training samples per label")
     axes.set_ylabel("gain, points")
-    axes.legend()
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + HEADROOM * (high - low))
+    axes.legend(loc="upper center", ncols=2)

@@ -56,7 +56,7 @@ def load_embedding(
         InputError: it is neither a folder with a model nor reachable, lacks most of its weights, does not encode
             texts, or has another pooling than is asked for.
     """
-    with loading(pretrained, key) as path, warnings.catch_warnings():
+    with loading(pretrained, key) as path, warnings.catch_warnings(), _errors_alone():
         warnings.simplefilter("ignore")
         if _is_plain_encoder(path):
             transformer = Transformer(path, **{f"{part}_kwargs": dict(_TRUST) for part in _PARTS})
@@ -117,6 +117,18 @@ def _first_module(path: str) -> str:
     """Return the folder of the network of a sentence-transformers model, or of a plain encoder."""
     modules = Path(path) / "modules.json"
     return str(Path(path) / parsed(modules.read_text(encoding="utf-8"))[0]["path"]) if modules.is_file() else path
+
+
+@contextmanager
+def _errors_alone() -> Iterator[None]:
+    """Keep sentence-transformers from warning of weights in half precision, which are not left in it."""
+    logger = logging.getLogger("sentence_transformers")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _is_plain_encoder(path: str) -> bool:

@@ -1,3 +1,5 @@
+import logging
+
 import numpy as np
 import pytest
 import torch
@@ -114,6 +116,17 @@ def test_the_longest_input_never_exceeds_the_positions(tiny_bert, tiny_roberta):
 def test_half_precision_weights_are_loaded_as_float32(tiny_bert, tmp_path):
     save_embedding(load_embedding(str(tiny_bert)).bfloat16(), tmp_path)
     assert {parameter.dtype for parameter in load_embedding(str(tmp_path)).parameters()} == {torch.float32}
+
+
+def test_half_precision_weights_are_loaded_without_a_word(tiny_bert, tmp_path, caplog):
+    save_embedding(load_embedding(str(tiny_bert)).half(), tmp_path)
+    once = logging.Logger.warning_once  # which transformers adds; it warns once per process
+    once.cache_clear()
+    load_embedding(str(tmp_path))
+    assert not caplog.records
+    once.cache_clear()
+    SentenceTransformer(str(tmp_path), device="cpu")
+    assert "torch.float16" in caplog.text
 
 
 def test_an_unknown_name_is_one_sentence():
