@@ -49,6 +49,7 @@ HEADER = "| folder | command | commit | seeds | machine |"
 
 REJUDGED = "judged_again"
 """The key of results.json under which stands at which commit the rules were fitted and judged again."""
+AGAIN = "; judged again at "
 OURS = "synthetic"  # the source of data that this package makes
 
 
@@ -121,7 +122,7 @@ def record(
         if (into / name).exists():
             shutil.rmtree(into / name)
         made.rename(into / name)
-    row = row_of(name, jobs, commit, machine)
+    row = _row(name, jobs, commit, machine)
     index = into / INDEX
     text = index.read_text(encoding="utf-8") if index.is_file() else ""
     index.write_text(with_row(text, name, row), encoding="utf-8")
@@ -322,15 +323,7 @@ def zipped(lines: Sequence[str]) -> bytes:
     return packed.getvalue()
 
 
-def row_of(name: str, jobs: Sequence[ReportedJob], commit: str | None = None, machine: str | None = None) -> str:
-    """Return the row that the runs of some jobs have in the index.
-
-    Args:
-        name: the folder they are kept in.
-        jobs: the jobs.
-        commit: the commit, for runs that did not note it.
-        machine: the class of machine, for runs that did not note it.
-    """
+def _row(name: str, jobs: Sequence[ReportedJob], commit: str | None, machine: str | None) -> str:
     runs = [job.run for job in jobs if job.run is not None and job.run.finished]
     commits = dict.fromkeys(str(run.results.get("commit") or commit) for run in runs)
     again = dict.fromkeys(str(run.results[REJUDGED]) for run in runs if REJUDGED in run.results)
@@ -342,7 +335,7 @@ def row_of(name: str, jobs: Sequence[ReportedJob], commit: str | None = None, ma
         f"`{name}/`",
         "<br>".join(f"`{command}`" for command in commands(jobs)) or "not noted",
         ", ".join(f"`{revision}`" for revision in commits)
-        + (f"; judged again at {', '.join(f'`{revision}`' for revision in again)}" if again else ""),
+        + (AGAIN + ", ".join(f"`{revision}`" for revision in again) if again else ""),
         significance.spans(sorted({run.seed for run in runs})),
         "<br>".join(machines),
     ]

@@ -1,8 +1,9 @@
 """Fit and judge the rules of recorded runs again, as this version has them; nothing is trained.
 
 The logits and view scores of a recorded run are kept, so that a better rule needs no new runs. What the fitted rule,
-the control and other rules beside come to is replaced; what the classifier, the similarity and the paper's rule come to
-stays as the run found it. A view that the run was not asked for is fitted on its data.
+the control and other rules beside come to is replaced, and so are the verdicts and what is deployed; the answers of the
+classifier, the similarity and the paper's rule stay as the run found them. A view that the run was not asked for is
+fitted on its data.
 
 python -m experiments.rejudge experiments/results/banking77 --data-dir DATA
 """
@@ -24,12 +25,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.record import HEADER, INDEX, OURS, REJUDGED, row_of, summarise, with_row, zipped
+from experiments.record import AGAIN, INDEX, OURS, REJUDGED, summarise, with_row, zipped
 from experiments.report.jobs import jobs_of
+from lrsl import files
 from lrsl.config import place
 from lrsl.config.schema import Config, RuleConfig
 from lrsl.errors import InputError
-from lrsl.paths import is_folder
+from lrsl.paths import is_file, is_folder
 from lrsl.run import results, scored
 from lrsl.run.commit import commit
 from lrsl.run.finished import CONFIGURATION
@@ -44,6 +46,10 @@ from lrsl.run.stages.test import Judge, Tested
 from lrsl.strict_json import parsed
 from lrsl.sweep.summary import MARKDOWN
 
+FORMER = (["label_similarity", "instances", "lexical"],)
+"""Views that the fitted rule had by default in earlier versions."""
+PREDICTIONS = f"{results.PREDICTIONS}.gz"
+HOME = "experiments/results"
 OF_RULES = ("fitted", "control", "rules", "verdict", "on_hard")
 """What of results.json is replaced whole."""
 BY_RULE = ("selective", "validation")
@@ -60,28 +66,50 @@ def rejudge(folder: Path, anew: Rescored) -> None:
         anew: fits views that a run has not been asked for.
 
     Raises:
-        InputError: there are no runs that have kept their scores, their data are others, or something of them is
-            missing or damaged; then nothing is written.
+        InputError: it is none of the recorded results, there are no runs that have kept their scores, their data are
+            others, or something of them is missing or damaged; then nothing is written.
     """
+    given, folder = folder, folder.resolve()
     runs = sorted(path.parent for path in folder.rglob(results.SCORES)) if is_folder(folder) else []
     if not runs:
-        raise InputError(f"{folder} holds no runs that have kept {results.SCORES}; name a folder of recorded results")
+        raise InputError(f"{given} holds no runs that have kept {results.SCORES}; name a folder of recorded results")
+    index = folder.parent / INDEX
+    if not is_file(index) or f"| `{folder.name}/` |" not in index.read_text(encoding="utf-8"):
+        raise InputError(f"{given} is not entered in {index}; name a folder that was recorded, as {HOME}/banking77")
+    for run in runs:
+        if missing := [name for name in (CONFIGURATION, PREDICTIONS) if not is_file(run / name)]:
+            raise InputError(f"{run} has no {missing[0]}; record it again")
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as scratch:
         made = Path(scratch) / folder.name
         shutil.copytree(folder, made)
         for run in runs:
             print(f"{run} …", file=sys.stderr, flush=True)
             _judge(run, made / run.relative_to(folder), anew)
-        jobs = jobs_of(made)
-        row = row_of(folder.name, jobs)
         if (made / MARKDOWN).is_file():
+            jobs = jobs_of(made)
             places = {job.run.folder: job.run.folder.relative_to(made) for job in jobs if job.run is not None}
             summarise(jobs, places, made)
-        shutil.rmtree(folder)
+        _swap(folder, made)
+    files.write(index, _entered(index.read_text(encoding="utf-8"), folder.name))
+
+
+def _entered(text: str, name: str) -> str:
+    """Return an index whose row of a name says at which commit its runs were judged again."""
+    (row,) = (line for line in text.splitlines() if line.startswith(f"| `{name}/` |"))
+    cells = row.split(" | ")
+    cells[2] = f"{cells[2].partition(AGAIN)[0]}{AGAIN}`{commit()}`"
+    return with_row(text, name, " | ".join(cells))
+
+
+def _swap(folder: Path, made: Path) -> None:
+    """Put a new folder in the place of another, which stands beside it then; either is whole at any time."""
+    before = made.with_name(f"{made.name} before")
+    folder.rename(before)
+    try:
         made.rename(folder)
-    index = folder.parent / INDEX
-    if index.is_file() and HEADER in (text := index.read_text(encoding="utf-8")):
-        index.write_text(with_row(text, folder.name, row), encoding="utf-8")
+    except BaseException:
+        before.rename(folder)
+        raise
 
 
 def _judge(run: Path, made: Path, anew: Rescored) -> None:
@@ -120,8 +148,10 @@ def _judge(run: Path, made: Path, anew: Rescored) -> None:
 
 
 def _with_views_of_now(config: Config) -> Config:
-    """Return the configuration of a run with the views that the fitted rule has by default."""
-    fitted = replace(config.reranker.fitted, views=RuleConfig().views)
+    """Return the configuration of a run; where its views are those of an earlier default, with those of now."""
+    fitted = config.reranker.fitted
+    if fitted.views in FORMER:
+        fitted = replace(fitted, views=RuleConfig().views)
     return replace(config, reranker=replace(config.reranker, fitted=fitted))
 
 
@@ -148,12 +178,11 @@ def _check(run: Path, kept: Scored, labels: Sequence[int], before: Mapping[str, 
 
 def _write_predictions(run: Path, made: Path, changed: Sequence[Mapping[str, Any]]) -> None:
     """Write a run's predictions with other answers of the rules."""
-    name = f"{results.PREDICTIONS}.gz"
-    with gzip.open(run / name, "rt", encoding="utf-8") as file:
+    with gzip.open(run / PREDICTIONS, "rt", encoding="utf-8") as file:
         lines = [parsed(line) for line in file]
     if len(lines) != len(changed):
-        raise InputError(f"{run / name} has {len(lines)} lines for {len(changed)} test samples; record it again")
-    (made / name).write_bytes(zipped([_line({**line, **new}) for line, new in zip(lines, changed, strict=True)]))
+        raise InputError(f"{run / PREDICTIONS} has {len(lines)} lines for {len(changed)} test samples; record it again")
+    (made / PREDICTIONS).write_bytes(zipped([_line({**line, **new}) for line, new in zip(lines, changed, strict=True)]))
 
 
 def _line(content: Mapping[str, Any]) -> str:
@@ -182,7 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         anew = Rescored(given.data_dir, given.pretrained)
         for folder in given.folder:
             rejudge(folder, anew)
-            print(f"{folder}: judged again, and entered in {folder.parent / INDEX}")
+            print(f"{folder}: judged again, as its row in {folder.resolve().parent / INDEX} says")
     except InputError as error:
         print(error, file=sys.stderr)
         return 1

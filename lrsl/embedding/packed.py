@@ -18,10 +18,15 @@ _FILE = re.compile(r"(?:[\w-]+/)*\w[\w.-]*\.(?:json|txt|model|safetensors)")  # 
 
 
 def packed(embedding: SentenceTransformer) -> dict[str, Tensor]:
-    """Return the files of an embedding's folder as bytes, by their names."""
+    """Return the files of an embedding's folder as bytes, by their names.
+
+    Raises:
+        InputError: a module of it is of the user's own, so that `unpacked` would refuse it.
+    """
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         save_embedding(embedding, folder)
+        check_runs_nothing(folder, "the encoder of a view")
         names = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
         content = {name: path.read_bytes() for name, path in names.items() if _FILE.fullmatch(name)}
     return {name: torch.frombuffer(bytearray(of), dtype=torch.uint8) for name, of in content.items() if of}

@@ -156,6 +156,8 @@ def _limits(about: Mapping[str, Any]) -> Iterator[str]:
         yield "It holds words and pairs of words of the training texts."
     if "lrsl.Instances" in kinds:
         yield "It holds the vectors of the training texts."
+    if "lrsl.LinearProbe" in kinds and report.get("embedding_accuracy") is not None:
+        yield "It holds the embedding twice, fine-tuned and as it was before."
     if any(not str(kind).startswith("lrsl.") for kind in kinds):
         yield "A view is not of lrsl itself: its module has to be imported before the reranker is loaded."
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -15,6 +17,7 @@ from torch import Tensor
 
 from lrsl.embedding.apart import check_apart
 from lrsl.embedding.finetuning import embedding_settings, finetuned
+from lrsl.nn.trust import OWN
 from lrsl.plugin.calibration import Calibration, cross_fitted
 from lrsl.plugin.report import figures
 from lrsl.reranking.folds import first_alike, folds
@@ -171,7 +174,22 @@ def prepared(
         return given, None, None
     rows = (training.texts, training.labels, training.logits)
     embedder, accuracies = finetuned(load(), list(given.label_texts), rows, (list(held_out[0]), held_out[1]), how)
-    return replace(given, load_embedding=lambda: embedder, load_untuned=load), embedder, accuracies
+    untuned = functools.cache(lambda: copy.deepcopy(load()))  # whatever becomes of the one that was handed in
+    return replace(given, load_embedding=lambda: embedder, load_untuned=untuned), embedder, accuracies
+
+
+def can_be_packed(embedder: Any) -> bool:
+    """Tell, with a warning if not, whether an embedder is made of what can be loaded again without running code."""
+    if not isinstance(embedder, SentenceTransformer):
+        return True
+    own = [type(module) for module in embedder if not type(module).__module__.startswith(OWN)]
+    if own:
+        warnings.warn(
+            f"the embedder has a module of your own ({own[0].__qualname__}), so that no reranker can hold it as it was "
+            "before it was fine-tuned, and the view linear_probe is left out",
+            stacklevel=4,
+        )
+    return not own
 
 
 def scores_out_of_fold(

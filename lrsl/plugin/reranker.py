@@ -84,8 +84,9 @@ class Reranker(Pretrained):
         defer: answers hard rows with `on_hard="defer"`: a function of a text, its k likeliest label texts, best first,
             and their scores, that returns a label text or None; or an `lrsl.Endpoint`. It is never saved.
         backend: what computes the embedding of texts: `torch`; `onnx`, ONNX Runtime on the CPU, whose vectors differ
-            by rounding alone; or `onnx-int8`, with 8-bit integers. Fine-tuning takes torch. An embedding that cannot be
-            exported is computed by torch, and a warning says why.
+            by rounding alone; or `onnx-int8`, with 8-bit integers. Fine-tuning takes torch, and so does the embedder
+            as it was before that, which the rule `fitted` asks, too. An embedding that cannot be exported is computed
+            by torch, and a warning says why.
 
     Attributes:
         report_: what `fit` found on the held-out rows: `sigma2_mis`, `hard_fraction`, `n`, the accuracies of
@@ -236,6 +237,8 @@ class Reranker(Pretrained):
         views = [*self._from_texts, *(self._from_rows if training is not None else [])]
         given = self._as_handed_in()
         given, embedder, accuracies = fitting.prepared(given, training, (given_texts, gold), views, how)
+        if given.load_untuned is not None and not fitting.can_be_packed(self._handed_in):
+            views = [view for view in views if view not in self._from_rows or not isinstance(view, LinearProbe)]
         fitted_views = [view.fit(given) for view in views]
         if self._is_tuned or embedder is not None:
             self._embedder = given.embedding

@@ -91,7 +91,7 @@ class Reranked:
 
     Attributes:
         hard: which rows are hard, `(n,)` bool.
-        view_scores: each view's scores of the hard rows, `(hard rows, classes)`.
+        view_scores: each view's scores of the hard rows, `(hard rows, classes)`; NaN of a view that was not asked.
         scores: what to rank by, `(n, classes)`: the fusion's for hard rows, softmax(logits) for easy ones.
         labels: the answers, `(n,)`; easy rows keep the classifier's.
     """
@@ -115,7 +115,7 @@ class FittedRule:
     fusion: FittedFusion
 
     def rerank(self, logits: Tensor, scores: Sequence[RowScores], rows: Tensor | None = None) -> Reranked:
-        """Rerank the hard rows; the views are asked for these only.
+        """Rerank the hard rows; views are asked for these only, and not at all where the fusion has no use for them.
 
         Args:
             logits: the classifier's, `(n, classes)`.
@@ -128,10 +128,21 @@ class FittedRule:
         if not hard.any():
             return Reranked(hard, tuple(answers[:0] for _ in scores), answers, labels)
         asked = hard.nonzero().flatten() if rows is None else rows.to(hard.device)[hard]
-        given = tuple(score(asked.cpu(), logits[hard]).to(logits.device) for score in scores)
+        shape = len(asked), logits.shape[1]
+        given = tuple(
+            score(asked.cpu(), logits[hard]).to(logits.device)
+            if self.asks(number)
+            else answers.new_full(shape, torch.nan)
+            for number, score in enumerate(scores)
+        )
         answers[hard] = _fused(self.fusion, logits[hard], given).to(answers.dtype)
         labels[hard] = answers[hard].argmax(dim=-1)
         return Reranked(hard, given, answers, labels)
+
+    def asks(self, view: int) -> bool:
+        """Tell whether the view of this number is asked; a fusion that does not say asks each."""
+        asks = getattr(self.fusion, "asks", None)
+        return asks is None or bool(asks(view))
 
 
 def _fused(fusion: FittedFusion, logits: Tensor, scores: Sequence[Tensor]) -> Tensor:

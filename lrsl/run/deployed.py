@@ -33,8 +33,9 @@ def keep(
 ) -> None:
     """Write the reranker that is deployed into a run's folder, or say in a line why it cannot be kept.
 
-    The embedding is not written with it, for the run has that beside it or off the shelf. Where the classifier alone is
-    deployed, it is the rule that tells what is hard, switched off.
+    The embedding is not written with it, for the run has that beside it or off the shelf; what it was fine-tuned from
+    is, with the view that asks it. Where the classifier alone is deployed, it is the rule that tells what is hard,
+    switched off.
 
     Args:
         config: the run.

@@ -121,7 +121,11 @@ def verdict(deploy: str, tested: Tested) -> dict[str, Any]:
     chosen = tested.deployed(deploy)
     judged = {"rerank": tested.paper} | {judged.named.name: judged for judged in tested.beside}
     asked = chosen or judged.get(FITTED, tested.paper)
-    costs = [f"{view.name}: {view.view.cost}" for view in asked.named.views if view.view.cost]
+    costs = [
+        f"{view.name}: {view.view.cost}"
+        for number, view in enumerate(asked.named.views)
+        if view.view.cost and asked.fitted.asks(number)
+    ]
     return {
         "deployed": "origin" if chosen is None else chosen.named.name,
         "reason": asked.verdict.reason if deploy == "auto" else f"reranker.deploy={deploy}",

@@ -32,12 +32,13 @@ class Rescored:
     Args:
         data_dir: folder of local copies of the data.
         pretrained: where the runs' text embedding lies as it was pretrained, if no longer where their configuration
-            says.
+            says; of all of them, which must be of one embedding.
     """
 
     def __init__(self, data_dir: Path, pretrained: str | None = None) -> None:
         self.data_dir = data_dir
         self.pretrained = pretrained
+        self._stands_for: str | None = None
         self._known: dict[tuple[str, ...], dict[str, Tensor]] = {}
         self._encoders: dict[str, SentenceTransformer] = {}
 
@@ -57,7 +58,7 @@ class Rescored:
         config = configuration_of(folder)
         corpus, folds = self.data_of(folder, config)
         dealt = "" if folds is None else str([rows.tolist() for rows in folds.rows])
-        settings = replace(config.embedding, pretrained=self.pretrained or config.embedding.pretrained)
+        settings = self._settings(config.embedding)
         key = (key_of(configured.settings), _key(settings), corpus.fingerprint(), dealt)
         if key not in self._known:
             scored = partial(_of, configured, corpus, lambda: self._encoder(settings))
@@ -77,6 +78,22 @@ class Rescored:
         if corpus.fingerprint() != (read(folder) or {}).get("data"):
             raise InputError(f"the data in {self.data_dir} are not those of {folder}; name a folder that has these")
         return corpus, Folds(corpus, config.reranker.folds, config.dataset.drawn_by) if config.reranker.folds else None
+
+    def _settings(self, embedding: EmbeddingConfig) -> EmbeddingConfig:
+        """Return the embedding of a run, from where it lies now.
+
+        Raises:
+            InputError: `pretrained` would stand for two.
+        """
+        if self.pretrained is None:
+            return embedding
+        self._stands_for = self._stands_for or embedding.pretrained
+        if self._stands_for != embedding.pretrained:
+            raise InputError(
+                f"--pretrained {self.pretrained} would stand for two, since the runs are of "
+                f"{self._stands_for} and of {embedding.pretrained}; name those of one at a time"
+            )
+        return replace(embedding, pretrained=self.pretrained)
 
     def _encoder(self, settings: EmbeddingConfig) -> SentenceTransformer:
         """Return the text embedding as it was pretrained; the last is held."""

@@ -4,6 +4,7 @@ import gzip
 import json
 import shutil
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import tiny
@@ -93,7 +94,7 @@ def test_scores_configuration_and_index_are_those_of_now(made, recorded):
     assert settings["reranker"]["fitted"]["views"] == [*BEFORE, "linear_probe"]
     index = (recorded.parent / "README.md").read_text()
     told = json.loads((recorded / "seed0" / "results.json").read_text())["judged_again"]
-    assert f"`; judged again at `{told}`" in index
+    assert f"`; judged again at `{told}` | 0 | " in index
     assert index.count("`tiny/`") == 1
     assert sorted(path.name for path in recorded.parent.iterdir()) == ["README.md", "tiny"]
     if (folder / "suspect_labels.jsonl").is_file():
@@ -106,6 +107,8 @@ def test_what_cannot_be_judged_again_is_left_as_it_is(made, recorded, tmp_path, 
     data = str(made[2])
     assert main([str(tmp_path / "nowhere"), "--data-dir", data]) == 1
     assert "holds no runs that have kept scores.safetensors" in capsys.readouterr().err
+    assert main([str(recorded.parent), "--data-dir", data]) == 1
+    assert "is not entered in" in capsys.readouterr().err
     assert main([str(recorded), "--data-dir", str(tmp_path / "nowhere")]) == 1
     assert "nowhere is no folder; name the one that holds the data of the runs" in capsys.readouterr().err
     path = recorded / "seed0" / "results.json"
@@ -127,3 +130,37 @@ def test_an_encoder_that_has_gone_is_named_and_may_be_given(made, recorded, tiny
     assert "embedding.pretrained=FOLDER/tiny" in (error := capsys.readouterr().err)
     assert error.strip().endswith("; or name its folder by --pretrained")
     assert main([str(recorded), "--data-dir", str(made[2]), "--pretrained", str(tiny_bert)]) == 0
+
+
+def test_a_record_is_whole_whatever_interrupts(made, recorded, monkeypatch):
+    before = {path: path.read_bytes() for path in recorded.rglob("*") if path.is_file()}
+    rename, places = Path.rename, []
+
+    def interrupted(self, target):
+        places.append(target)
+        if Path(target) == recorded and len(places) == 2:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        main([str(recorded), "--data-dir", str(made[2])])
+    assert {path: path.read_bytes() for path in recorded.rglob("*") if path.is_file()} == before
+
+
+def test_views_that_were_chosen_stay(made, recorded):
+    path = recorded / "seed0" / "config.json"
+    settings = json.loads(path.read_text())
+    settings["reranker"]["fitted"]["views"] = ["instances"]
+    path.write_text(json.dumps(settings))
+    assert main([str(recorded), "--data-dir", str(made[2])]) == 0
+    assert json.loads((recorded / "seed0" / "results.json").read_text())["fitted"]["views"] == ["instances"]
+
+
+def test_one_folder_stands_for_one_encoder(made, recorded, tiny_bert, capsys):
+    other = shutil.copytree(recorded / "seed0", recorded / "seed1")
+    settings = json.loads((other / "config.json").read_text())
+    settings["embedding"]["pretrained"] = "another"
+    (other / "config.json").write_text(json.dumps(settings))
+    assert main([str(recorded), "--data-dir", str(made[2]), "--pretrained", str(tiny_bert)]) == 1
+    assert "would stand for two" in capsys.readouterr().err

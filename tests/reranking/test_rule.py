@@ -5,7 +5,9 @@ import torch
 
 from lrsl import core
 from lrsl.reranking.detector import DetectorWithoutFit
+from lrsl.reranking.detector.margin import Margin
 from lrsl.reranking.detector.topk_variance import TopKVariance
+from lrsl.reranking.fusion.log_linear import FittedLogLinear
 from lrsl.reranking.fusion.paper import Paper
 from lrsl.reranking.rule import Detection, FittedRule, Rule, recorded_scores, scores_of_texts
 from lrsl.reranking.view import View
@@ -74,6 +76,24 @@ def test_hard_rows_get_eq_10_and_easy_ones_keep_their_softmax(fitted, scores):
 def test_the_view_is_asked_for_texts_of_hard_rows_only(fitted, view, scores):
     fitted.rerank(LOGITS, scores)
     assert view.asked == [["second", "fourth"]]
+
+
+def test_a_view_without_a_weight_is_not_asked_and_changes_nothing():
+    logits = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    other = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
+
+    def never(rows, logits):
+        raise AssertionError
+
+    fusion = FittedLogLinear(2.0, torch.tensor([0.0, 0.5], dtype=torch.float64))
+    rule = FittedRule(Detection(Margin(), 100.0), fusion)
+    found = rule.rerank(logits, [never, recorded_scores(other)])
+    asked = rule.rerank(logits, [recorded_scores(logits), recorded_scores(other)])
+    torch.testing.assert_close(found.scores, fusion(logits, [logits, other]))
+    assert torch.equal(found.scores, asked.scores)
+    assert found.view_scores[0].isnan().all()
+    nothing = FittedRule(rule.detection, FittedLogLinear(2.0, torch.zeros(1, dtype=torch.float64)))
+    assert torch.equal(nothing.rerank(logits, [never]).scores, logits.softmax(-1))
 
 
 def test_rows_are_known_by_their_numbers(fitted, scores):

@@ -22,6 +22,10 @@ class FittedFusion(Fitted, Protocol):
         """
         ...
 
+    def asks(self, view: int) -> bool:
+        """Tell whether the scores of the view of this number make a difference; unless overridden they do."""
+        return True
+
 
 class Fusion(Component, Protocol):
     """A fusion before it is fitted. What it gives sums to 1, and may be taken at its word, if `gives_probabilities`."""

@@ -100,6 +100,10 @@ class FittedLogLinear(FittedFusion):
                 fused += beta * filled(score).to(logits.device)
         return fused.softmax(-1).to(dtype)
 
+    def asks(self, view: int) -> bool:
+        """Tell whether a view has a weight."""
+        return bool(self.beta[view] != 0)
+
     def learnt(self) -> Mapping[str, Tensor]:
         """Return temperature and weights."""
         return {"temperature": torch.tensor(self.temperature, dtype=torch.float64), "beta": self.beta}

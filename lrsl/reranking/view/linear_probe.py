@@ -83,14 +83,14 @@ class LinearProbe(View):
         files = under("encoder", learnt)
         if not files and self.pretrained is None:
             return FittedLinearProbe(parameters, given.encode)
-        encoder = _ready(unpacked(files, "the saved view LinearProbe"))
+        encoder = _ready(unpacked(files, "the saved view LinearProbe"), given)
         return FittedLinearProbe(parameters, partial(encode, encoder), encoder)
 
     def _encoder(self, given: Given) -> SentenceTransformer | None:
         """Return the frozen encoder; None where that is the text embedding itself, off the shelf."""
         if self.pretrained is None:
             return None if given.load_untuned is None else given.load_untuned()
-        return _ready(load_embedding(self.pretrained, max_length=self.max_length, key=KEY))
+        return _ready(load_embedding(self.pretrained, max_length=self.max_length, key=KEY), given)
 
     def _trained(self, vectors: Tensor, labels: Tensor, classes: int) -> dict[str, Tensor]:
         """Return weights `(classes, d)` and bias `(classes,)` of a regression on vectors `(rows, d)`."""
@@ -151,8 +151,10 @@ class FittedLinearProbe(FittedView):
         return {**self.parameters, **{f"encoder.{name}": content for name, content in files.items()}}
 
 
-def _ready(encoder: SentenceTransformer) -> SentenceTransformer:
-    return encoder.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+def _ready(encoder: SentenceTransformer, given: Given) -> SentenceTransformer:
+    """Return an encoder where the text embedding computes; without one, on a GPU where there is one."""
+    alone = "cuda" if torch.cuda.is_available() else "cpu"
+    return encoder.to(alone if given.load_embedding is None else given.embedding.device).eval()
 
 
 def _scores(learnt: Mapping[str, Tensor], vectors: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sentence_transformers.sentence_transformer.modules import Normalize
 from sklearn.linear_model import LogisticRegression
 from tiny import LABELS, VOCABULARY, samples, write_bert
 
@@ -168,3 +169,41 @@ def test_a_reranker_with_it_comes_back(probe, tmp_path):
     reranker.save_pretrained(tmp_path / "saved")
     again = lrsl.Reranker.from_pretrained(tmp_path / "saved")
     assert torch.equal(again.rerank(logits, UNSEEN), reranker.rerank(logits, UNSEEN))
+
+
+def test_what_becomes_of_the_embedder_that_was_handed_in_changes_nothing(tiny_bert):
+    logits = torch.randn(60, 4, generator=torch.Generator().manual_seed(0)) + torch.eye(4)[torch.tensor(ANSWERS)]
+    embedder = load_embedding(str(tiny_bert))
+    reranker = lrsl.Reranker(embedder, LABELS, rule="fitted", deploy="always")
+    reranker.fit(logits, ANSWERS, UNSEEN, train=(TEXTS, GOLD, None), epochs=1)
+    (probe,) = (view for view in reranker._fitted_views if isinstance(view, FittedLinearProbe))
+    before = probe(UNSEEN)
+    embedder.max_seq_length = 3
+    assert torch.equal(probe(UNSEEN), before)
+
+
+def test_it_is_restored_where_the_embedding_computes(fitted, probe, tiny_bert, monkeypatch):
+    embedding = load_embedding(str(tiny_bert))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    restored = probe.restore(fitted.learnt(), Given(LABELS, load_embedding=lambda: embedding))
+    assert restored.encoder.device.type == "cpu"
+
+
+class Own(Normalize):
+    """A module that no folder can name."""
+
+
+def test_an_embedder_with_a_module_of_ones_own_is_asked_by_the_other_views_alone(tiny_bert, tmp_path):
+    logits = torch.randn(60, 4, generator=torch.Generator().manual_seed(0)) + torch.eye(4)[torch.tensor(ANSWERS)]
+    embedder = load_embedding(str(tiny_bert))
+    embedder[-1] = Own()
+    reranker = lrsl.Reranker(embedder, LABELS, rule="fitted", deploy="always")
+    with pytest.warns(UserWarning, match=r"a module of your own \(Own\).* linear_probe is left out"):
+        reranker.fit(logits, ANSWERS, UNSEEN, train=(TEXTS, GOLD, None), epochs=1)
+    assert len(reranker.views) == 3
+    reranker.save_pretrained(tmp_path)
+    again = lrsl.Reranker.from_pretrained(tmp_path, embedder=reranker.embedding)
+    torch.testing.assert_close(again.rerank(logits, UNSEEN), reranker.rerank(logits, UNSEEN))
+    by_hand = LinearProbe().fit(Given(LABELS, TEXTS, GOLD, load_untuned=lambda: embedder))
+    with pytest.raises(InputError, match="would run code"):
+        by_hand.learnt()
