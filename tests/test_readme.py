@@ -205,10 +205,13 @@ def test_the_figures_of_one_seed_or_two_are_those_recorded(folder: str, title: s
         assert "gains {:+.2f} and {:+.2f}".format(*gains) in section
 
 
-@pytest.mark.parametrize(("number", "word", "draws", "rows"), [(3, "three", 3, (102, 68)), (10, "ten", 2, (264, 140))])
+@pytest.mark.parametrize(
+    ("number", "word", "draws", "rows"),
+    [(3, "three", 3, (102, 68)), (5, "five", 3, (170, 94)), (10, "ten", 2, (264, 140))],
+)
 def test_the_figures_on_few_calls_are_those_recorded(number: int, word: str, draws: int, rows: tuple[int, int]) -> None:
     runs = sorted(collect([RESULTS / f"telecom34-{number}-per-class"]), key=lambda run: run.seed)
-    section = re.split(r"\n\n(?:The full one|With ten)", DETAILED.partition(f"With {word} calls per label")[2])[0]
+    section = re.split(r"\n\n(?:The full one|With )", DETAILED.partition(f"With {word} calls per label")[2])[0]
     rows_are_recorded(runs, (section,), ("origin", "rerank", "fitted", "control", "similarity"))
     assert [(run.seed, run.results["n_train"], run.results["n_val"]) for run in runs] == [
         (seed, *rows) for seed in range(draws)
@@ -229,34 +232,29 @@ def test_what_four_bits_lose_is_as_recorded() -> None:
     assert f"Training took {four.results['seconds']['classifier'] / 60:.0f} minutes" in told
 
 
-def test_replays_come_to_what_is_told() -> None:
+@pytest.mark.parametrize(
+    "folder",
+    [
+        *("banking77", *(f"banking77-{number}-per-class" for number in (3, 5, 10, 20))),
+        *("banking77-folds", "banking77-5-per-class-folds", "telecom34-small", "telecom34-5-per-class"),
+        *("tsec3-50-per-class", "iflytek119-fewclue", "iflytek119-fewclue-aphan"),
+    ],
+)
+def test_replays_come_to_what_is_recorded(folder: str) -> None:
     """The recorded scores, by the rule of this version; without verdicts, which take most of the time of a replay."""
     (named,) = replay._rules([], 3)
-    told = " ".join(DETAILED.partition("By `lrsl replay FOLDER` with this version")[2].partition("\n\n")[0].split())
-    said = [float(gain) for gain in re.findall(r"\+\d+\.\d\d", told)]
-    folders = (
-        *("banking77", *(f"banking77-{number}-per-class" for number in (3, 5, 10, 20))),
-        *("telecom34-small", "tsec3-50-per-class", "iflytek119-fewclue"),
-    )
-    replayed, recorded = [], []
-    for folder in folders:
-        runs = collect([RESULTS / folder])
-        gains = []
-        for run in runs:
-            kept, val, test = replay._kept(run.folder, named)
-            rule = named.rule.fit(kept.logits["val"], kept.labels["val"], [recorded_scores(score) for score in val])
-            answers = rule.rerank(kept.logits["test"], [recorded_scores(score) for score in test]).labels
-            right = [
-                (found == kept.labels["test"]).double().mean() for found in (answers, kept.logits["test"].argmax(-1))
-            ]
-            gains.append(float(right[0] - right[1]))
-        replayed.append(round(100 * statistics.mean(gains), 2))
-        of_runs = [run.results["fitted"]["accuracy"] - run.results["origin"]["accuracy"] for run in runs]
-        recorded.append(round(100 * statistics.mean(of_runs), 2))
-    whole, few, others = said[:2], said[2:10], said[10:]
-    assert len(others) == 6
-    assert replayed == [whole[0], *few[:4], *others[::2]]
-    assert recorded == [whole[1], *few[4:], *others[1::2]]
+    for run in collect([RESULTS / folder]):
+        kept, val, test = replay._kept(run.folder, named)
+        assert kept.alike is not None
+        rule = named.rule.fit(
+            kept.logits["val"],
+            kept.labels["val"],
+            [recorded_scores(score) for score in val],
+            alike=kept.alike["val"],
+        )
+        answers = rule.rerank(kept.logits["test"], [recorded_scores(score) for score in test]).labels
+        accuracy = (answers == kept.labels["test"]).double().mean().item()
+        assert accuracy == pytest.approx(run.results["fitted"]["if_deployed"]["accuracy"], abs=1.5 / len(answers))
 
 
 def test_what_folds_bring_with_few_samples_is_as_recorded() -> None:
@@ -393,11 +391,11 @@ def test_the_samples_and_the_views_of_iflytek_are_those_recorded() -> None:
         * statistics.mean(
             (kept.views[view]["test"].argmax(-1) == kept.labels["test"]).double().mean().item() for kept in every
         )
-        for view in ("label_similarity", "instances", "lexical")
+        for view in ("label_similarity", "instances", "lexical", "linear_probe")
     }
     assert (
         f"(similarity {alone['label_similarity']:.1f}, nearest training texts {alone['instances']:.1f}, "
-        f"words and characters {alone['lexical']:.1f})"
+        f"words and characters {alone['lexical']:.1f}, a regression on the frozen encoder {alone['linear_probe']:.1f})"
     ) in told
 
 
@@ -416,11 +414,10 @@ def test_the_figures_on_telecom34_are_those_recorded() -> None:
     assert f"hard samples ({100 * hard:.1f} %)" in README
     rows_are_recorded(runs, (README, DETAILED), ("origin", "rerank", "fitted", "control"))
     below = [run for run in runs if run.results["fitted"]["accuracy"] < run.results["origin"]["accuracy"]]
-    assert [round(400 * (run.results["origin"]["accuracy"] - run.results["fitted"]["accuracy"])) for run in below] == [
-        2
-    ]
+    lost = [round(400 * (run.results["origin"]["accuracy"] - run.results["fitted"]["accuracy"])) for run in below]
+    assert sorted(lost) == [1, 2]
     assert all(run.results["verdict"]["deployed"] == "fitted" for run in runs)
-    assert "In one of the five seeds `fitted` is half a point below origin" in " ".join(README.split())
+    assert "In two of the five seeds `fitted` is up to half a point below origin" in " ".join(README.split())
 
 
 def test_the_speeds_are_those_measured() -> None:
