@@ -325,6 +325,8 @@ def test_the_recorded_page_and_what_is_said_of_it_are_those_of_its_files():
         f"it has {mean(five[whole])}, and with ten {mean(ten[whole])}",
         f"({100 * statistics.mean(ours):.2f} on the first three draws of five)",
         f"{mean(five[around])} and {mean(ten[around])}, the best of both tables",
+        f"has {mean(five['origin'])} by its classifier, {mean(five['rerank'])} by the paper's rule and "
+        f"{mean(five['fitted'])} by `fitted`",
         f"{min(gains):.2f} to {max(gains):.2f} points above the regression in each draw",
     ):
         assert sentence in " ".join(said.split())
