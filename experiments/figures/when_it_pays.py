@@ -20,7 +20,7 @@ PER_CLASS = "dataset.per_class"
 FOLDS = "reranker.folds"
 ALL = "all"
 SYSTEMS = {
-    "rerank": "rerank, the paper's rule",
+    "rerank": "the paper's rule",
     "fitted": "fitted",
     "control": "control",
     "similarity": "similarity alone",
@@ -119,4 +119,4 @@ def draw(numbers: Sequence[str], systems: Mapping[str, Mapping[str, Point]], axe
     axes.set_ylabel("gain, points")
     low, high = axes.get_ylim()
     axes.set_ylim(low, high + HEADROOM * (high - low))
-    axes.legend(loc="upper center", ncols=2)
+    axes.legend(loc="upper center", ncols=2, handlelength=1.5)

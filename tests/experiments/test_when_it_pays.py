@@ -64,7 +64,7 @@ def test_gains_stand_against_the_number_of_samples(found: list[Configuration]) -
     axes = Figure().add_subplot()
     panel.draw(axes)
     assert [text.get_text() for text in axes.get_xticklabels()] == ["5", "10", "all"]
-    line = next(line for line in axes.lines if line.get_label() == "rerank, the paper's rule")
+    line = next(line for line in axes.lines if line.get_label() == "the paper's rule")
     assert list(line.get_ydata()) == pytest.approx([100 * points["rerank"][name].gain for name in ("5", "10", "all")])
 
 
