@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from experiments.record import AGAIN, INDEX, OURS, REJUDGED, summarise, with_row, zipped
 from experiments.report.jobs import jobs_of
 from lrsl import files
+from lrsl.commands.replay import kept_scores
 from lrsl.config import place
 from lrsl.config.schema import Config, RuleConfig
 from lrsl.errors import InputError
@@ -40,8 +40,8 @@ from lrsl.run.outcome import measure
 from lrsl.run.pipeline import suspects_of
 from lrsl.run.reopened import configuration_of
 from lrsl.run.rescored import Rescored
-from lrsl.run.rules import NamedRule, papers_rule, rules_beside
-from lrsl.run.scored import SPLITS, Scored
+from lrsl.run.rules import papers_rule, rules_beside
+from lrsl.run.scored import Scored
 from lrsl.run.stages.test import Judge, Tested
 from lrsl.strict_json import parsed
 from lrsl.sweep.summary import MARKDOWN
@@ -122,7 +122,10 @@ def _judge(run: Path, made: Path, anew: Rescored) -> None:
     kept, before = scored.read(run), results.read(run) or {}
     _check(run, kept, corpus.test.labels, before)
     paper, beside = papers_rule(config), rules_beside(config)
-    scores = {rule.name: _scores(run, rule, kept, anew) for rule in (paper, *beside)}
+    scores = {}
+    for rule in (paper, *beside):
+        _, val, test = kept_scores(run, rule, anew)
+        scores[rule.name] = {"val": val, "test": test}
     similarity = {split: of_views[0] for split, of_views in scores[paper.name].items()}
     judge = Judge(corpus, kept.logits)
     others = judge.beside(beside, scores)
@@ -153,20 +156,6 @@ def _with_views_of_now(config: Config) -> Config:
     if fitted.views in FORMER:
         fitted = replace(fitted, views=RuleConfig().views)
     return replace(config, reranker=replace(config.reranker, fitted=fitted))
-
-
-def _scores(run: Path, rule: NamedRule, kept: Scored, anew: Rescored) -> dict[str, list[Tensor]]:
-    """Return what each view of a rule makes of the texts of validation and test."""
-    scores: dict[str, list[Tensor]] = {split: [] for split in SPLITS}
-    for view in rule.views:
-        fitted: Mapping[str, Tensor] = {}
-        for split in SPLITS:
-            of_view = kept.of(view, split)
-            if of_view is None:
-                fitted = fitted or anew(run, view)
-                of_view = fitted[split]
-            scores[split].append(of_view)
-    return scores
 
 
 def _check(run: Path, kept: Scored, labels: Sequence[int], before: Mapping[str, Any]) -> None:

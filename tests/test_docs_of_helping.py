@@ -222,7 +222,7 @@ def _gain(folders, named):
     """Return the mean gain in points; a replay without its verdict, which takes most of the time."""
     gains = []
     for folder in folders:
-        kept, val, test = replay._kept(folder, named)
+        kept, val, test = replay.kept_scores(folder, named)
         labels = kept.labels["test"]
         rule = named.rule.fit(kept.logits["val"], kept.labels["val"], [recorded_scores(score) for score in val])
         answers = rule.rerank(kept.logits["test"], [recorded_scores(score) for score in test]).labels

@@ -244,7 +244,7 @@ def test_replays_come_to_what_is_recorded(folder: str) -> None:
     """The recorded scores, by the rule of this version; without verdicts, which take most of the time of a replay."""
     (named,) = replay._rules([], 3)
     for run in collect([RESULTS / folder]):
-        kept, val, test = replay._kept(run.folder, named)
+        kept, val, test = replay.kept_scores(run.folder, named)
         assert kept.alike is not None
         rule = named.rule.fit(
             kept.logits["val"],

@@ -270,7 +270,7 @@ def replay(folder: Path, named: NamedRule, anew: Rescored | None = None) -> Repl
     from lrsl.reranking.rule import recorded_scores  # noqa: PLC0415
     from lrsl.reranking.verdict import verdict  # noqa: PLC0415
 
-    kept, val, test = _kept(folder, named, anew)
+    kept, val, test = kept_scores(folder, named, anew)
     logits, labels = kept.logits["test"], kept.labels["test"]
     alike = None if kept.alike is None else kept.alike["val"]
     fitted = named.rule.fit(
@@ -311,7 +311,7 @@ def judge_draws(folder: Path, named: NamedRule, draws: int, anew: Rescored | Non
     from lrsl.reranking.verdict import verdict  # noqa: PLC0415
     from lrsl.run import scored  # noqa: PLC0415
 
-    kept, val, test = _kept(folder, named, anew)
+    kept, val, test = kept_scores(folder, named, anew)
     logits, labels = (torch.cat([of[split] for split in scored.SPLITS]) for of in (kept.logits, kept.labels))
     scores = [torch.cat(both) for both in zip(val, test, strict=True)]
     alike = _alike(kept)
@@ -345,8 +345,14 @@ def _alike(kept: Scored) -> Tensor:
     return torch.cat([kept.alike["val"], n + kept.alike["test"]])
 
 
-def _kept(folder: Path, named: NamedRule, anew: Rescored | None = None) -> tuple[Scored, list[Tensor], list[Tensor]]:
-    """Return what a run has kept, and of a rule's views the scores on validation and test."""
+def kept_scores(
+    folder: Path, named: NamedRule, anew: Rescored | None = None
+) -> tuple[Scored, list[Tensor], list[Tensor]]:
+    """Return what a run has kept, and of a rule's views the scores on validation and test.
+
+    Raises:
+        InputError: the run has not kept its scores, or lacks those of a view and `anew` cannot give them.
+    """
     from lrsl.run import scored  # noqa: PLC0415
 
     kept = scored.read(folder)
