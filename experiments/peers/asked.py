@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.peers import PEERS
@@ -57,16 +57,23 @@ class Asked:
         return config
 
     def folder(self) -> Path:
-        """Return where the files of this corpus go: one place for one configuration, the seeds aside."""
-        config = self.configured(0)
-        return self.out / f"{identity.file_name(config.dataset.name)}-{identity.digest(asdict(config))}"
+        """Return where the files of this corpus go: one place for what is typed, the seeds aside.
+
+        What a later version sets by itself makes no other place, so that its tools stand beside those measured before.
+        """
+        name = identity.file_name(self.configured(0).dataset.name)
+        return self.out / f"{name}-{identity.digest({'typed': sorted(self.typed)})}"
 
     @property
     def title(self) -> str:
         """What the table is called: the keys typed, without folders of this machine."""
+        return " ".join(map(portable_override, self.typed))
+
+    @property
+    def typed(self) -> list[str]:
+        """The keys typed that tell which rows and which encoder, as typed."""
         encoder = [] if self.encoder is None else [f"encoder={self.encoder}"]
-        kept = [override for override in self.overrides if not override.startswith("data_dir=")]
-        return " ".join(map(portable_override, [*kept, *encoder]))
+        return [*(override for override in self.overrides if not override.startswith("data_dir=")), *encoder]
 
 
 def asked(words: Sequence[str]) -> Asked:

@@ -16,6 +16,7 @@ from experiments.peers import PEERS, __main__, one, page
 from experiments.peers.asked import asked
 from experiments.peers.sentence_transformers_lr import loaded
 from experiments.peers.task import AbsentError, Answers, Task
+from lrsl.config import composition
 from lrsl.config.schema import ModelConfig, TrainerConfig
 from lrsl.data.corpus import Split
 from lrsl.errors import InputError
@@ -335,3 +336,14 @@ def test_the_recorded_page_and_what_is_said_of_it_are_those_of_its_files():
         assert {f"{mean(five[system])} %" for system in (whole, around)} <= set(re.findall(r"\d+\.\d+ %", shown))
     for of in (five, ten):
         assert max(of, key=lambda system: statistics.mean(page.figures(of[system], "accuracy"))) == around
+
+
+def test_a_version_with_other_defaults_writes_beside_what_is_there(
+    words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = asked(words).folder()
+    configured = composition.configured
+    monkeypatch.setattr(composition, "configured", lambda overrides: configured([*overrides, "model.epochs=7"]))
+    assert asked(words).configured(0).model.epochs == 7
+    assert asked([*reversed(words), "data_dir=elsewhere", "seed=3"]).folder() == before
+    assert asked([*words, "model.lr=1e-4"]).folder() != before
