@@ -277,7 +277,7 @@ def test_what_folds_bring_with_few_samples_is_as_recorded() -> None:
     own = [100 * run.results["fitted"]["accuracy"] for run in sorted(folds, key=lambda run: run.seed)]
     peers = [
         100 * json.loads(path.read_text())["systems"]["reranked_lr_out_of_fold"]["accuracy"]
-        for path in sorted(RESULTS.glob("peers/banking77-1c2cec21/reranked_lr/seed[01].json"))
+        for path in sorted(RESULTS.glob("peers/banking77-923754a1/reranked_lr/seed[01].json"))
     ]
     assert "has {:.2f} % and {:.2f} % on the first two".format(*own) in helping
     assert "where it has {:.2f} % and {:.2f} %".format(*peers) in helping
@@ -287,7 +287,7 @@ def test_what_folds_bring_with_few_samples_is_as_recorded() -> None:
 
 
 def test_what_a_regression_has_of_few_tweets_is_as_recorded() -> None:
-    files = sorted(RESULTS.glob("peers/tsec3-fc2bdc17/*/seed?.json"))
+    files = sorted(RESULTS.glob("peers/tsec3-7531ef6a/*/seed?.json"))
     found = [json.loads(path.read_text())["systems"] for path in files]
     frozen, reranked = (
         mean_std([100 * systems[name]["accuracy"] for systems in found if name in systems])
