@@ -46,7 +46,7 @@ from lrsl.reranking.view.linear_probe import LinearProbe
 Array = TypeVar("Array", Tensor, NDArray[Any])
 
 TIMED = 200
-"""Rows on which the cost is measured where views have scored others in another way."""
+"""Rows on which the cost is measured where views have scored others in another way, or some are not asked."""
 
 
 class Reranker(Pretrained):
@@ -95,7 +95,8 @@ class Reranker(Pretrained):
             cross-fitting, whether it pays, and why. These accuracies are of the very rows the rule was fitted on; those
             under `cross_fitted` are of rules that were not fitted on the row. `n_train` counts the training rows, which
             are the held-out ones themselves where they are `out_of_fold`.
-        cost_: what reranking takes where it was fitted, in seconds per 1,000 texts, and what its views say they cost.
+        cost_: what reranking takes where it was fitted, in seconds per 1,000 texts, and what its views say they cost;
+            one without weight is not asked, and takes nothing.
 
     Raises:
         ValueError: label texts or names that are no strings in an order, one of them twice, fewer than two classes, k,
@@ -248,7 +249,10 @@ class Reranker(Pretrained):
         self.report_["n_train"] = 0 if training is None else len(training.texts)
         if accuracies is not None:
             self.report_["embedding_accuracy"] = accuracies
-        self._note_cost(seconds, len(values))
+        if len(self._asked()) == len(self.views):
+            self._note_cost(seconds, len(values))
+        else:
+            self._measure_cost(given_texts, values)
         return self
 
     @warns_what_is_cut
@@ -293,9 +297,7 @@ class Reranker(Pretrained):
         ]
         self._learn(given_texts, values, gold, [recorded_scores(score) for score in scores], detection)
         self.report_ |= {"n_train": len(values), "out_of_fold": True}
-        few = torch.arange(min(len(values), TIMED))
-        timed = self._scores([given_texts[row] for row in few.tolist()])
-        self._note_cost(fitting.scores_and_seconds(timed, values[few])[1], len(few))
+        self._measure_cost(given_texts, values)
         return self
 
     def _held_out(
@@ -326,6 +328,19 @@ class Reranker(Pretrained):
         self._fitted, self._conformal, self._calibration = learnt.rule, learnt.conformal, learnt.calibration
         self.report_ = learnt.report
         return learnt.seconds
+
+    def _asked(self) -> list[int]:
+        """Return the numbers of the views that have a weight: no other is asked."""
+        fitted = self._ready()
+        return [number for number in range(len(self.views)) if fitted.asks(number)]
+
+    def _measure_cost(self, texts: Sequence[str], values: Tensor) -> None:
+        """Note what a few rows cost by the views that are asked alone; one that is not cannot embed for the others."""
+        few, asked = torch.arange(min(len(values), TIMED)), self._asked()
+        scores = self._scores([texts[row] for row in few.tolist()])
+        measured = fitting.scores_and_seconds([scores[number] for number in asked], values[few])[1]
+        of_asked = dict(zip(asked, measured, strict=True))
+        self._note_cost([of_asked.get(number, 0.0) for number in range(len(scores))], len(few))
 
     def _note_cost(self, seconds: Sequence[float], n: int) -> None:
         costs = dict(zip(self._view_names(), (view.cost for view in self.views), strict=True))

@@ -1,13 +1,37 @@
 """The fitted rule in a reranker: it learns weights, says whether it pays, and stands aside where it does not."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
 from tiny import LABELS, samples
 
-from lrsl import LabelSimilarity, Reranker
+from lrsl import LabelSimilarity, Lexical, Reranker
+from lrsl.reranking.view import FittedView, View
 
 TRAIN, VAL, TEST = samples(120, seed=1), samples(120, seed=2), samples(60, seed=3)
+
+
+@dataclass(frozen=True)
+class ViewOfNoise(View):
+    """Says what has nothing to do with the texts."""
+
+    cost = "nothing"
+
+    def fit(self, given):
+        return FittedNoise(torch.Generator().manual_seed(0))
+
+
+@dataclass(frozen=True, eq=False)
+class FittedNoise(FittedView):
+    generator: torch.Generator
+
+    def __call__(self, texts):
+        return torch.randn(len(texts), 4, generator=self.generator)
+
+    def learnt(self):
+        return {}
 
 
 def logits(texts, labels, seed, knows=1.0):
@@ -34,6 +58,20 @@ def test_it_joins_views_and_pays(fitted):
     assert (answers == labels).float().mean() > (asked.argmax(-1) == labels).float().mean() + 0.1
     easy = ~fitted.is_hard(asked)
     assert torch.equal(answers[easy], asked.argmax(-1)[easy])
+
+
+def test_a_view_that_is_not_asked_costs_nothing(fitted, tiny_bert):
+    wrong = ViewOfNoise()
+    reranker = Reranker(str(tiny_bert), LABELS, rule="fitted", views=[wrong, LabelSimilarity(), Lexical()])
+    reranker.fit(logits(VAL[0], VAL[1], 0), VAL[1], VAL[0], (*TRAIN, None), epochs=1)
+    weights = reranker._fitted.fusion.beta.tolist()
+    assert weights[0] == 0 < weights[2]
+    costs = [view["seconds_per_1000_hard"] for view in reranker.cost_["views"].values()]
+    assert [cost > 0 for cost in costs] == [weight > 0 for weight in weights]
+    assert sum(costs) == pytest.approx(reranker.cost_["seconds_per_1000_hard"])
+    every = fitted._fitted.fusion.beta
+    of_fitted = fitted.cost_["views"].values()
+    assert [view["seconds_per_1000_hard"] > 0 for view in of_fitted] == (every > 0).tolist()
 
 
 def test_it_comes_back_as_it_was(fitted, tmp_path):
