@@ -183,20 +183,23 @@ def test_the_figures_on_few_samples_are_those_recorded(number: int, pages: tuple
     assert all(run.results["verdict"]["deployed"] == "fitted" for run in runs)
 
 
+SEEDS = {"banking77-5-per-class-smollm2-nf4": 3, "tsec3-50-per-class-smollm2": 2}
+
+
 @pytest.mark.parametrize(
     ("folder", "title"),
     [
         ("iflytek119-fewclue-5-per-class", "With five per label where there are so many"),
         ("banking77-5-per-class-smollm2", "### A small language model"),
-        ("banking77-5-per-class-smollm2-nf4", "The same with NF4"),
+        ("banking77-5-per-class-smollm2-nf4", "The same with NF4, as"),
         ("banking77-folds", "### Trained on validation, too"),
         ("tsec3-50-per-class-smollm2", "The same number for"),
         ("iflytek119-fewclue-aphan", "With `aphan`, one seed"),
     ],
 )
-def test_the_figures_of_one_seed_or_two_are_those_recorded(folder: str, title: str) -> None:
+def test_the_figures_of_a_few_seeds_are_those_recorded(folder: str, title: str) -> None:
     runs = sorted(collect([RESULTS / folder]), key=lambda run: run.seed)
-    assert len(runs) == 1 + folder.startswith("tsec3")
+    assert [run.seed for run in runs] == list(range(SEEDS.get(folder, 1)))
     section = re.split(r"\n##+ ", DETAILED.partition(title)[2])[0]
     rows_are_recorded(runs, (section,), ("origin", "rerank", "fitted", "similarity"))
     assert all(run.results["verdict"]["deployed"] == "fitted" for run in runs)
@@ -206,12 +209,17 @@ def test_the_figures_of_one_seed_or_two_are_those_recorded(folder: str, title: s
 
 
 @pytest.mark.parametrize(
-    ("number", "word", "draws", "rows"),
-    [(3, "three", 3, (102, 68)), (5, "five", 3, (170, 94)), (10, "ten", 2, (264, 140))],
+    ("folder", "title", "draws", "rows"),
+    [
+        ("3-per-class", "With three calls per label", 3, (102, 68)),
+        ("5-per-class", "With five calls per label", 3, (170, 94)),
+        ("10-per-class", "With ten calls per label", 2, (264, 140)),
+        ("full", "The full one", 3, (2000, 500)),
+    ],
 )
-def test_the_figures_on_few_calls_are_those_recorded(number: int, word: str, draws: int, rows: tuple[int, int]) -> None:
-    runs = sorted(collect([RESULTS / f"telecom34-{number}-per-class"]), key=lambda run: run.seed)
-    section = re.split(r"\n\n(?:The full one|With )", DETAILED.partition(f"With {word} calls per label")[2])[0]
+def test_the_figures_on_calls_are_those_recorded(folder: str, title: str, draws: int, rows: tuple[int, int]) -> None:
+    runs = sorted(collect([RESULTS / f"telecom34-{folder}"]), key=lambda run: run.seed)
+    section = re.split(r"\n\n(?:The full one|By an earlier|With [a-z]* calls)", DETAILED.partition(title)[2])[0]
     rows_are_recorded(runs, (section,), ("origin", "rerank", "fitted", "control", "similarity"))
     assert [(run.seed, run.results["n_train"], run.results["n_val"]) for run in runs] == [
         (seed, *rows) for seed in range(draws)
@@ -222,21 +230,35 @@ def test_the_figures_on_few_calls_are_those_recorded(number: int, word: str, dra
     for rule, words in ((None, "calls {:.1f} ± {:.1f} %"), ("fitted", "fitted rule {:.1f} ± {:.1f} %")):
         hard = mean_std([(run.results[rule] if rule else run.results)["hard_fraction"] for run in runs])
         assert words.format(100 * hard.mean, 100 * hard.std) in " ".join(section.split())
+    if folder == "full":
+        worth = significance.gain(runs, "control", "fitted")
+        assert worth.low is not None
+        assert worth.high is not None
+        more = mean_std([run.results["fitted"]["accuracy"] - run.results["control"]["accuracy"] for run in runs]).mean
+        told = f"{100 * more:.2f} more than the control ({100 * worth.low:+.2f} to {100 * worth.high:+.2f})"
+        assert told in " ".join(section.split())
 
 
 def test_what_four_bits_lose_is_as_recorded() -> None:
-    (whole,), (four,) = (collect([RESULTS / f"banking77-5-per-class-smollm2{end}"]) for end in ("", "-nf4"))
-    lost = 100 * (four.results["origin"]["accuracy"] - whole.results["origin"]["accuracy"])
-    told = DETAILED.partition("The same with NF4")[2].partition("\n###")[0]
-    assert f"({lost:+.2f} points in one seed" in told
-    assert f"Training took {four.results['seconds']['classifier'] / 60:.0f} minutes" in told
+    whole, four = (collect([RESULTS / f"banking77-5-per-class-smollm2{end}"]) for end in ("", "-nf4"))
+    of_whole, of_four = ({run.seed: run.results["origin"]["accuracy"] for run in runs} for runs in (whole, four))
+    told = " ".join(DETAILED.partition("The same with NF4, as")[2].partition("\n###")[0].split())
+    assert f"({100 * (of_four[0] - of_whole[0]):+.2f} points in seed 0" in told
+    minutes = [run.results["seconds"]["classifier"] / 60 for run in four]
+    assert f"Training took {min(minutes):.0f} to {max(minutes):.0f} minutes" in told
 
 
 @pytest.mark.parametrize(
     "folder",
     [
         *("banking77", *(f"banking77-{number}-per-class" for number in (3, 5, 10, 20))),
-        *("banking77-folds", "banking77-5-per-class-folds", "telecom34-small", "telecom34-5-per-class"),
+        *(
+            "banking77-folds",
+            "banking77-5-per-class-folds",
+            "telecom34-small",
+            "telecom34-5-per-class",
+            "telecom34-full",
+        ),
         *("tsec3-50-per-class", "iflytek119-fewclue", "iflytek119-fewclue-aphan"),
     ],
 )
