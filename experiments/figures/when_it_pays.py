@@ -18,6 +18,7 @@ from experiments.runs.headings import heading
 
 PER_CLASS = "dataset.per_class"
 FOLDS = "reranker.folds"
+SIZE = "dataset.size"
 ALL = "all"
 SYSTEMS = {
     "rerank": "the paper's rule",
@@ -69,24 +70,30 @@ def points(configurations: Mapping[str, Configuration]) -> dict[str, dict[str, P
 
 
 def plate(configurations: Sequence[Configuration]) -> Plate:
-    """Return the figure, one panel per data set and classifier that was trained on few samples per label."""
+    """Return the figure, one panel per data set and classifier that was trained on few samples per label.
+
+    Of several configurations with as many samples, the one of most seeds is drawn; of equally many none.
+    """
     panels, notes = [], []
     together: dict[tuple[object, ...], dict[int | None, list[Configuration]]] = defaultdict(lambda: defaultdict(list))
     for configuration in configurations:
         if configuration.runs and not configuration.settings.get(FOLDS):  # in folds validation is trained on, too
             number = configuration.settings.get(PER_CLASS)
-            together[configuration.dataset, configuration.model][number].append(configuration)
-    for (dataset, model), by_number in together.items():
+            corpus = (configuration.dataset, configuration.settings.get(SIZE))  # a larger one has other tests
+            together[(*corpus, configuration.model)][number].append(configuration)
+    for (dataset, _, model), by_number in together.items():
         few = sorted(number for number in by_number if number is not None)
         if not few:
             continue
         shown = {}
         for number in [*few, *([None] if None in by_number else [])]:
             with_fitted = [one for one in by_number[number] if one.values("fitted")] or by_number[number]
-            if len(with_fitted) == 1:
-                shown[ALL if number is None else str(number)] = with_fitted[0]
+            most = max(len(one.runs) for one in with_fitted)
+            drawn = [one for one in with_fitted if len(one.runs) == most]
+            if len(drawn) == 1:
+                shown[ALL if number is None else str(number)] = drawn[0]
             else:
-                names = "; ".join(map(heading, with_fitted))
+                names = "; ".join(map(heading, drawn))
                 notes.append(f"Several configurations have as many samples per label, and none is drawn: {names}.")
         if set(shown) - {ALL}:
             panels.append(Panel(f"{dataset}, {model}", partial(draw, list(shown), points(shown))))

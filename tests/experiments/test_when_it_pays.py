@@ -9,6 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from experiments.figures import when_it_pays
+from experiments.figures.plate import Plate
 from experiments.runs.collect import collect
 from experiments.runs.configurations import Configuration, configurations
 
@@ -79,6 +80,34 @@ def test_what_is_not_drawn_is_said(tmp_path: Path) -> None:
     (note,) = plate.notes
     assert note.startswith("Several configurations have as many samples per label, and none is drawn: ")
     assert plate.panels == []
+
+
+def drawn(plate: Plate) -> list[list[float]]:
+    """Return the heights of all lines of a figure's only panel."""
+    (panel,) = plate.panels
+    axes = Figure().add_subplot()
+    panel.draw(axes)
+    return [np.asarray(line.get_ydata(), dtype=float).tolist() for line in axes.lines]
+
+
+def test_of_several_that_of_most_seeds_is_drawn(found: list[Configuration], tmp_path: Path) -> None:
+    few(tmp_path / "fixed", 5, 1, 0)
+    plate = when_it_pays.plate(configurations(collect([tmp_path])))
+    assert plate.notes == []
+    assert drawn(plate) == drawn(when_it_pays.plate(found))
+
+
+def test_a_larger_corpus_of_the_same_name_is_no_point_of_the_curve(found: list[Configuration], tmp_path: Path) -> None:
+    for seed in (0, 1):
+        few(tmp_path / "larger", None, seed, 0)
+        (path,) = (tmp_path / "larger").rglob(f"seed{seed}/config.json")
+        settings = json.loads(path.read_text())
+        settings["dataset"]["size"] = "full"
+        path.write_text(json.dumps(settings))
+    every = configurations(collect([tmp_path]))
+    assert len(every) == len(found) + 1
+    plate = when_it_pays.plate(every)
+    assert (len(plate.panels), plate.notes) == (1, [])
 
 
 def test_what_is_trained_on_validation_too_is_no_point_of_the_curve(found: list[Configuration], tmp_path: Path) -> None:
