@@ -30,15 +30,17 @@ def measure(task: Task) -> Mapping[str, Answers]:
 
 
 def held_out(task: Task) -> tuple[FrozenClassifier, Reranker]:
-    """Return the peer, and a reranker fitted on val; views learn from train, the encoder from nothing."""
+    """Return the peer, and a reranker fitted on val; views learn from train, the encoder from nothing.
+
+    Labels are given by their texts, since a class may be called by the number of another.
+    """
     classifier = FrozenClassifier(task)
-    reranker = Reranker(
-        classifier.encoder, task.label_texts, k=min(3, len(task.names)), rule="fitted", names=task.names
-    )
-    rows = (task.train.texts, task.train.labels, None)
+    reranker = Reranker(classifier.encoder, task.label_texts, k=min(3, len(task.names)), rule="fitted")
+    of_train, of_val = ([task.label_texts[label] for label in rows.labels] for rows in (task.train, task.val))
+    rows = (task.train.texts, of_train, None)
     reranker.fit(
         logits(classifier, task.val.texts),
-        task.val.labels,
+        of_val,
         task.val.texts,
         rows,
         columns="trusted",

@@ -70,10 +70,10 @@ def told(peer: str = "linear_svm", seed: int = 0, accuracy: float = 0.5, **chang
     } | changed
 
 
-def task(n: int = 8) -> Task:
+def task(n: int = 8, seed: int = 0) -> Task:
     import tiny
 
-    texts, labels = tiny.samples(n)
+    texts, labels = tiny.samples(n, seed)
     split = Split([str(row) for row in range(n)], texts, labels)
     recipe = ModelConfig(name="tiny")
     return Task(split, split, texts, tiny.LABELS, tiny.LABELS, "nowhere", recipe, 0, TrainerConfig(), ())
@@ -347,3 +347,15 @@ def test_a_version_with_other_defaults_writes_beside_what_is_there(
     assert asked(words).configured(0).model.epochs == 7
     assert asked([*reversed(words), "data_dir=elsewhere", "seed=3"]).folder() == before
     assert asked([*words, "model.lr=1e-4"]).folder() != before
+
+
+def test_classes_that_are_called_by_numbers_are_reranked(tiny_bert: Path) -> None:
+    from experiments.peers import reranked_lr
+
+    val, test = task(80, seed=1), task(80, seed=2)
+    numbered = replace(task(80), val=val.train, texts=test.texts, names=["2", "0", "3", "1"], encoder=str(tiny_bert))
+    found = reranked_lr.measure(numbered)
+    assert set(found) == SYSTEMS["reranked_lr"]
+    for answered in found.values():
+        right = sum(label == true for label, true in zip(answered.labels, test.train.labels, strict=True))
+        assert right > 30  # of 80, by chance 20
