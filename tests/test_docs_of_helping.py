@@ -122,7 +122,7 @@ def test_the_gains_are_those_recorded():
     }
     table = read("how-to/does-it-help.md").partition("| what was tried")[2].partition("\n\n")[0]
     rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in table.splitlines()[2:]]
-    assert len(rows) == 21
+    assert len(rows) == 22
     for _, before, gain, source in rows:
         figures = re.findall(r"[+−]?\d+\.\d+(?: ± \d+\.\d+)?", f"{before} {gain}")
         lines = sources[source].splitlines()
@@ -145,6 +145,7 @@ def test_the_gains_are_those_recorded():
             ("TSEC", number, f"tsec3-{number.replace(',', '')}-per-class")
             for number in ("3", "5", "10", "20", "50", "1,000")
         ),
+        ("TSEC", "all", "tsec3-full"),
     ],
 )
 def test_the_gains_by_number_of_samples_are_those_recorded(data_set, number, folder):

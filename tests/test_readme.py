@@ -276,7 +276,7 @@ def test_what_four_bits_lose_is_as_recorded() -> None:
             "telecom34-5-per-class",
             "telecom34-full",
         ),
-        *("tsec3-50-per-class", "iflytek119-fewclue", "iflytek119-fewclue-aphan"),
+        *("tsec3-full", "tsec3-50-per-class", "iflytek119-fewclue", "iflytek119-fewclue-aphan"),
     ],
 )
 def test_replays_come_to_what_is_recorded(folder: str) -> None:
@@ -399,6 +399,22 @@ def test_the_figures_on_tsec_are_those_recorded() -> None:
     assert f"beyond chance by {nats[0]:.3f} and {nats[1]:.3f} nats per hard tweet" in told
     assert all(run.results["verdict"]["fitted"]["likelihood_low"] > 0 for run in many)
     assert all(run.results["verdict"]["deployed"] == "origin" for run in many)
+
+
+def test_the_figures_on_all_tweets_are_those_recorded() -> None:
+    runs = sorted(collect([RESULTS / "tsec3-full"]), key=lambda run: run.seed)
+    section = DETAILED.partition("## TSEC")[2].partition("By an earlier version")[0]
+    rows_are_recorded(runs, (section,), ("origin", "rerank", "fitted", "similarity"))
+    assert [run.results["verdict"]["deployed"] for run in runs] == ["origin", "fitted"]
+    gains = [run.results["fitted"]["if_deployed"]["accuracy"] - run.results["origin"]["accuracy"] for run in runs]
+    told = " ".join(section.split())
+    assert (
+        "would have gained {:+.2f}, and deploys it in seed 1, where it gains {:+.2f}".format(
+            *(100 * gain for gain in gains)
+        )
+        in told
+    )
+    assert [run.results["n_val"] for run in runs] == [5_496, 5_496]
 
 
 def test_the_figures_on_a_few_tweets_in_folds_are_those_recorded() -> None:
