@@ -296,6 +296,28 @@ def test_replays_come_to_what_is_recorded(folder: str) -> None:
         assert accuracy == pytest.approx(run.results["fitted"]["if_deployed"]["accuracy"], abs=1.5 / len(answers))
 
 
+def test_what_a_cross_encoder_brings_is_as_recorded() -> None:
+    runs = sorted(collect([RESULTS / "banking77-5-per-class-cross-encoder"]), key=lambda run: run.seed)
+    joint = [run.results["rules"]["joint"] for run in runs]
+    weights = [rule["weights"]["cross_encoder"] for rule in joint]
+    origin = [run.results["origin"]["accuracy"] for run in runs]
+    fitted = [run.results["fitted"]["accuracy"] for run in runs]
+    gains = [
+        100 * mean_std([after - before for before, after in zip(origin, answers, strict=True)]).mean
+        for answers in ([rule["accuracy"] for rule in joint], fitted)
+    ]
+    told = " ".join(DETAILED.split())
+    assert (
+        "its weight is {:.2f}, {:.2f} and {:.2f}, and the rule gains {:+.2f} in place of {:+.2f}".format(
+            *weights, *gains
+        )
+        in told
+    )
+    once = {run.seed: run.results for run in collect([RESULTS / "banking77-5-per-class"])}
+    for run in runs:  # trained anew, in another number format
+        assert abs(run.results["fitted"]["accuracy"] - once[run.seed]["fitted"]["accuracy"]) < 0.02
+
+
 def test_what_folds_bring_with_few_samples_is_as_recorded() -> None:
     folds = collect([RESULTS / "banking77-5-per-class-folds"])
     assert sorted(run.seed for run in folds) == [0, 1]
