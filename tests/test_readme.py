@@ -367,6 +367,44 @@ def test_what_a_regression_gains_is_as_recorded() -> None:
     )
 
 
+def test_what_other_tools_have_of_all_rows_and_of_iflytek_is_as_recorded() -> None:
+    found: dict[str, dict[str, float]] = {}
+    for path in sorted(RESULTS.glob("peers/*/*/seed0.json")):
+        one = json.loads(path.read_text(encoding="utf-8"))
+        found.setdefault(one["corpus"], {}).update(
+            {name: 100 * told["accuracy"] for name, told in one.get("systems", {}).items()}
+        )
+    told, page = (
+        " ".join(text.split())
+        for text in (DETAILED, (ROOT / "docs/how-to/does-it-help.md").read_text(encoding="utf-8"))
+    )
+    lr, svm = "sentence_transformers_lr", "linear_svm"
+    banking, tsec = found["dataset=banking77"], found["dataset=tsec3"]
+    assert (
+        f"regression has {banking[lr]:.2f}, trained on validation, too, {banking[lr + '_refitted']:.2f}, and the "
+        f"support vector machine {banking[svm]:.2f} and {banking[svm + '_refitted']:.2f}"
+    ) in told
+    assert f"frozen vectors of MiniLM {tsec[lr]:.2f}, a linear support vector machine {tsec[svm]:.2f}" in told
+    runs = {name: collect([RESULTS / name]) for name in ("banking77", "tsec3-full", "iflytek119-fewclue-5-per-class")}
+    own = {name: 100 * mean_std([run.results["fitted"]["accuracy"] for run in of]).mean for name, of in runs.items()}
+    refitted = f"{lr}_refitted", f"{svm}_refitted"
+    assert (
+        f"a run has {own['banking77']:.2f} % with validation held out, the regression, trained on both, "
+        f"{banking[refitted[0]]:.2f} % and the support vector machine {banking[refitted[1]]:.2f} %; on TSEC "
+        f"{own['tsec3-full']:.2f} %, {tsec[refitted[0]]:.2f} % and {tsec[refitted[1]]:.2f} %"
+    ) in page
+    (iflytek,) = (systems for corpus, systems in found.items() if "iflytek119" in corpus and "max_length=64" in corpus)
+    best = iflytek["reranked_lr_out_of_fold"]
+    assert (
+        f"{best:.2f} %, where the regression has {iflytek[refitted[0]]:.2f} % and a run "
+        f"{own['iflytek119-fewclue-5-per-class']:.2f} %"
+    ) in page
+    assert (
+        f"has {iflytek[lr]:.2f}, `lrsl.Reranker` takes it to {iflytek['reranked_lr']:.2f}; trained on validation, too, "
+        f"it has {iflytek[refitted[0]]:.2f}, and `lrsl.RerankedClassifier` takes it to {best:.2f}"
+    ) in told
+
+
 def test_what_a_regression_has_of_few_tweets_is_as_recorded() -> None:
     files = sorted(RESULTS.glob("peers/tsec3-7531ef6a/*/seed?.json"))
     found = [json.loads(path.read_text())["systems"] for path in files]
