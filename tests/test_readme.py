@@ -403,6 +403,11 @@ def test_what_other_tools_have_of_all_rows_and_of_iflytek_is_as_recorded() -> No
         f"has {iflytek[lr]:.2f}, `lrsl.Reranker` takes it to {iflytek['reranked_lr']:.2f}; trained on validation, too, "
         f"it has {iflytek[refitted[0]]:.2f}, and `lrsl.RerankedClassifier` takes it to {best:.2f}"
     ) in told
+    (longer,) = (systems for corpus, systems in found.items() if "iflytek119" in corpus and "max_length=128" in corpus)
+    assert (
+        f"has {longer[lr]:.2f} in place of {iflytek[lr]:.2f}, and trained on validation, too, "
+        f"{longer[refitted[0]]:.2f} in place of {iflytek[refitted[0]]:.2f}"
+    ) in told
 
 
 def test_what_a_regression_has_of_few_tweets_is_as_recorded() -> None:
