@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import fabricated_runs
 import numpy as np
@@ -14,14 +15,14 @@ from experiments.runs.collect import collect
 from experiments.runs.configurations import Configuration, configurations
 
 
-def few(root: Path, per_class: int | None, seed: int, split_seed: int | None) -> None:
+def few(root: Path, per_class: int | None, seed: int, split_seed: int | None, **dataset: Any) -> None:
     """Write a run on few samples per label into a folder of its own."""
     folder = fabricated_runs.write_run(root / f"{per_class}-{split_seed}" / f"seed{seed}", seed=seed)
     results = json.loads((folder / "results.json").read_text())
     drawn = split_seed if split_seed is not None else seed
     (folder / "results.json").write_text(json.dumps(results | {"data": f"{per_class} by {drawn}"}))
     settings = json.loads((folder / "config.json").read_text())
-    settings["dataset"] |= {"per_class": per_class, "split_seed": split_seed}
+    settings["dataset"] |= {"per_class": per_class, "split_seed": split_seed, **dataset}
     (folder / "config.json").write_text(json.dumps(settings))
 
 
@@ -99,11 +100,7 @@ def test_of_several_that_of_most_seeds_is_drawn(found: list[Configuration], tmp_
 
 def test_a_larger_corpus_of_the_same_name_is_no_point_of_the_curve(found: list[Configuration], tmp_path: Path) -> None:
     for seed in (0, 1):
-        few(tmp_path / "larger", None, seed, 0)
-        (path,) = (tmp_path / "larger").rglob(f"seed{seed}/config.json")
-        settings = json.loads(path.read_text())
-        settings["dataset"]["size"] = "full"
-        path.write_text(json.dumps(settings))
+        few(tmp_path / "larger", None, seed, 0, size="full")
     every = configurations(collect([tmp_path]))
     assert len(every) == len(found) + 1
     plate = when_it_pays.plate(every)
