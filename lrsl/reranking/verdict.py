@@ -21,8 +21,8 @@ from lrsl.reranking.threshold import NOTHING_HARD
 
 LEAST_HARD = 10  # hard rows, for a mean to have an error that can be told
 LEVEL = 0.95  # of each bound, taken by itself
-CLEARLY = 0.5  # standard errors below 0, from which on a gain in accuracy counts as a loss
-WORTH = 0.03  # nats per hard row: what is less can be told from chance on thousands of rows, and mends no answers
+CLEARLY = 0.5  # standard errors from 0, from which on a gain in accuracy speaks for or against a gain in likelihood
+WORTH = 0.03  # nats per hard row: what is less can be told from chance on thousands of rows, and may mend no answers
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,9 @@ def verdict(
     are in one fold, and no more evidence than one of them: errors are those of leaving out one text after the other.
 
     A rule is deployed where the lower bound of the gain in accuracy is above 0; with the criterion `likelihood` also
-    where that of the gain in likelihood is, this gain comes to 0.03 nats per hard row, and the gain in accuracy is not
-    more than half a standard error below 0. With fewer than 10 hard rows, or
-    texts, it never is.
+    where that of the gain in likelihood is and accuracy agrees: a gain of 0.03 nats per hard row or more takes one in
+    accuracy that is not more than half a standard error below 0, a smaller one takes one that is as much above. With
+    fewer than 10 hard rows, or texts, it never is.
 
     Args:
         rule: what is judged, not fitted.
@@ -213,13 +213,13 @@ def _by_accuracy(accuracy: Mean, likelihood: Mean, where: str) -> tuple[bool, st
 
 def _by_likelihood(accuracy: Mean, likelihood: Mean, where: str) -> tuple[bool, str]:
     beyond_chance = likelihood.interval[1] > 0
-    points, nats = _points(accuracy), _nats(likelihood)
     likelier = beyond_chance and likelihood.value >= WORTH
-    if likelier and accuracy.value >= -CLEARLY * accuracy.error:
+    clearly = CLEARLY * accuracy.error
+    points, nats = _points(accuracy), _nats(likelihood)
+    if (likelier and accuracy.value >= -clearly) or (beyond_chance and accuracy.value >= clearly > 0):
         return True, f"it brings {nats} and {points} {where}"
     if accuracy.interval[1] > 0:
-        hardly = "hardly" if beyond_chance else "no"
-        return True, f"it brings {points} {where}, though the true labels get {hardly} likelier, {nats}"
+        return True, f"it brings {points} {where}, though the true labels get no likelier, {nats}"
     if likelier:
         return False, f"the true labels get likelier, {nats}, and yet it costs {points} {where}"
     if beyond_chance:

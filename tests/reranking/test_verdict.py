@@ -233,9 +233,27 @@ def test_a_gain_in_likelihood_that_is_certain_and_tiny_is_not_worth_it():
     loss, reason = _decided(replace(none, value=-0.02), Mean(0.012, 0.003, 1990, 1990), "likelihood", nowhere=False)
     assert not loss
     assert reason.endswith("are a loss")
-    deploy, reason = _decided(replace(none, value=0.01), Mean(0.012, 0.003, 1990, 1990), "likelihood", nowhere=False)
-    assert deploy  # the answers tell it
-    assert "though the true labels get hardly likelier" in reason
+
+
+@pytest.mark.parametrize(("points", "pays"), [(0.002, True), (0.0014, False), (0.0, False)])
+def test_a_tiny_gain_in_likelihood_takes_answers_that_speak_for_it(points, pays):
+    """Half a standard error above 0, as a gain that is worth it may be half a standard error below."""
+    deploy, reason = _decided(
+        Mean(points, 0.003, 5000, 5000), Mean(0.015, 0.003, 3900, 3900), "likelihood", nowhere=False
+    )
+    assert deploy == pays
+    assert reason.startswith("reranking on: it brings +0.015 nats" if pays else "reranking off")
+
+
+def test_answers_alone_may_tell_a_gain():
+    gain = Mean(0.01, 0.003, 3000, 3000)
+    deploy, reason = _decided(gain, Mean(0.0, 0.003, 1990, 1990), "likelihood", nowhere=False)
+    assert deploy
+    assert "though the true labels get no likelier" in reason
+
+
+def test_nothing_in_either_is_no_gain():
+    assert not _decided(Mean(0.0, 0.0, 50, 50), Mean(0.01, 0.001, 20, 20), "likelihood", nowhere=False)[0]
 
 
 def test_a_single_row_tells_nothing():
