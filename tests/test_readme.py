@@ -459,9 +459,17 @@ def test_what_folds_bring_is_as_recorded() -> None:
 def test_the_figures_on_tsec_are_those_recorded() -> None:
     section = DETAILED.partition("## TSEC")[2].partition("\n## ")[0]
     many, few = (collect([RESULTS / f"tsec3-{number}-per-class"]) for number in (1000, 50))
-    for runs in (many, few):
-        rows_are_recorded(runs, (section,), ("origin", "rerank", "fitted", "control", "similarity"))
-    assert few[0].results["verdict"]["deployed"] == "fitted"
+    of_few = section.partition("With 50 per label")[2].partition("The same number for")[0]
+    for runs, part in ((many, section), (few, of_few)):
+        rows_are_recorded(runs, (part,), ("origin", "rerank", "fitted", "control", "similarity"))
+    few = sorted(few, key=lambda run: run.seed)
+    assert [run.results["verdict"]["deployed"] for run in few] == ["fitted", "origin", "origin"]
+    would = [
+        100 * (run.results["fitted"]["if_deployed"]["accuracy"] - run.results["origin"]["accuracy"]) for run in few
+    ]
+    words = "gains {:+.2f}. In the others, with 150 held-out tweets, it is refused: it would have gained {:+.2f}, since"
+    assert words.format(*would) in " ".join(of_few.split())
+    assert f"earned a weight, and {would[2]:+.2f}" in " ".join(of_few.split())
     refused = [run.results["fitted"]["if_deployed"]["accuracy"] for run in many]
     lost = [run - origin.results["origin"]["accuracy"] for run, origin in zip(refused, many, strict=True)]
     told = " ".join(section.split()).replace("−", "-")
