@@ -306,9 +306,8 @@ def judge_draws(folder: Path, named: NamedRule, draws: int, anew: Rescored | Non
     """
     import torch  # noqa: PLC0415
 
-    from lrsl.reranking.distribution import CRITERIA  # noqa: PLC0415
     from lrsl.reranking.rule import recorded_scores  # noqa: PLC0415
-    from lrsl.reranking.verdict import verdict  # noqa: PLC0415
+    from lrsl.reranking.verdict import verdicts  # noqa: PLC0415
     from lrsl.run import scored  # noqa: PLC0415
 
     kept, val, test = kept_scores(folder, named, anew)
@@ -320,17 +319,13 @@ def judge_draws(folder: Path, named: NamedRule, draws: int, anew: Rescored | Non
     for _ in range(draws):
         seen, others = torch.randperm(len(labels), generator=generator).tensor_split([len(kept.labels["val"])])
         of_seen, of_others = ([score[rows] for score in scores] for rows in (seen, others))
-        says = {
-            criterion: verdict(
-                named.rule, logits[seen], labels[seen], of_seen, alike=alike[seen], criterion=criterion
-            ).deploy
-            for criterion in CRITERIA
-        }
+        said = verdicts(named.rule, logits[seen], labels[seen], of_seen, alike=alike[seen])
         fitted = named.rule.fit(
             logits[seen], labels[seen], [recorded_scores(score) for score in of_seen], alike=alike[seen]
         )
         answers = fitted.rerank(logits[others], [recorded_scores(score) for score in of_others]).labels
         before, after = (labels[others] == answer for answer in (logits[others].argmax(-1), answers))
+        says = {criterion: verdict.deploy for criterion, verdict in said.items()}
         drawn.append(Drawn(says, (after.double().mean() - before.double().mean()).item()))
     return drawn
 

@@ -106,6 +106,19 @@ def verdict(
     criterion = criterion or ("likelihood" if rule.fusion.gives_probabilities else "accuracy")
     if criterion not in CRITERIA:
         raise ValueError(f"criterion is {criterion!r}; it must be one of {', '.join(CRITERIA)}")
+    return verdicts(rule, logits, labels, scores, alike=alike, folds=folds)[criterion]
+
+
+def verdicts(
+    rule: Rule,
+    logits: Tensor,
+    labels: Tensor,
+    scores: Sequence[Tensor],
+    *,
+    alike: Tensor | None = None,
+    folds: int = 10,
+) -> dict[str, Verdict]:
+    """Return what each criterion decides, `likelihood` and `accuracy`, from one cross-fitting; see `verdict`."""
     if folds < 2:
         raise ValueError(f"folds is {folds}; it must be at least 2")
     check_logits(logits)
@@ -114,7 +127,8 @@ def verdict(
     check_scores(scores, logits)
     if len(logits) < 2:
         none = (math.nan, math.nan, math.nan)
-        return Verdict(False, *none, *none, len(logits), 0, f"reranking off: {len(logits)} held-out rows tell nothing")
+        nothing = f"reranking off: {len(logits)} held-out rows tell nothing"
+        return dict.fromkeys(CRITERIA, Verdict(False, *none, *none, len(logits), 0, nothing))
     alike = torch.arange(len(logits)) if alike is None else alike
     change = torch.zeros(len(logits), dtype=torch.float64)
     likelier: list[Tensor] = []
@@ -131,8 +145,9 @@ def verdict(
         hard.append(rows[of_hard.cpu()])
         nowhere &= fitted.detection.threshold == NOTHING_HARD
     accuracy, likelihood = Mean.of(change, alike), Mean.of(torch.cat(likelier), alike[torch.cat(hard)])
-    deploy, reason = _decided(accuracy, likelihood, criterion, nowhere=nowhere)
-    return Verdict(deploy, *accuracy.interval, *likelihood.interval, accuracy.n, likelihood.n, reason)
+    evidence = (*accuracy.interval, *likelihood.interval, accuracy.n, likelihood.n)
+    decisions = {criterion: _decided(accuracy, likelihood, criterion, nowhere=nowhere) for criterion in CRITERIA}
+    return {criterion: Verdict(deploy, *evidence, reason) for criterion, (deploy, reason) in decisions.items()}
 
 
 @dataclass(frozen=True)

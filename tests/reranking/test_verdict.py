@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lrsl import BestGain, Budget, LogLinear, Margin, Paper
 from lrsl.reranking.fusion import FittedFusion, Fusion
 from lrsl.reranking.rule import Rule
-from lrsl.reranking.verdict import LEAST_HARD, WORTH, Mean, _decided, verdict
+from lrsl.reranking.verdict import LEAST_HARD, WORTH, Mean, _decided, verdict, verdicts
 
 RULE = Rule(Margin(), Budget(0.5), LogLinear())
 
@@ -254,6 +254,13 @@ def test_answers_alone_may_tell_a_gain():
 
 def test_nothing_in_either_is_no_gain():
     assert not _decided(Mean(0.0, 0.0, 50, 50), Mean(0.01, 0.001, 20, 20), "likelihood", nowhere=False)[0]
+
+
+@pytest.mark.parametrize("rows", [200, 1])
+def test_both_criteria_are_told_from_one_cross_fitting(rows):
+    logits, labels, views = drawn(rows)
+    for criterion, found in verdicts(RULE, logits, labels, views).items():
+        assert str(found) == str(verdict(RULE, logits, labels, views, criterion=criterion))
 
 
 def test_a_single_row_tells_nothing():
