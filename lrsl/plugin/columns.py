@@ -74,8 +74,9 @@ def check_order(logits: Tensor, labels: Tensor, known: Sequence[str]) -> None:
 
     The order in which the classifier would be right most often is found on one half of the rows and tried on the
     other. Where that beats the order given beyond chance, the columns are in another. Where no order helps and the
-    classifier is not better than guessing, by a margin that a classifier has, logits and labels are of other rows. A
-    classifier that has the most frequent label for an answer is let pass.
+    classifier is not better than guessing, by a margin that a classifier has, logits and labels are of other rows. One
+    that has nearly always the most frequent label for an answer is let pass, and so is a weak one that is better than
+    guessing beyond chance and at least as good as that label.
 
     Args:
         logits: the classifier's, `(n, classes)`.
@@ -102,13 +103,19 @@ def check_order(logits: Tensor, labels: Tensor, known: Sequence[str]) -> None:
             f"({shown}{', …' if len(moved) > SHOWN else ''}); give label_texts, or --names of lrsl fit, in the "
             "order of the columns"
         )
-    shares = [counted.bincount(minlength=classes).double() / len(labels) for counted in (labels, predicted)]
-    accuracy, guessed = float(right.double().mean()), max(float(shares[0] @ shares[1]), 1 / classes)
+    of_labels, of_answers = (
+        counted.bincount(minlength=classes).double() / len(labels) for counted in (labels, predicted)
+    )
+    accuracy, guessed = float(right.double().mean()), max(float(of_labels @ of_answers), 1 / classes)
     error = math.sqrt(max(guessed * (1 - guessed), accuracy * (1 - accuracy)) / len(labels))
-    if accuracy + 3 * error < guessed + USUAL and accuracy < float(shares[0].max()):
+    most = float(of_labels.max())  # what the most frequent label alone would be right on
+    nearly_one_answer = float(of_answers.max()) > (1 + most) / 2
+    beyond_chance = accuracy > guessed + 3 * error
+    if accuracy + 3 * error < guessed + USUAL and (accuracy < most or not (nearly_one_answer or beyond_chance)):
         raise InputError(
             f"the classifier is right on {accuracy:.1%} of the {len(labels):,} held-out rows, where guessing would be "
-            f"on {guessed:.1%}; logits, labels and texts must be of the same rows, in the same order"
+            f"on {guessed:.1%}; logits, labels and texts must be of the same rows, in the same order (what is tried on "
+            f"rows is left out with columns={TRUSTED!r}, --columns {TRUSTED} of lrsl fit)"
         )
 
 

@@ -56,6 +56,34 @@ def test_rows_of_other_texts_are_refused():
         check_order(logits[torch.randperm(500, generator=torch.Generator().manual_seed(1))], labels, list("abcde"))
 
 
+@pytest.mark.parametrize("shape", [(5, 77), (20, 34), (300, 5), (2000, 2)])
+def test_rows_of_other_texts_are_refused_where_labels_are_equally_frequent(shape):
+    """As a draw of so many rows per label has them: no label is right more often than by guessing."""
+    each, classes = shape
+    _, logits = answers(each * classes, classes, 0.8, 0)
+    balanced = torch.arange(classes).repeat_interleave(each)
+    logits = logits + 20 * torch.nn.functional.one_hot(balanced, classes)  # right on each row
+    check_order(logits, balanced, [str(label) for label in range(classes)])
+    for seed in range(20):
+        other = torch.randperm(len(balanced), generator=torch.Generator().manual_seed(seed))
+        with pytest.raises(InputError, match=r"of the same rows, in the same order \(what is .* columns='trusted'"):
+            check_order(logits[other], balanced, [str(label) for label in range(classes)])
+
+
+@pytest.mark.parametrize("share", [0.08, 0.15, 0.4])
+def test_a_weak_classifier_of_equally_frequent_labels_is_let_pass(share):
+    """Beyond chance is beyond chance: shuffled rows are not."""
+    balanced = torch.arange(2).repeat_interleave(2000)
+    generator = torch.Generator().manual_seed(0)
+    knows = torch.rand(4000, generator=generator) < share
+    answer = balanced.where(knows, torch.randint(2, (4000,), generator=generator))
+    check_order(torch.nn.functional.one_hot(answer, 2) * 3.0, balanced, ["no", "yes"])
+
+
+def test_a_classifier_that_always_says_one_of_equally_frequent_labels_is_let_pass():
+    check_order(torch.eye(5)[:1].repeat(200, 1), torch.arange(200) % 5, list("abcde"))
+
+
 def test_a_classifier_that_always_says_the_most_frequent_label_is_let_pass():
     labels = torch.tensor([0] * 180 + [1] * 20)
     check_order(torch.tensor([[2.0, 1.0]]).repeat(200, 1), labels, ["no", "yes"])
