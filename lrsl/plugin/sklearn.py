@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
+import numbers
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -119,6 +121,8 @@ class RerankedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         texts, labels = texts_of(X, "X"), _labels(y)
         if len(texts) != len(labels):
             raise ValueError(f"X has {len(texts)} texts and y {len(labels)} classes")
+        if not texts:
+            raise ValueError("X has no texts; a classifier learns from some of two classes or more")
         self.classes_, gold = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"y has 1 class, {self.classes_[0]!r}; a classifier needs two or more")
@@ -296,7 +300,11 @@ def _loaded(name: str) -> SentenceTransformer:
 def _labels(y: Any) -> Array:
     if y is None:
         raise ValueError("RerankedClassifier requires y to be passed, but the target y is None")
-    labels = np.asarray(y.to_numpy() if hasattr(y, "to_numpy") else y)
+    given = y.to_numpy() if hasattr(y, "to_numpy") else y
+    for row, label in enumerate(np.asarray(given, dtype=object).ravel()):
+        if label is None or (isinstance(label, numbers.Real) and math.isnan(label)):
+            raise ValueError(f"y[{row}] is {label}; every text needs a class")
+    labels = np.asarray(given)
     check_classification_targets(labels)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels.ravel()

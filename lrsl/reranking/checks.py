@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from lrsl import core
@@ -33,13 +34,15 @@ def check_k(k: int, least: int, most: int) -> None:
 
 
 def check_labels(labels: Tensor, n: int, classes: int) -> None:
-    """Check that labels are `(n,)` and each is a class.
+    """Check that labels are `(n,)`, whole numbers, and each is a class.
 
     Raises:
         ValueError: they are not.
     """
     if labels.shape != (n,):
         raise ValueError(f"labels have shape {tuple(labels.shape)}; with {n} rows of logits it must be ({n},)")
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise ValueError(f"labels are of {labels.dtype}; they must be whole numbers, those of classes")
     core.check_labels(labels, classes)
 
 

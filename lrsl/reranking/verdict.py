@@ -25,6 +25,9 @@ CLEARLY = 0.5  # standard errors from 0, from which on a gain in accuracy speaks
 WORTH = 0.03  # nats per hard row: what is less can be told from chance on thousands of rows, and may mend no answers
 
 
+NOT_SURE = ", a loss that may be chance"
+
+
 @dataclass(frozen=True)
 class Verdict:
     """Whether to deploy a rule, and on what evidence.
@@ -100,8 +103,8 @@ def verdict(
         folds: number of folds, at least 2; no more than rows are dealt.
 
     Raises:
-        ValueError: the criterion is unknown, there are fewer than 2 folds, the shapes do not fit, the logits
-            are probabilities, or a logit or a score is not finite.
+        ValueError: the criterion is unknown, there are fewer than 2 folds, the shapes do not fit, the labels are no
+            whole numbers, the logits are probabilities, or a logit or a score is not finite.
     """
     criterion = criterion or ("likelihood" if rule.fusion.gives_probabilities else "accuracy")
     if criterion not in CRITERIA:
@@ -127,9 +130,13 @@ def verdicts(
     check_scores(scores, logits)
     if len(logits) < 2:
         none = (math.nan, math.nan, math.nan)
-        nothing = f"reranking off: {len(logits)} held-out rows tell nothing"
+        nothing = "reranking off: " + (
+            "one held-out row tells nothing" if len(logits) else "there are no held-out rows"
+        )
         return dict.fromkeys(CRITERIA, Verdict(False, *none, *none, len(logits), 0, nothing))
     alike = torch.arange(len(logits)) if alike is None else alike
+    if alike.shape != labels.shape:
+        raise ValueError(f"alike has shape {tuple(alike.shape)}; with {len(labels)} rows it must be ({len(labels)},)")
     change = torch.zeros(len(logits), dtype=torch.float64)
     likelier: list[Tensor] = []
     hard: list[Tensor] = []
@@ -232,7 +239,8 @@ def _by_likelihood(accuracy: Mean, likelihood: Mean, where: str) -> tuple[bool, 
     clearly = CLEARLY * accuracy.error
     points, nats = _points(accuracy), _nats(likelihood)
     if (likelier and accuracy.value >= -clearly) or (beyond_chance and accuracy.value >= clearly > 0):
-        return True, f"it brings {nats} and {points} {where}"
+        at_a_loss = accuracy.value < 0
+        return True, f"it brings {nats} {'at' if at_a_loss else 'and'} {points} {where}{NOT_SURE if at_a_loss else ''}"
     if accuracy.interval[1] > 0:
         return True, f"it brings {points} {where}, though the true labels get no likelier, {nats}"
     if likelier:

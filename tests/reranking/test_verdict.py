@@ -245,6 +245,29 @@ def test_a_tiny_gain_in_likelihood_takes_answers_that_speak_for_it(points, pays)
     assert reason.startswith("reranking on: it brings +0.015 nats" if pays else "reranking off")
 
 
+def test_a_loss_that_may_be_chance_is_called_one():
+    deploy, reason = _decided(Mean(-0.005, 0.02, 200, 200), Mean(0.27, 0.05, 60, 60), "likelihood", nowhere=False)
+    assert deploy
+    assert reason == (
+        "reranking on: it brings +0.270 nats per hard row (at least +0.186) at -0.50 points of accuracy (at least "
+        "-3.81) on 60 hard of 200 held-out rows, a loss that may be chance"
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"labels": torch.zeros(60)}, "labels are of torch.float32; they must be whole numbers"),
+        ({"alike": torch.arange(59)}, r"alike has shape \(59,\); with 60 rows it must be \(60,\)"),
+    ],
+)
+def test_labels_and_texts_that_do_not_fit_are_refused(wrong, message):
+    logits, labels, views = drawn(60)
+    given = {"rule": RULE, "logits": logits, "labels": labels, "scores": views} | wrong
+    with pytest.raises(ValueError, match=message):
+        verdict(**given)
+
+
 def test_answers_alone_may_tell_a_gain():
     gain = Mean(0.01, 0.003, 3000, 3000)
     deploy, reason = _decided(gain, Mean(0.0, 0.003, 1990, 1990), "likelihood", nowhere=False)
@@ -265,7 +288,7 @@ def test_both_criteria_are_told_from_one_cross_fitting(rows):
 
 def test_a_single_row_tells_nothing():
     found = verdict(RULE, torch.zeros(1, 4), torch.zeros(1).long(), [torch.zeros(1, 4)])
-    assert (found.deploy, found.reason) == (False, "reranking off: 1 held-out rows tell nothing")
+    assert (found.deploy, found.reason) == (False, "reranking off: one held-out row tells nothing")
 
 
 def test_what_tells_few_rows_apart_without_a_mistake_is_deployed():
