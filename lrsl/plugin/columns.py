@@ -76,7 +76,7 @@ def check_order(logits: Tensor, labels: Tensor, known: Sequence[str]) -> None:
     other. Where that beats the order given beyond chance, the columns are in another. Where no order helps and the
     classifier is not better than guessing, by a margin that a classifier has, logits and labels are of other rows. One
     that has nearly always the most frequent label for an answer is let pass, and so is a weak one that is better than
-    guessing beyond chance and at least as good as that label.
+    guessing beyond chance and at least as good as that label. Rows of one label tell nothing.
 
     Args:
         logits: the classifier's, `(n, classes)`.
@@ -86,6 +86,8 @@ def check_order(logits: Tensor, labels: Tensor, known: Sequence[str]) -> None:
     Raises:
         InputError: one of both.
     """
+    if len(labels.unique()) < 2:
+        return  # any agreement with a single label is what guessing gives
     predicted, classes = logits.argmax(dim=-1).to(labels.device), logits.shape[1]
     right = predicted == labels
     reordered = torch.zeros_like(right)

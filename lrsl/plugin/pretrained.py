@@ -140,6 +140,10 @@ class Pretrained(ABC):
             folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
             raise InputError(f"{folder} is no folder, or lies in none; name another to save the reranker in") from None
+        except OSError as error:
+            raise InputError(
+                f"{folder} cannot be made ({error.strerror}); name another folder to save the reranker in"
+            ) from None
         if self._embedder is not None:
             save_embedding(self.embedding, folder / saving.EMBEDDING)
         made = card.text(about, embeds=self._embedder is not None, where=where)

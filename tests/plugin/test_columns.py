@@ -80,6 +80,11 @@ def test_a_weak_classifier_of_equally_frequent_labels_is_let_pass(share):
     check_order(torch.nn.functional.one_hot(answer, 2) * 3.0, balanced, ["no", "yes"])
 
 
+def test_rows_of_one_label_tell_nothing():
+    _, logits = answers(300, 5, 0.8, 0)
+    check_order(logits, torch.full((300,), 2), list("abcde"))
+
+
 def test_a_classifier_that_always_says_one_of_equally_frequent_labels_is_let_pass():
     check_order(torch.eye(5)[:1].repeat(200, 1), torch.arange(200) % 5, list("abcde"))
 

@@ -291,6 +291,8 @@ def test_a_file_in_the_way_of_what_is_saved_is_one_sentence(fitted, tmp_path):
         with pytest.raises(InputError) as refused:
             fitted.save_pretrained(folder)
         assert str(refused.value) == f"{folder} is no folder, or lies in none; name another to save the reranker in"
+    with pytest.raises(InputError, match=r"nowhere cannot be made \(.*\); name another folder to save the reranker in"):
+        fitted.save_pretrained("/proc/nowhere")
 
 
 def test_no_row_gives_no_row(fitted):
