@@ -188,7 +188,7 @@ SEEDS = {
     "banking77-5-per-class-smollm2": 3,
     "banking77-5-per-class-smollm2-nf4": 3,
     "tsec3-50-per-class-smollm2": 2,
-    "tsec3-50-per-class-smollm2-nf4": 2,
+    "tsec3-50-per-class-smollm2-nf4": 3,
 }
 
 
