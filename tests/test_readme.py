@@ -208,7 +208,8 @@ def test_the_figures_of_a_few_seeds_are_those_recorded(folder: str, title: str) 
     runs = sorted(collect([RESULTS / folder]), key=lambda run: run.seed)
     assert [run.seed for run in runs] == list(range(SEEDS.get(folder, 1)))
     section = re.split(r"\n##+ ", DETAILED.partition(title)[2])[0]
-    rows_are_recorded(runs, (section,), ("origin", "rerank", "fitted", "similarity"))
+    systems = ["origin", "rerank", "fitted", "similarity", *(["control"] if runs[0].results.get("control") else [])]
+    rows_are_recorded(runs, (section,), systems)
     assert all(run.results["verdict"]["deployed"] == "fitted" for run in runs)
     if folder.startswith("tsec3"):
         gains = [100 * (run.results["fitted"]["accuracy"] - run.results["origin"]["accuracy"]) for run in runs]
@@ -426,16 +427,36 @@ def test_what_other_tools_have_of_all_rows_and_of_iflytek_is_as_recorded() -> No
     ) in told
 
 
-def test_what_a_regression_has_of_few_tweets_is_as_recorded() -> None:
-    files = sorted(RESULTS.glob("peers/tsec3-7531ef6a/*/seed?.json"))
-    found = [json.loads(path.read_text())["systems"] for path in files]
-    frozen, reranked = (
-        mean_std([100 * systems[name]["accuracy"] for systems in found if name in systems])
-        for name in ("sentence_transformers_lr_refitted", "reranked_lr_out_of_fold")
-    )
-    assert frozen == reranked
+def of_few_tweets(folder: str) -> dict[str, list[float]]:
+    """Return the accuracies of other tools, and of a run, in %, a number for each draw."""
+    found: dict[str, list[float]] = {}
+    for path in sorted(RESULTS.glob(f"peers/{folder}/*/seed?.json")):
+        for name, told in json.loads(path.read_text(encoding="utf-8"))["systems"].items():
+            found.setdefault(name, []).append(100 * told["accuracy"])
+    assert {len(draws) for draws in found.values()} == {3}
+    return found
+
+
+def test_what_other_tools_have_of_few_tweets_is_as_recorded() -> None:
+    five, ten = (of_few_tweets(folder) for folder in ("tsec3-925fbc5c", "tsec3-7531ef6a"))
+    table = DETAILED.partition("Other tools on the same three draws, with five")[2].partition("\n\nWith ten SetFit")[0]
+    rows = {
+        "SetFit": "setfit",
+        "frozen MiniLM, `LogisticRegression`": "sentence_transformers_lr_refitted",
+        "a run, the paper's rule": "rerank",
+        "TF-IDF, `LinearSVC`": "linear_svm_refitted",
+        "a run, its classifier and `fitted`": "origin",
+        "transformers' `Trainer`": "transformers_trainer",
+    }
+    for what, system in rows.items():
+        means = [mean_std(found[system]) for found in (five, ten)]
+        cells = " | ".join(f"{mean.mean:.2f} ± {mean.std:.2f}" for mean in means)
+        assert re.search(rf"^\| {re.escape(what)} \| .* \| {re.escape(cells)} \|$", table, re.MULTILINE), what
+    for found in (five, ten):
+        assert found["reranked_lr_out_of_fold"] == found["sentence_transformers_lr_refitted"]
+        assert found["fitted"] == found["origin"]
     told = " ".join(DETAILED.split())
-    assert f"MiniLM has {frozen.mean:.2f} ± {frozen.std:.2f} on the same three draws" in told
+    frozen = mean_std(ten["sentence_transformers_lr_refitted"])
     page = (ROOT / "docs/how-to/does-it-help.md").read_text(encoding="utf-8")
     apart, folds = (collect([RESULTS / f"tsec3-10-per-class{end}"]) for end in ("", "-folds"))
     own = [
@@ -445,6 +466,9 @@ def test_what_a_regression_has_of_few_tweets_is_as_recorded() -> None:
     assert f"the regression has {frozen.mean:.2f} %" in page
     assert all(f"{accuracy:.2f} %" in page for accuracy in own)
     assert f"has more, {own[2]:.2f}." in told
+    best = [mean_std(found[name]).mean for found, name in ((ten, "setfit"), (five, "rerank"), (five, "setfit"))]
+    assert f"SetFit is the best of them, {best[0]:.2f} %" in page
+    assert "by the paper's rule has {:.2f} %, SetFit {:.2f} %".format(*best[1:]) in " ".join(page.split())
 
 
 def test_what_folds_bring_is_as_recorded() -> None:
