@@ -134,7 +134,7 @@ def test_the_gains_are_those_recorded():
 @pytest.mark.parametrize(
     ("data_set", "number", "folder"),
     [
-        *(("Banking-77", number, f"banking77-{number}-per-class") for number in ("3", "5", "10", "20")),
+        *(("Banking-77", number, f"banking77-{number}-per-class") for number in ("3", "5", "10", "20", "50")),
         ("Banking-77", "all", "banking77"),
         *(("iFlyTek, multilingual-e5-small", number, f"iflytek119-fewclue-{number}-per-class") for number in ("5",)),
         ("iFlyTek, multilingual-e5-small", "all", "iflytek119-fewclue"),
@@ -195,7 +195,7 @@ def test_lightning(tiny_bert, capsys, tmp_path, monkeypatch):
 
 FOLDERS = (
     {"Banking-77, all rows": "banking77", "Banking-77, all rows, folds": "banking77-folds"}
-    | {f"Banking-77, {number} per label": f"banking77-{number}-per-class" for number in (3, 5, 10, 20)}
+    | {f"Banking-77, {number} per label": f"banking77-{number}-per-class" for number in (3, 5, 10, 20, 50)}
     | {f"small telecom34, {number} per label": f"telecom34-{number}-per-class" for number in (3, 5, 10)}
     | {
         "Banking-77, 5 per label, folds": "banking77-5-per-class-folds",
