@@ -196,6 +196,7 @@ SEEDS = {
     ("folder", "title"),
     [
         ("iflytek119-fewclue-5-per-class", "With five per label where there are so many"),
+        ("iflytek119-fewclue-10-per-class", "With ten per label where there are so many"),
         ("banking77-50-per-class", "With fifty samples per label"),
         ("banking77-5-per-class-smollm2", "### A small language model"),
         ("banking77-5-per-class-smollm2-nf4", "The same with NF4, as"),
