@@ -366,13 +366,19 @@ def test_what_folds_bring_with_few_samples_is_as_recorded() -> None:
     assert "where this has {:.2f} and {:.2f}".format(*peers) in told
 
 
+def of_tools(folder: str) -> dict[str, list[float]]:
+    """Return the accuracies of other tools, and of a run, in %, a number for each draw."""
+    found: dict[str, list[float]] = {}
+    for path in sorted(RESULTS.glob(f"peers/{folder}/*/seed?.json")):
+        for name, told in json.loads(path.read_text(encoding="utf-8"))["systems"].items():
+            found.setdefault(name, []).append(100 * told["accuracy"])
+    return found
+
+
 def test_what_a_regression_gains_is_as_recorded() -> None:
     gains = []
     for folder, labelled in (("banking77-923754a1", "README"), ("banking77-b0d43b45", None)):
-        systems: dict[str, list[float]] = {}
-        for path in sorted(RESULTS.glob(f"peers/{folder}/*/seed?.json")):
-            for name, told in json.loads(path.read_text(encoding="utf-8"))["systems"].items():
-                systems.setdefault(name, []).append(100 * told["accuracy"])
+        systems = of_tools(folder)
         before, after = (systems[name] for name in ("sentence_transformers_lr_refitted", "reranked_lr_out_of_fold"))
         gains += [second - first for first, second in zip(before, after, strict=True)]
         told = f"from {mean_std(before).mean:.2f} % to {mean_std(after).mean:.2f} %"
@@ -429,18 +435,9 @@ def test_what_other_tools_have_of_all_rows_and_of_iflytek_is_as_recorded() -> No
     ) in told
 
 
-def of_few_tweets(folder: str) -> dict[str, list[float]]:
-    """Return the accuracies of other tools, and of a run, in %, a number for each draw."""
-    found: dict[str, list[float]] = {}
-    for path in sorted(RESULTS.glob(f"peers/{folder}/*/seed?.json")):
-        for name, told in json.loads(path.read_text(encoding="utf-8"))["systems"].items():
-            found.setdefault(name, []).append(100 * told["accuracy"])
-    assert {len(draws) for draws in found.values()} == {3}
-    return found
-
-
 def test_what_other_tools_have_of_few_tweets_is_as_recorded() -> None:
-    five, ten = (of_few_tweets(folder) for folder in ("tsec3-925fbc5c", "tsec3-7531ef6a"))
+    five, ten = (of_tools(folder) for folder in ("tsec3-925fbc5c", "tsec3-7531ef6a"))
+    assert {len(draws) for found in (five, ten) for draws in found.values()} == {3}
     table = DETAILED.partition("Other tools on the same three draws, with five")[2].partition("\n\nWith ten SetFit")[0]
     rows = {
         "SetFit": "setfit",

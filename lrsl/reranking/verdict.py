@@ -25,9 +25,6 @@ CLEARLY = 0.5  # standard errors from 0, from which on a gain in accuracy speaks
 WORTH = 0.03  # nats per hard row: what is less can be told from chance on thousands of rows, and may mend no answers
 
 
-NOT_SURE = ", a loss that may be chance"
-
-
 @dataclass(frozen=True)
 class Verdict:
     """Whether to deploy a rule, and on what evidence.
@@ -239,8 +236,8 @@ def _by_likelihood(accuracy: Mean, likelihood: Mean, where: str) -> tuple[bool, 
     clearly = CLEARLY * accuracy.error
     points, nats = _points(accuracy), _nats(likelihood)
     if (likelier and accuracy.value >= -clearly) or (beyond_chance and accuracy.value >= clearly > 0):
-        at_a_loss = accuracy.value < 0
-        return True, f"it brings {nats} {'at' if at_a_loss else 'and'} {points} {where}{NOT_SURE if at_a_loss else ''}"
+        at_a_loss = f"at {points} {where}, a loss that may be chance"
+        return True, f"it brings {nats} " + (at_a_loss if accuracy.value < 0 else f"and {points} {where}")
     if accuracy.interval[1] > 0:
         return True, f"it brings {points} {where}, though the true labels get no likelier, {nats}"
     if likelier:
