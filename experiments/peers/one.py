@@ -70,8 +70,14 @@ def measured(peer: str, given: Asked) -> dict[str, Any]:
         "commit": at or "unknown",
         "machine": machine(),
         "load": None if load is None else round(load, 1),
-        "versions": {name: version for name in PACKAGES if (version := provenance.version(name)) is not None},
+        "versions": versions(found),
     }
+
+
+def versions(found: Mapping[str, Answers] | str) -> dict[str, str]:
+    """Return those of the packages that a peer is made of; where it has an environment of its own, those there."""
+    own = {} if isinstance(found, str) else dict(next(iter(found.values())).versions)
+    return own or {name: version for name in PACKAGES if (version := provenance.version(name)) is not None}
 
 
 def splits(corpus: Any) -> dict[str, Any]:
@@ -107,15 +113,19 @@ def told(found: Mapping[str, Answers] | str, gold: Sequence[int]) -> dict[str, A
 
 
 def peak() -> int:
-    """Return the most bytes that this process has held in memory; where the system does not say so, its own count."""
+    """Return the most bytes that this process has held in memory, or one that it has waited for, if that is more."""
+    import resource  # noqa: PLC0415  (not everywhere)
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    own, others = (
+        unit * resource.getrusage(whose).ru_maxrss for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
     try:
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+        own = 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
     except (OSError, StopIteration):
-        import resource  # noqa: PLC0415  (not everywhere)
-
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return most if sys.platform == "darwin" else 1024 * most
+        pass  # the system does not say so
+    return max(own, others)
 
 
 def machine() -> str:

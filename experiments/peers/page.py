@@ -23,6 +23,7 @@ TITLES = {
     "sentence_transformers_lr_refitted": "frozen sentence-transformers, `LogisticRegression`, trained on train and val",
     "transformers_trainer": "fine-tuned, transformers' `Trainer`",
     "setfit": "SetFit",
+    "autointent": "AutoIntent, `classic-light`",
     "reranked_lr": "frozen sentence-transformers, `LogisticRegression`, with `lrsl.Reranker`",
     "reranked_lr_out_of_fold": "frozen sentence-transformers, `LogisticRegression`, in `lrsl.RerankedClassifier`, "
     "trained on train and val",
@@ -42,7 +43,7 @@ once. An encoder reads as many tokens of a text as the classifier of the run. Me
 has held, libraries among it; the three rows of a run share one process, and its training seconds are those of its
 stages, in which val and test are answered, too. `fitted` gives the classifier's answers where val says that reranking
 does not pay. SetFit trains on twenty pairs of both kinds per text, or on as many as come to 40,000 pairs, and on one
-at least.
+at least. AutoIntent has an environment of its own.
 """
 SPLITS = ("train", "val", "test")
 

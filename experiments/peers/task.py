@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from lrsl.config.schema import ModelConfig, TrainerConfig
@@ -59,11 +59,13 @@ class Answers:
         labels: a label per text.
         train_seconds: from texts to a model that is ready to answer; loading the encoder counts, imports do not.
         predict_seconds: for all texts of test, given at once.
+        versions: of packages, where they are not those of this environment.
     """
 
     labels: Sequence[int]
     train_seconds: float
     predict_seconds: float
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 Peer = Callable[[Task], Mapping[str, Answers]]

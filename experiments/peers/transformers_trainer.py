@@ -21,14 +21,14 @@ from transformers import (
 
 from experiments.peers.task import Answers, Task, timed
 from lrsl.nn.pretrained import locate, longest_input, quiet
-from lrsl.training.trainer import device
+from lrsl.training.trainer import device, precision
 
 
 def measure(task: Task) -> Mapping[str, Answers]:
     """Train on train, keep the best epoch on val, and answer test.
 
-    Epochs, batch size, learning rate, warm-up, weight decay and longest input are those of a run's recipe; all else is
-    as the library has it, one learning rate for encoder and head among it.
+    Epochs, batch size, learning rate, warm-up, weight decay, longest input and precision are those of a run; all else
+    is as the library has it, one learning rate for encoder and head among it.
     """
     disable_progress_bars()
     with tempfile.TemporaryDirectory() as scratch, quiet():
@@ -55,6 +55,7 @@ def trained(task: Task, folder: str) -> Trainer:
         warmup_steps=recipe.warmup,
         seed=task.seed,
         use_cpu=device(task.hardware) == "cpu",
+        bf16=precision(task.hardware).startswith("bf16"),
         eval_strategy="epoch",
         save_strategy="epoch",
         save_total_limit=1,

@@ -293,6 +293,66 @@ def test_setfit_is_given_as_many_pairs_as_can_be_trained_on(tiny_bert: Path, mon
     assert [one["num_iterations"] for one in arguments] == [20, 5, 1]
 
 
+FAKE = """
+from types import SimpleNamespace
+
+OptimizationConfig = SimpleNamespace
+
+class Dataset(dict):
+    from_dict = classmethod(lambda cls, rows: cls(rows))
+
+class Pipeline:
+    @classmethod
+    def from_optimization_config(cls, config):
+        assert config.preset == "classic-light" and config.seed == 1
+        assert config.embedder_config["tokenizer_config"] == {"max_length": 7}
+        return cls()
+
+    def fit(self, rows):
+        self.known = {row["utterance"]: row["label"] for row in rows["train"] + rows["validation"]}
+
+    def predict(self, texts):
+        return [self.known.get(text) for text in texts]
+"""
+
+
+def test_autointent_answers_from_an_environment_of_its_own(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packages = tmp_path / "packages"
+    for file, content in {
+        "autointent/__init__.py": FAKE,
+        "autointent/utils.py": "def load_preset(name):\n    return {'preset': name}\n",
+        "autointent-0.0.dist-info/METADATA": "Name: autointent\nVersion: 0.0\n",
+    }.items():
+        (packages / file).parent.mkdir(parents=True, exist_ok=True)
+        (packages / file).write_text(content)
+    python = tmp_path / "python"
+    python.write_text(
+        f"#!{sys.executable}\nimport runpy, sys\nsys.path[0] = {str(packages)!r}\n"
+        "_, isolated, what, *sys.argv = sys.argv\n"
+        "exec(sys.argv[0]) if what == '-c' else (sys.argv.insert(0, what), runpy.run_path(what, run_name='__main__'))\n"
+    )
+    python.chmod(0o755)
+    monkeypatch.setenv("AUTOINTENT_PYTHON", str(python))
+    given = replace(task(40), encoder=str(tiny_bert))
+    given = replace(given, recipe=replace(given.recipe, max_length=7), texts=["of nobody", *given.texts])
+    answers = one.answers("autointent", given)
+    assert not isinstance(answers, str)
+    assert list(answers["autointent"].labels) == [-1, *given.train.labels]
+    assert one.versions(answers)["autointent"].startswith("0.0 (torch ")
+
+    (packages / "autointent/__init__.py").write_text(FAKE.replace("return cls()", "raise ValueError('too few rows')"))
+    with pytest.raises(InputError, match=r"^AutoIntent has failed: .*ValueError: too few rows$"):
+        one.answers("autointent", given)
+    (packages / "autointent/__init__.py").write_text("import nowhere\n")
+    assert one.answers("autointent", given) == f"AUTOINTENT_PYTHON={python} cannot import autointent"
+    monkeypatch.setenv("AUTOINTENT_PYTHON", str(tmp_path / "none"))
+    assert str(one.answers("autointent", given)).endswith("none cannot be run: No such file or directory")
+    monkeypatch.delenv("AUTOINTENT_PYTHON")
+    assert str(one.answers("autointent", given)).startswith("not installed: it needs an environment of its own")
+
+
 def test_an_encoder_reads_what_the_classifier_of_the_run_does(tiny_bert: Path) -> None:
     given = replace(task(4), encoder=str(tiny_bert))
     longest = replace(given, recipe=replace(given.recipe, max_length=7))
