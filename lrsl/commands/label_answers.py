@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import unicodedata
 from collections.abc import Sequence
 
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "「": "」", "『": "』"}
@@ -12,9 +13,14 @@ _LIST_MARK = re.compile(r"^(?:[-*•>#]+|\d+[.)])\s+")
 _SENTENCE_END = re.compile(r"""(?<!\be\.g)(?<!\bi\.e)(?<!\bvs)[.!?]["'”’»)]*(?=\s+[^\sa-z]|\s*$)|[。！？][”’」』）]*""")
 _ECHO = re.compile(  # of the question that `label_writer.prompt` asks
     r"^(?:(?:all |the )?texts? (?:with|of|that have) the label .{1,200}? (?:all )?(?:have|has) in common "
-    r"(?:is )?(?:that |with )?(?:they |it )?(?:both |all )?)",
+    r"(?:is )?(?:that |with )?)(?P<first>.)",
     re.IGNORECASE,
 )
+_ASKED = ("label", "labels", "labeled", "labelled", "标签")
+_SCRIPTS = {
+    **dict.fromkeys(("de", "en", "es", "fr", "it", "pt"), ("LATIN",)),
+    **{"ja": ("CJK", "HIRAGANA", "KATAKANA"), "ko": ("HANGUL",), "ru": ("CYRILLIC",), "zh": ("CJK",)},
+}
 _BETWEEN = re.compile(r"[\W_]+")
 _SHORTEST_QUOTE = 15  # bytes: five Chinese characters, or two or three words
 _LOOP = re.compile(r"(.{4,}?)\1\1")
@@ -24,7 +30,8 @@ def clean(answer: str, names: list[str]) -> str:
     """Return the first line of an answer that says something, without what models put around it; else `""`.
 
     Thoughts, introductions ("Here it is:"), Markdown, quotation marks around the whole, a prefix such as "Description:"
-    and the question said again ("Texts with the label … have in common that they …") are taken away.
+    and the question said again ("Texts with the label … have in common that they …") are taken away, the last but for
+    "They …".
 
     Args:
         answer: what the language model said.
@@ -41,10 +48,14 @@ def clean(answer: str, names: list[str]) -> str:
         text, before = _LIST_MARK.sub("", " ".join(line.split())), ""
         while text != before:
             before = text
-            text = _ECHO.sub("", _unquoted(prefix.sub("", re.sub(r"\*\*|`", "", text).strip("*_# "))))
+            text = _ECHO.sub(_begun, _unquoted(prefix.sub("", re.sub(r"\*\*|`", "", text).strip("*_# "))))
         if any(character.isalnum() for character in text) and not text.endswith((":", "：")):
             return text
     return ""
+
+
+def _begun(echo: re.Match[str]) -> str:
+    return echo["first"].upper()
 
 
 def _unquoted(text: str) -> str:
@@ -72,6 +83,18 @@ def loops(text: str) -> bool:
 def names_again(text: str, names: Sequence[str]) -> bool:
     """Tell whether a text has one of the names in it, as whole words where these are written apart."""
     return any(_holds(text, name) for name in names)
+
+
+def speaks_of_labels(text: str, names: Sequence[str]) -> bool:
+    """Tell whether a text is about labels, as the question is, though none of the names is."""
+    return names_again(text, _ASKED) and not any(names_again(name, _ASKED) for name in names)
+
+
+def in_script(text: str, language: str) -> bool:
+    """Tell whether half the letters of a text or more are of the script that a language (ISO 639-1) is written in."""
+    letters = [unicodedata.name(letter, "") for letter in text if letter.isalpha()]
+    script = _SCRIPTS.get(language, ("",))
+    return 2 * sum(letter.startswith(script) for letter in letters) >= len(letters)
 
 
 def quotes(text: str, examples: Sequence[str]) -> bool:

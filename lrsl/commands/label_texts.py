@@ -54,7 +54,7 @@ class WriterConfig:
     at_once: int = 8
     """Labels that the language model is asked about together; more take more memory."""
     separation: bool = True
-    """Whether an answer is only taken where similarity alone, off the shelf, gets more training texts right."""
+    """Whether an answer is only taken where it separates the label's training texts better, off the shelf."""
     overwrite: bool = False
     """Whether a file that is there already may be written anew."""
 
@@ -205,6 +205,7 @@ def write(writer: WriterConfig, config: Config, overrides: list[str]) -> int:
             examples=examples,
             separation=separation,
             known=file.known,
+            language=config.dataset.language,
             at_once=writer.at_once,
         )
         for text in _followed(texts, len(file.known), count):

@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from lrsl.classifiers.llm import check_four_bit, keep_four_bit_layers, nf4, with_padding
-from lrsl.commands.label_answers import clean, loops, names_again, quotes, sentences
+from lrsl.commands.label_answers import clean, in_script, loops, names_again, quotes, sentences, speaks_of_labels
 from lrsl.data.corpus import Corpus
 from lrsl.data.label_texts import readable
 from lrsl.errors import InputError
@@ -37,12 +37,16 @@ LANGUAGES = {
 _LONGEST_EXAMPLE = 300  # characters
 _HEADS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")  # how transformers names what generates text
 _LINE_OR_SENTENCE_END = re.compile(r"[.!?](?=\s|$)|[。！？\n]")
-
+LONGEST = 30
+"""Words of an answer, as asked for."""
 
 FAULTS = {
     "unfinished": "no whole sentence came back within max_new_tokens",
     "loop": "the answer says the same over and over",
+    "echo": "the answer speaks of labels",
+    "language": "the answer is in another script than it was asked in",
     "name": "the answer names the label again",
+    "long": f"the answer has more than {LONGEST} words",
     "quote": "the answer quotes a training text",
     "other": "the answer was the text of another label",
     "worse": "the answer separates training texts no better",
@@ -243,8 +247,8 @@ def prompt(corpus: Corpus, label: int, examples: list[str], language: str) -> st
         parts += ["Some texts with it:", *(f"- {text}" for text in examples)]
     parts += [
         "",
-        f"In one sentence of at most 30 words, describe what texts with the label {called} have in common that tells "
-        "them from texts with any of the other labels. Neither quote the texts nor name the label. Answer in "
+        f"In one sentence of at most {LONGEST} words, describe what texts with the label {called} have in common that "
+        "tells them from texts with any of the other labels. Neither quote the texts nor name the label. Answer in "
         f"{LANGUAGES.get(language, f'the language {language} (ISO 639-1)')}, with the sentence alone.",
     ]
     return "\n".join(parts)
@@ -258,13 +262,14 @@ def write_label_texts(
     examples: Sequence[Sequence[str]] | None = None,
     separation: Separates | None = None,
     known: Mapping[str, str] | None = None,
+    language: str = "",
     at_once: int = 1,
 ) -> Iterator[LabelText]:
     """Return a text for each label in turn, pairwise distinct; a label without a good answer keeps its present text.
 
     An answer is good when it does what `prompt` asks for: it is cut to its first sentence, and may neither go round in
-    a loop, quote an example nor name the label. With `separation` it also has to separate texts better than the present
-    one, and may then name the label, which is told.
+    a loop, speak of labels, quote an example, name the label nor be longer than asked. With `separation` it also has to
+    separate texts better than the present one, and may then be long or name the label, which is told.
 
     Args:
         corpus: has the labels and their present texts.
@@ -273,6 +278,7 @@ def write_label_texts(
         examples: the training texts that each prompt shows.
         separation: compares texts for a label; without it every good answer is taken.
         known: texts of the first labels that are written already, by name; the others are returned.
+        language: what the answers shall be in (ISO 639-1).
         at_once: prompts that are answered together.
     """
     known = known or {}
@@ -288,21 +294,16 @@ def write_label_texts(
             cleaned = clean(said, [name, readable(name), texts[label]])
             text = next(iter(sentences(cleaned)), "")
             called = [texts[label]] if name.isdigit() else [name, readable(name)]
-            others = {other.casefold() for i, other in enumerate(texts) if i != label}
-            fault = ""
-            if not text:
-                fault = "unfinished"
-            elif loops(cleaned):
-                fault = "loop"
-            elif text.casefold() in others:
+            fault = _fault(text, said=cleaned, called=called, present=texts[label], language=language)
+            if not fault and text.casefold() in {other.casefold() for i, other in enumerate(texts) if i != label}:
                 fault = "other"
-            elif not separation and names_again(text, called):
-                fault = "name"
-            elif quotes(text, examples[label] if examples else ()):
+            if not fault and quotes(text, examples[label] if examples else ()):
                 fault = "quote"
-            elif separation and not separation.is_better(label, text):
-                fault = "worse"
-            else:
+            if not fault and separation:
+                fault = "" if separation.is_better(label, text) else "worse"
+            elif not fault:
+                fault = "name" if names_again(text, called) else "long" if len(text.split()) > LONGEST else ""
+            if not fault:
                 texts[label] = text
                 if separation:
                     separation.take(label, text)
@@ -315,7 +316,20 @@ def write_label_texts(
             )
 
 
+def _fault(text: str, *, said: str, called: Sequence[str], present: str, language: str) -> str:
+    """Return what is wrong with an answer whatever else there is; `""` if nothing is."""
+    if not text:
+        return "unfinished"
+    if loops(said):
+        return "loop"
+    if speaks_of_labels(text, [*called, present]):
+        return "echo"
+    return "" if in_script(text, language) else "language"
+
+
 def entry(written: LabelText) -> str:
-    """Return a label's lines in a YAML file of label texts, a comment above a text that was kept."""
+    """Return a label's lines in a YAML file of label texts, below a comment where there is something to know of it."""
     lines = yaml.safe_dump({written.label: written.text}, allow_unicode=True, sort_keys=False, width=100)
-    return f"# {FAULTS[written.fault]}, so the present text is kept\n{lines}" if written.fault else lines
+    if written.fault:
+        return f"# {FAULTS[written.fault]}, so the present text is kept\n{lines}"
+    return f"# taken although the label's name is in it\n{lines}" if written.named else lines

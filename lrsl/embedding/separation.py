@@ -54,10 +54,15 @@ class Separation:
         return core.label_similarity(self.texts, encode(self.embedding, label_texts)).argmax(1) == self.labels
 
     def is_better(self, label: int, text: str) -> bool:
-        """Tell whether more texts are nearest to the text of their own label with another text for this label."""
+        """Tell whether another text for a label separates the texts that have it better from those that have not.
+
+        By similarity alone the label's F1 has to rise, so that a text does not do that is near to nothing, and no fewer
+        of all texts may be right.
+        """
         changed = self.similarity.clone()
         changed[:, label] = self._column(text)
-        return self._right(changed) > self.accuracy()
+        rises = self._f1(changed, label) > self._f1(self.similarity, label)
+        return rises and self._right(changed) >= self.accuracy()
 
     def take(self, label: int, text: str) -> None:
         """Let this be the label's text from now on."""
@@ -65,6 +70,10 @@ class Separation:
 
     def _right(self, similarity: Tensor) -> float:
         return float((similarity.argmax(1) == self.labels).double().mean())
+
+    def _f1(self, similarity: Tensor, label: int) -> float:
+        said, true = similarity.argmax(1) == label, self.labels == label
+        return 2 * int((said & true).sum()) / max(1, int(said.sum() + true.sum()))
 
     def _column(self, text: str) -> Tensor:
         """Return the similarity of all texts to one, `(n,)`."""

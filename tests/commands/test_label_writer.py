@@ -93,8 +93,8 @@ def model(pretrained: str) -> LanguageModel:
         ("<think>and on and on", ""),
         ("a negative: no prefix, a well-known word", "a negative: no prefix, a well-known word"),
         ("negativity, in a word", "negativity, in a word"),
-        ("Texts with the label negative have in common that they both complain.", "complain."),
-        ("The texts with the label “negative” all have in common complaints.", "complaints."),
+        ("Texts with the label negative have in common that they both complain.", "They both complain."),
+        ("The texts with the label “negative” all have in common complaints.", "Complaints."),
         ("Texts that have much in common", "Texts that have much in common"),
         ("Here it is:", ""),
         ("negative:", ""),
@@ -118,6 +118,21 @@ def test_a_label_without_a_good_answer_keeps_its_present_text() -> None:
         ("e", "E", "name", False, False),
         ("f", "F", "loop", False, False),
     ]
+
+
+def test_an_answer_speaks_of_what_was_asked_for() -> None:
+    def faults(answer: str, labels: tuple[str, ...] = ("x", "y"), language: str = "en") -> str:
+        made = corpus([*labels])
+        return next(write_label_texts(made, ["", ""], lambda _: [answer, ""], language=language, at_once=2)).fault
+
+    assert faults("They differ from texts with other labels.") == "echo"
+    assert faults("这些文本的标签是卡片。", language="zh") == "echo"
+    assert faults("They ask for a label on a parcel.", ("parcel_label", "stamp")) == ""
+    assert faults("Спрашивают о карте.") == faults("They ask about cards.", language="zh") == "language"
+    assert faults("Спрашивают о карте.", language="ru") == faults("询问卡片。", language="zh") == ""
+    assert faults("Anything at all.", language="fi") == ""
+    assert faults(" ".join(map(str, range(29))) + " ways.") == ""
+    assert faults(" ".join(map(str, range(30))) + " ways.") == "long"
 
 
 def test_an_answer_that_quotes_an_example_is_not_taken() -> None:
@@ -235,9 +250,9 @@ def test_long_and_awkward_entries_load_back(tmp_path: Path) -> None:
     answers = [f"Texts: {'plenty ' + long if i % 2 else long}, 说来话长 #{chr(97 + i)}" for i in range(len(AWKWARD))]
     labels = [*AWKWARD, "a label of many words " * 9]
     path = tmp_path / "texts.yaml"
-    written = list(
-        write_label_texts(corpus(labels), labels, one_by_one(lambda label: [*answers, ""][labels.index(label)]))
-    )
+    answer = one_by_one(lambda label: [*answers, ""][labels.index(label)])
+    separation = Longer([""] * len(labels))  # lets long ones pass
+    written = list(write_label_texts(corpus(labels), labels, answer, separation=separation))
     path.write_text("".join(map(entry, written)), encoding="utf-8")
     assert label_texts(labels, labels, str(path), None) == [*answers, readable(labels[-1])]
     lines = path.read_text(encoding="utf-8").splitlines()
