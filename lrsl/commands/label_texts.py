@@ -20,6 +20,7 @@ from omegaconf.errors import ValidationError
 from rich.console import Console
 from rich.progress import track
 
+from lrsl import stopping
 from lrsl.commands.label_file import LabelTextFile
 from lrsl.config import composition, keys, own, place
 from lrsl.config.schema import Config
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 ASKED = ("examples", "max_new_tokens", "quantize", "at_once", "separation")
 """Keys of this command that change what is written."""
+INTERRUPTED = "interrupted"
 TYPES = {"int": "a whole number", "bool": "true or false", "str": "text"}
 
 
@@ -102,6 +104,11 @@ def main(arguments: list[str] | None = None) -> int:
         "those that are configured, or files",
     )
     given = parser.parse_args(arguments)
+    with stopping.handled(lambda _: INTERRUPTED):
+        return _done(given)
+
+
+def _done(given: argparse.Namespace) -> int:
     try:
         search_path = own.use(own.absolute(given.config_dir))
         if given.compare:
@@ -118,9 +125,13 @@ def main(arguments: list[str] | None = None) -> int:
             f"llm={writer.llm} needs more memory than there is; set quantize=nf4 or give a smaller one", file=sys.stderr
         )
         return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    except (KeyboardInterrupt, stopping.Stopped) as stop:
+        print(INTERRUPTED, file=sys.stderr)
+        return _status(stop)
+
+
+def _status(stop: KeyboardInterrupt | stopping.Stopped) -> int:
+    return stop.status if isinstance(stop, stopping.Stopped) else 130
 
 
 def _compared(texts: list[str], overrides: list[str]) -> int:
@@ -211,15 +222,11 @@ def write(writer: WriterConfig, config: Config, overrides: list[str]) -> int:
         for text in _followed(texts, len(file.known), count):
             file.append(label_writer.entry(text))
             written.append(text)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, stopping.Stopped) as stop:
         done = len(file.known) + len(written)
-        print(
-            f"interrupted; {writer.out} has {done} of {count} label texts, and the same command goes on with it"
-            if done
-            else "interrupted",
-            file=sys.stderr,
-        )
-        return 130
+        kept = f"; {writer.out} has {done} of {count} label texts, and the same command goes on with it"
+        print(f"{INTERRUPTED}{kept if done else ''}", file=sys.stderr)
+        return _status(stop)
     print(f"{writer.out} has {count} label texts{_told(written)}; read and edit them, then")
     print(f"  {place.typed('run')} {use}")
     if separation:

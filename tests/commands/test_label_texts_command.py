@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from lrsl.commands.label_texts import main
 from lrsl.config import composition
 from lrsl.config.composition import CONF
 from lrsl.data import Corpus, Split, load_corpus
+from lrsl.stopping import Stopped
 
 TWEETS = {"negative": "so sad", "neutral": "at the station", "positive": "what a lovely day"}
 AWKWARD = ["01", "yes", "null", "a: b", "余额_查询", "# c", "True"]
@@ -215,11 +217,17 @@ def test_an_answer_is_taken_only_where_it_separates_better(
     assert lines.count(f"# {label_writer.FAULTS['worse']}, so the present text is kept") == int(worse or 0)
 
 
+@pytest.mark.parametrize(("stop", "status"), [(KeyboardInterrupt(), 130), (Stopped(signal.SIGTERM), 143)])
 def test_an_interruption_loses_nothing(
-    tsec: str, out: Path, script: Callable[..., Scripted], capsys: pytest.CaptureFixture[str]
+    stop: BaseException,
+    status: int,
+    tsec: str,
+    out: Path,
+    script: Callable[..., Scripted],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    script({"negative": "Sad tweets.", "neutral": "Dry tweets.", "positive": KeyboardInterrupt()})
-    assert main(["dataset=tsec3", tsec, "at_once=1", "llm=x", f"out={out}"]) == 130
+    script({"negative": "Sad tweets.", "neutral": "Dry tweets.", "positive": stop})
+    assert main(["dataset=tsec3", tsec, "at_once=1", "llm=x", f"out={out}"]) == status
     assert capsys.readouterr().err.endswith(
         f"interrupted; {out} has 2 of 3 label texts, and the same command goes on with it\n"
     )
@@ -229,10 +237,20 @@ def test_an_interruption_loses_nothing(
         "positive",
     ]
     before = out.read_text()
-    script({"negative": KeyboardInterrupt()})
-    assert main(["dataset=tsec3", tsec, "at_once=1", "llm=x", f"out={out}", "overwrite=true"]) == 130
+    script({"negative": stop})
+    assert main(["dataset=tsec3", tsec, "at_once=1", "llm=x", f"out={out}", "overwrite=true"]) == status
     assert capsys.readouterr().err.endswith("interrupted\n")
     assert out.read_text() == before
+
+
+def test_sigterm_ends_it_with_a_sentence(
+    tsec: str, out: Path, script: Callable[..., Scripted], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    scripted = script({"negative": "Sad tweets."})
+    monkeypatch.setattr(scripted, "check_length", lambda _: signal.raise_signal(signal.SIGTERM))
+    assert main(["dataset=tsec3", tsec, "llm=x", f"out={out}"]) == 143
+    assert capsys.readouterr().err.endswith("interrupted\n")
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_on_a_terminal_a_bar_is_drawn_on_stderr(
