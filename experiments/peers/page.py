@@ -42,7 +42,7 @@ first. Training is from texts to a model that is ready to answer; imports do not
 once. An encoder reads as many tokens of a text as the classifier of the run. Memory is the most that the tool's process
 has held, libraries among it; the three rows of a run share one process, and its training seconds are those of its
 stages, in which val and test are answered, too. `fitted` gives the classifier's answers where val says that reranking
-does not pay. SetFit trains on twenty pairs of both kinds per text, or on as many as come to 40,000 pairs, and on one
+does not pay. SetFit trains on twenty pairs of both kinds per text, or on as many as come to 32,000 pairs, and on one
 at least. AutoIntent has an environment of its own.
 """
 SPLITS = ("train", "val", "test")

@@ -17,7 +17,7 @@ from experiments.peers.sentence_transformers_lr import loaded
 from experiments.peers.task import AbsentError, Answers, Task, timed
 from lrsl.nn.pretrained import quiet
 
-PAIRS = 40_000
+PAIRS = 32_000
 """Pairs of texts that are trained on at most, where a pair of each kind per text is not more than that already; by its
 default the library takes all there are: millions, of 3,000 texts."""
 ROUNDS = 20
