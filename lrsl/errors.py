@@ -26,7 +26,7 @@ def nearest(word: str, known: list[str]) -> str:
         return ""
     import difflib  # noqa: PLC0415  (only needed on the way out)
 
-    match = difflib.get_close_matches(word, [one for one in known[:_MOST] if len(one) <= _LONGEST], n=1, cutoff=0.5)
+    match = difflib.get_close_matches(word, [one for one in known[:_MOST] if len(one) <= _LONGEST], n=1)
     return f"; did you mean '{match[0]}'?" if match else ""
 
 

@@ -81,7 +81,7 @@ def pytest_collection_finish() -> None:
 RUNS = (  # files and folders whose tests train something or type whole commands
     *("classifiers/", "commands/", "embedding/test_label_ranking", "experiments/test_", "plugin/", "run/", "serving/"),
     *("sweep/", "training/", "test_benchmarks", "test_docs", "test_end_to_end", "test_examples", "test_matrix"),
-    *("test_readme", "test_run", "test_tensorboard", "test_tracking", "test_wheel"),
+    *("test_qlora_benchmark", "test_readme", "test_run", "test_tensorboard", "test_tracking", "test_wheel"),
 )
 FAULTS = ("sweep/test_launchers", "faults/")
 SLOW = (  # beginnings of the tests that take half of the time; `make test` leaves them out, `.ci/run` does not

@@ -13,7 +13,7 @@ import torch
 from transformers import LlamaConfig
 
 from experiments.benchmarks import __main__ as benchmarks
-from experiments.benchmarks import busy, profiles, qlora, report, workload
+from experiments.benchmarks import busy, profiles, qlora, qlora_trainings, report, workload
 from experiments.benchmarks.plan import Figure, Plan, Section
 from experiments.benchmarks.turns import in_turns, repeatedly
 
@@ -96,20 +96,11 @@ def test_the_command_line_chooses_sections(monkeypatch, tmp_path):
 
 def test_qlora_is_compared_with_a_plain_script(tmp_path):
     shape = LlamaConfig(vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2)
-    qlora.write_shape(shape, tmp_path, "cpu")
-    found = qlora.compare(tmp_path, "cpu", steps=2, tokens=24, batch_size=2, quantize="nf4")
-    for lengths in ("full", "dialogues"):
-        assert found[lengths]["ours_over_peer"] > 0
+    qlora_trainings.write_shape(shape, tmp_path, "cpu")
+    *_, found = qlora_trainings.compare(tmp_path, "cpu", steps=2, tokens=24, batch_size=2, quantize="nf4")
+    for lengths in qlora.LENGTHS:
+        assert found[lengths][qlora.RATIO] > 0
         assert all(found[lengths][name]["tokens_per_second"] > 0 for name in qlora.SYSTEMS)
-
-
-def test_a_meter_counts_real_tokens_once_it_is_warm(monkeypatch):
-    meter = qlora.Meter(torch.device("cpu"))
-    monkeypatch.setattr(qlora.time, "perf_counter", iter([5.0, 6.0, 7.0, 9.0, 11.0]).__next__)
-    for real in (100, 100, 100, 3, 5):
-        meter.batch({"attention_mask": torch.tensor([[1] * real + [0]])})
-        meter.step()
-    assert meter.tokens_per_second == 8 / 4
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,8 @@ HEAD = """\
 Written by `make bench`, which runs every section; `python -m experiments.benchmarks --section NAME` runs one and leaves
 the others as they are, so each names its commit and machine. Every ratio is of two things that took turns in one
 process: the median of the turns, and the smallest and the largest. How many seconds anything takes says more about the
-machine.
+machine. QLoRA of 7 billion parameters needs a GPU, so `python -m experiments.benchmarks.qlora` is a command of its own;
+it has not been run here.
 """
 
 

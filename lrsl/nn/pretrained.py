@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import pickle
 import warnings
 from collections.abc import Iterator
@@ -23,13 +24,19 @@ from lrsl.fingerprint import MINILM
 from lrsl.nn.dropout import quicken
 from lrsl.nn.trust import check_runs_nothing
 from lrsl.nn.weights import check_weights
-from lrsl.paths import home_of, is_folder
+from lrsl.paths import home_of, is_file, is_folder
 
 _BROKEN = (ImportError, AttributeError, TypeError, KeyError, IndexError, RuntimeError, AssertionError)
 """What libraries raise at a folder that is no model they know, or half of one."""
+_GGUF = b"GGUF"
+"""How such a file begins, whatever its name."""
+_WEIGHTS = (".safetensors", ".bin", ".safetensors.index.json")
+_LOOKED_AT = 1000  # files of a folder and of those inside it; a model has fewer
 _LONGEST_ID = 200  # characters of a hub id; there are 96 in the longest
 PROBED = 512
 """Tokens of the longest text that a network is tried with when it is loaded."""
+SUCH_AS = {"llm": "HuggingFaceTB/SmolLM2-135M-Instruct"}
+"""By key, a hub id that an error gives as an example, where MiniLM would not do."""
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
@@ -60,7 +67,10 @@ def locate(pretrained: str, key: str = "pretrained") -> str:
         or pretrained.startswith((".", "~"))
         or pretrained.count("/") > 1
     ):
-        raise InputError(f"{key}={pretrained} is no folder here; give an existing folder or a hub id such as {MINILM}")
+        raise InputError(
+            f"{key}={pretrained} is no folder here; give an existing folder or a hub id such as "
+            f"{SUCH_AS.get(key, MINILM)}"
+        )
     return pretrained
 
 
@@ -84,14 +94,31 @@ def fingerprint(pretrained: str, key: str = "pretrained") -> str:
 
 
 def _is_gguf(path: Path) -> bool:
-    """Tell whether a path is a GGUF file, or a folder whose only weights are such files."""
+    """Tell whether a path is a GGUF file, or a folder whose only weights are such files, also in a folder inside."""
+    if not is_folder(path):
+        return _begins_as_gguf(path)
+    found = list(itertools.islice(_files(path), _LOOKED_AT))
+    return not any(file.name.lower().endswith(_WEIGHTS) for file in found) and any(map(_begins_as_gguf, found))
+
+
+def _files(folder: Path, depth: int = 1) -> Iterator[Path]:
+    """Yield the files of a folder, then those of the folders inside; nothing of what is hidden or closed."""
+    with contextlib.suppress(OSError):
+        paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
+        yield from filter(is_file, paths)
+        for inside in filter(is_folder, paths if depth else ()):
+            yield from _files(inside, depth - 1)
+
+
+def _begins_as_gguf(path: Path) -> bool:
+    """Tell whether a file is GGUF, by its name or by its first bytes."""
     if path.suffix.lower() == ".gguf":
         return True
-    if not path.is_dir():
-        return False
-    names = [file.name.lower() for file in path.iterdir()]
-    others = any(name.endswith((".safetensors", ".bin", ".safetensors.index.json")) for name in names)
-    return any(name.endswith(".gguf") for name in names) and not others
+    with contextlib.suppress(OSError):
+        if is_file(path) and path.stat().st_size > 0:  # what has no size, as in /proc, may keep a reader waiting
+            with path.open("rb") as file:
+                return file.read(len(_GGUF)) == _GGUF
+    return False
 
 
 @functools.cache
@@ -178,6 +205,21 @@ def load_encoder(pretrained: str, key: str = "pretrained") -> PreTrainedModel:
         read: PreTrainedModel = encoder.get_encoder() if encoder.config.is_encoder_decoder else encoder
         check_weights(encoder, told, path, f"{key}={pretrained}", read)
     return read
+
+
+def check_is_there(pretrained: str, key: str) -> None:
+    """Check that there is a model, a text embedding or the outline of one, without loading it.
+
+    Args:
+        pretrained: hub id or local folder.
+        key: the configuration key that an error names.
+
+    Raises:
+        InputError: it is neither a folder with a model nor reachable.
+    """
+    with loading(pretrained, key) as path:
+        if not (Path(path) / "modules.json").is_file():  # of sentence-transformers
+            AutoConfig.from_pretrained(path, trust_remote_code=False)
 
 
 @torch.no_grad()

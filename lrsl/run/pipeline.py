@@ -24,7 +24,7 @@ from lrsl.data.remarks import remarks
 from lrsl.errors import InputError
 from lrsl.nn import processes
 from lrsl.nn.memory import release
-from lrsl.nn.pretrained import fingerprint
+from lrsl.nn.pretrained import check_is_there, fingerprint
 from lrsl.reranking.rule import Rule, recorded_scores
 from lrsl.reranking.view.second_classifier import SecondClassifier
 from lrsl.run import artifacts, deployed, results, scored, truncation
@@ -136,11 +136,15 @@ def check_views(context: RunContext, rules: Sequence[NamedRule]) -> None:
 
 
 def corpus_of(config: Config) -> Corpus:
-    """Load the data of a run; of several processes the leading one does it first, and so downloads what is missing."""
+    """Load the data of a run, once its weights are found to be there.
+
+    Of several processes the leading one does it first, and so downloads what is missing.
+    """
     with processes.first():
-        if processes.are_several():  # every stage asks for these
-            fingerprint(config.model.pretrained, "model.pretrained")
-            fingerprint(config.embedding.pretrained, "embedding.pretrained")
+        for group, settings in (("model", config.model), ("embedding", config.embedding)):
+            check_is_there(settings.pretrained, f"{group}.pretrained")
+            if processes.are_several():  # every stage asks for it
+                fingerprint(settings.pretrained, f"{group}.pretrained")
         return load_corpus(config.dataset, config.data_dir)
 
 

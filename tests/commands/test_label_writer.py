@@ -429,7 +429,8 @@ def test_damaged_pickled_and_missing_weights_are_refused(tmp_path: Path) -> None
     assert "model.safetensors" in refusal(tmp_path)
     assert refusal("nobody/nothing").startswith("llm=nobody/nothing is neither a folder with a model nor reachable")
     assert refusal(tmp_path / "none") == (
-        f"llm={tmp_path / 'none'} is no folder here; give an existing folder or a hub id such as {MINILM}"
+        f"llm={tmp_path / 'none'} is no folder here; give an existing folder or a hub id such as "
+        "HuggingFaceTB/SmolLM2-135M-Instruct"
     )
 
 

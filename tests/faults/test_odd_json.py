@@ -163,6 +163,7 @@ def test_what_may_be_meant_is_not_looked_for_among_everything():
     assert nearest("tekst", [f"column {n}" for n in range(10**5)]) == ""
     assert nearest("x" * 10**5, ["text"]) == ""
     assert nearest("tex", ["text", "y" * 10**5]) == "; did you mean 'text'?"
+    assert nearest("bogus", ["out", "llm"]) == ""
     assert some(["a", "b"]) == "a, b"
     assert len(some(["x" * 1000] * 1000)) < 800
     assert time.process_time() - started < 1

@@ -1,4 +1,5 @@
 import hashlib
+import os
 import re
 import shutil
 from pathlib import Path
@@ -67,15 +68,35 @@ def test_an_unknown_name_is_one_sentence(load):
     assert is_one_sentence(caught.value)
 
 
-@pytest.mark.parametrize("name", ["", "model.gguf"])
-def test_gguf_is_refused_with_what_to_do(tmp_path: Path, name: str) -> None:
-    (tmp_path / "model.gguf").write_bytes(b"GGUF")
-    given = tmp_path / name
+@pytest.mark.parametrize("file", ["model.gguf", "sha256-4f1c", "inside/model.gguf", "inside/sha256-4f1c"])
+@pytest.mark.parametrize("named", [True, False])
+def test_gguf_is_refused_with_what_to_do(tmp_path: Path, file: str, named: bool) -> None:
+    given = tmp_path / file if named else tmp_path
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_bytes(b"GGUF and more")
+    (tmp_path / "config.json").write_text("{}")
     with pytest.raises(InputError) as caught:
         locate(str(given), "llm")
     assert str(caught.value).startswith(f"llm={given} is GGUF, which is made for other programs; give the model it was")
     (tmp_path / "model.safetensors").write_bytes(b"")
     assert locate(str(tmp_path)) == str(tmp_path)
+
+
+def test_files_that_are_hidden_deep_or_closed_are_no_gguf(tmp_path: Path) -> None:
+    for name in (".cache/model.gguf", "a/b/model.gguf", "a/short"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"GGU")
+    (tmp_path / "a" / "gone").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "a" / "pipe")
+    assert locate(str(tmp_path)) == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "model"), [("llm", "HuggingFaceTB/SmolLM2-135M-Instruct"), ("model.pretrained", MINILM)]
+)
+def test_the_hub_id_that_an_error_gives_as_an_example_is_one_that_would_do(key: str, model: str) -> None:
+    with pytest.raises(InputError, match=f"give an existing folder or a hub id such as {model}$"):
+        locate("/no/such/folder", key)
 
 
 @pytest.mark.parametrize("path", ["/no/such/folder", "./nowhere", "~/no-such-folder-here", "a/b/c"])

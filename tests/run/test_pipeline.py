@@ -250,6 +250,21 @@ def test_what_the_user_got_wrong_is_one_sentence_before_anything_is_trained(firs
     assert not (tmp_path / "classifier" / "best.ckpt").exists()
 
 
+@pytest.mark.parametrize("group", ["model", "embedding"])
+@pytest.mark.parametrize("inside", ["weights.gguf", "notes.txt", None])
+def test_weights_are_missed_before_the_data_is_read_and_the_tracker_starts(first, tmp_path, monkeypatch, group, inside):
+    for name in ("load_corpus", "Tracker"):
+        monkeypatch.setattr(pipeline, name, None)
+    weights = tmp_path / "weights"
+    if inside:
+        weights.mkdir()
+        (weights / inside).write_text("GGUF" if inside.endswith(".gguf") else "nothing")
+    settings = replace(getattr(first.config, group), pretrained=str(weights))
+    with pytest.raises(InputError, match=rf"^{group}\.pretrained=\S+weights is (no folder here|GGUF|neither a folder)"):
+        pipeline.run(replace(first.config, **{group: settings}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_summary_metrics_leave_out_what_no_sample_has(first):
     found = {**first.results, "origin": {"accuracy": 0.5, "accuracy_hard": None, "accuracy_easy": 0.5}}
     shown = outcome.summary_metrics(found)
