@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from experiments.peers import PEERS
 from experiments.runs.portable import portable_override
 from lrsl.config import composition, identity
+from lrsl.config.quotation import typed_text
 from lrsl.config.schema import Config
 from lrsl.errors import InputError, nearest
 from lrsl.paths import home_of
@@ -49,7 +51,7 @@ class Asked:
         Raises:
             InputError: as `composition.configured`.
         """
-        encoder = [] if self.encoder is None else [f"model.pretrained={self.encoder}"]
+        encoder = [] if self.encoder is None else [quoted("model.pretrained", self.encoder)]
         config = composition.configured([*self.overrides, *encoder, f"seed={seed}"])
         config.embedding.pretrained = config.model.pretrained
         if config.model.architecture != "encoder":
@@ -98,7 +100,14 @@ def asked(words: Sequence[str]) -> Asked:
             rest.append(word)
     if not own.get("out"):
         raise InputError("out is not set; give out=FOLDER, where the files and the table go")
+    if own.get("encoder") == "":
+        raise InputError("encoder is empty; give encoder=FOLDER, or a hub id")
     return Asked(tuple(rest), seeds(own.get("seed", "0")), peers(own.get("peers")), own.get("encoder"), out(own["out"]))
+
+
+def quoted(key: str, text: str) -> str:
+    """Return `key=text` as Hydra takes it whatever the text."""
+    return shlex.split(typed_text(key, text))[0]
 
 
 def seeds(text: str) -> tuple[int, ...]:

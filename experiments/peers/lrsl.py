@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from experiments.peers.asked import quoted
 from experiments.peers.task import Answers, Task, timed
 from lrsl.commands import main as commands
-from lrsl.config.quotation import typed_text
 from lrsl.errors import InputError
 from lrsl.run import results
 from lrsl.run.reopened import reopen
@@ -80,11 +79,6 @@ def own(task: Task, folder: Path, place: Path, deploy: str) -> Sequence[str]:
         quoted("cache_dir", str(folder / "cache")),
         quoted("hydra.run.dir", str(place)),
     )
-
-
-def quoted(key: str, text: str) -> str:
-    """Return `key=text` as Hydra takes it whatever the text."""
-    return shlex.split(typed_text(key, text))[0]
 
 
 def status(words: list[str]) -> int:

@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import sys
+import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ from experiments.peers.task import AbsentError, Answers, Peer, Task  # noqa: E40
 from experiments.runs.portable import portable  # noqa: E402
 from lrsl import files, fingerprint  # noqa: E402
 from lrsl.data.load import load_corpus  # noqa: E402
-from lrsl.errors import InputError  # noqa: E402
+from lrsl.errors import InputError, said  # noqa: E402
 from lrsl.run import provenance  # noqa: E402
 from lrsl.run.commit import commit  # noqa: E402
 
@@ -149,8 +150,11 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         found = measured(peer, asked(rest))
         files.write(Path(file), json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-    except InputError as error:
-        print(error, file=sys.stderr)
+    except Exception as error:
+        refused = files.trouble(error, [Path(file).parent, Path(tempfile.gettempdir())])
+        if refused is None and not isinstance(error, InputError):
+            raise
+        print(said(refused or error), file=sys.stderr)
         return 1
     return 0
 

@@ -10,6 +10,7 @@ from typing import Any
 from experiments.tables.table import percent
 from lrsl.errors import InputError
 from lrsl.metrics import mean_std
+from lrsl.run import shapes
 from lrsl.strict_json import parsed
 
 logger = logging.getLogger("experiments")
@@ -46,6 +47,25 @@ does not pay. SetFit trains on twenty pairs of both kinds per text, or on as man
 at least. AutoIntent has an environment of its own.
 """
 SPLITS = ("train", "val", "test")
+TOLD: Mapping[str, shapes.Is] = {
+    **dict.fromkeys(("peer", "corpus", "encoder", "commit", "machine"), shapes.text),
+    **dict.fromkeys(("seed", "memory_mb"), shapes.whole),
+    "rows": shapes.having(dict.fromkeys(SPLITS, shapes.whole)),
+    "data": shapes.mapped(shapes.text),
+    "versions": shapes.mapped(shapes.text),
+}
+"""What a file says of each peer."""
+FIGURES: Mapping[str, shapes.Is] = dict.fromkeys(("accuracy", "train_seconds", "seconds_per_1000"), shapes.number)
+MEASURED: Mapping[str, shapes.Is] = {
+    "systems": lambda value: shapes.mapped(shapes.having(FIGURES))(value) and len(value) > 0,
+    "absent": shapes.text,
+}
+"""Of which it has either."""
+MAY_BE_TOLD: Mapping[str, shapes.Is] = {
+    **MEASURED,
+    "weights": shapes.maybe(shapes.text),
+    "load": shapes.maybe(shapes.number),
+}
 
 Result = Mapping[str, Any]
 
@@ -58,10 +78,10 @@ def result(file: Path) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError):
         found = None
-    if not (isinstance(found, dict) and {"peer", "corpus", "seed", "rows", "data"} <= set(found)):
-        logger.warning("%s is damaged and left out; the same command measures it again", file)
-        return None
-    return found
+    if isinstance(found, dict) and not shapes.wrong(found, TOLD, MAY_BE_TOLD) and MEASURED.keys() & found.keys():
+        return found
+    logger.warning("%s is damaged and left out; the same command measures it again", file)
+    return None
 
 
 def read(folder: Path) -> list[dict[str, Any]]:

@@ -30,13 +30,10 @@ SYSTEMS = {name: {name} for name in PEERS} | {
 
 
 @pytest.fixture
-def words(tmp_path: Path) -> list[str]:
-    """What is typed, without seed and peers; the encoder is never loaded."""
-    encoder = tmp_path / "encoder"
-    encoder.mkdir()
-    (encoder / "config.json").write_text("{}")
+def words(tiny_bert: Path, tmp_path: Path) -> list[str]:
+    """What is typed, without seed and peers."""
     rows = ["dataset=telecom34", "dataset.per_class=5", "dataset.split_seed=null"]
-    return [*rows, f"encoder={encoder}", f"out={tmp_path / 'out'}"]
+    return [*rows, f"encoder={tiny_bert}", f"out={tmp_path / 'out'}"]
 
 
 @pytest.fixture
