@@ -17,6 +17,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 import run
 from lrsl import Reranker
+from lrsl.commands.label_writer import FAULTS
 from lrsl.config import composition
 
 ROOT = Path(__file__).parents[1]
@@ -145,3 +146,16 @@ def test_the_detector_of_the_how_to_works(tiny_bert):
     fitted = names["reranker"].fit(logits, [0, 1, 1], ["card", "cash", "cash"])
     assert fitted.is_hard(logits).tolist() == [False, False, False]  # none below the energy of the only mistake
     assert fitted.is_hard(torch.tensor([[1.0, 0.9, 0.0]])).tolist() == [True]
+
+
+def test_label_texts_by_a_language_model_are_as_told():
+    page = (DOCS / "how-to" / "your-data.md").read_text(encoding="utf-8")
+    names = {"Banking-77": "banking77", "TSEC-3": "tsec3", "Telecom-34": "telecom34"}
+    faults = [FAULTS[fault] for fault in ("echo", "worse", "loop")]
+    rows = re.findall(r"^\| (\w+-\d+)[^|]*\| (\d+) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|", page, flags=re.MULTILINE)
+    assert {row[0] for row in rows} == set(names)
+    for name, answers, *counts, taken in rows:
+        text = (ROOT / "experiments" / "label_texts" / f"{names[name]}-smollm2.yaml").read_text(encoding="utf-8")
+        assert len(yaml.safe_load(text)) == int(answers)
+        assert [text.count(f"# {fault}, so") for fault in faults] == [int(count) for count in counts]
+        assert int(taken) == int(answers) - sum(int(count) for count in counts)
