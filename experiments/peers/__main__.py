@@ -50,6 +50,7 @@ from pathlib import Path  # noqa: E402
 from experiments.peers import PEERS, page  # noqa: E402
 from experiments.peers.asked import Asked, asked  # noqa: E402
 from lrsl import files, stopping  # noqa: E402
+from lrsl.commands import closed  # noqa: E402
 from lrsl.data.load import load_corpus  # noqa: E402
 from lrsl.errors import InputError, said  # noqa: E402
 
@@ -69,6 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return tabulate(asked(words))
         except InputError as error:
             print(error, file=sys.stderr)
+        except BrokenPipeError:
+            return closed.give_up()
         except OSError as error:
             if (reason := files.trouble(error)) is None:
                 raise
@@ -91,7 +94,7 @@ def tabulate(given: Asked) -> int:
     text = page.page(found)
     files.write(given.out / page.PAGE, text)
     print(text, end="")
-    print(f"written: {given.out / page.PAGE}")
+    print(f"written: {given.out / page.PAGE}", flush=True)
     return int(failed > 0)
 
 

@@ -177,3 +177,14 @@ def test_no_page_is_written_where_there_is_nothing_to_show(
     assert __main__.main(words(tiny_bert, tmp_path)) == 1
     assert capsys.readouterr().err == "linear_svm, seed 0: failed\nsetfit, seed 0: failed\n"
     assert not (tmp_path / "out").exists()
+
+
+def test_output_that_nobody_reads_is_a_sentence(
+    tiny_bert: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unread(_: Any) -> int:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(__main__, "measure", unread)
+    assert __main__.main(words(tiny_bert, tmp_path)) == 141
+    assert capfd.readouterr().err == "the output was closed before all of it was written\n"
