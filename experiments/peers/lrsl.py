@@ -34,8 +34,8 @@ def measure(task: Task) -> Mapping[str, Answers]:
         second = run(task, Path(scratch), "fitted")
         told = results.read(first)
         assert told is not None
-        lines = (first / results.PREDICTIONS).read_text(encoding="utf-8").splitlines()
-        answered = [json.loads(line) for line in lines]
+        with (first / results.PREDICTIONS).open(encoding="utf-8") as lines:
+            answered = [json.loads(line) for line in lines]
         papers, fitted = (reopen(place, device=device(task.hardware)) for place in (first, second))
         seconds = {
             "origin": timed(lambda: papers.logits(task.texts))[1],

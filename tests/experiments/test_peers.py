@@ -38,10 +38,13 @@ def words(tiny_bert: Path, tmp_path: Path) -> list[str]:
 
 @pytest.fixture
 def tiny_words(tiny_corpus: Path, tiny_bert: Path, tmp_path: Path) -> list[str]:
-    """What is typed for the tiny corpus and network."""
+    """What is typed for the tiny corpus, of which a text goes on after a separator of lines, and the tiny network."""
+    test = tmp_path / "test.csv"
+    head, first, *rows = (tiny_corpus / "test.csv").read_text(encoding="utf-8").split("\n")
+    test.write_text("\n".join([head, first.replace(" ", "\u2028", 1), *rows]), encoding="utf-8")
     return [
         *("dataset=custom", "dataset.name=tiny", f"dataset.train={tiny_corpus / 'train.csv'}"),
-        *(f"dataset.test={tiny_corpus / 'test.csv'}", f"encoder={tiny_bert}", f"out={tmp_path / 'out'}"),
+        *(f"dataset.test={test}", f"encoder={tiny_bert}", f"out={tmp_path / 'out'}"),
         *("model.epochs=6", "model.batch_size=16", "model.lr=3e-3", "model.head_lr=1e-2"),
         *("embedding.epochs=2", "embedding.lr=3e-3", "trainer=cpu"),
     ]
