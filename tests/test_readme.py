@@ -410,6 +410,11 @@ def test_what_other_tools_have_of_all_rows_and_of_iflytek_is_as_recorded() -> No
         f"support vector machine {banking[svm]:.2f} and {banking[svm + '_refitted']:.2f}"
     ) in told
     assert f"frozen vectors of MiniLM {tsec[lr]:.2f}, a linear support vector machine {tsec[svm]:.2f}" in told
+    both = tsec["reranked_lr"], tsec[f"{lr}_refitted"], tsec["reranked_lr_out_of_fold"]
+    assert (
+        "to {:.2f}, and `lrsl.RerankedClassifier` from {:.2f}, trained on validation, too, to {:.2f}.".format(*both)
+    ) in told
+    assert f"around the regression `RerankedClassifier` has {both[2]:.2f} %" in page
     runs = {name: collect([RESULTS / name]) for name in ("banking77", "tsec3-full", "iflytek119-fewclue-5-per-class")}
     own = {name: 100 * mean_std([run.results["fitted"]["accuracy"] for run in of]).mean for name, of in runs.items()}
     refitted = f"{lr}_refitted", f"{svm}_refitted"
@@ -497,6 +502,7 @@ def test_what_other_tools_have_of_few_tweets_is_as_recorded() -> None:
         assert found["reranked_lr_out_of_fold"] == found["sentence_transformers_lr_refitted"]
         assert found["fitted"] == found["origin"]
     told = " ".join(DETAILED.split())
+    assert "AutoIntent has {:.2f} with five and {:.2f} with ten".format(*five["autointent"], *ten["autointent"]) in told
     frozen = mean_std(ten["sentence_transformers_lr_refitted"])
     page = (ROOT / "docs/how-to/does-it-help.md").read_text(encoding="utf-8")
     apart, folds = (collect([RESULTS / f"tsec3-10-per-class{end}"]) for end in ("", "-folds"))
